@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Makes .venv with every dependency and tool, from the lock files alone. Safe to run again: it does nothing
+# when nothing changed. Never asks. Needs Python 3.11 or later; PYTHON=/path/to/python chooses one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+VENV=.venv
+STAMP=$VENV/.tidegate-setup
+# uv and pip compile what they install, also when the environment forbids Python to write bytecode.
+unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
+# Trust what this machine trusts: without this uv would use a certificate list of its own.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NO_CONFIG=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$@" >&2; exit 1; }
+
+# Prints the first interpreter that is Python 3.11 or later.
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { printf '%s\n' "$candidate"; return; }
+  done
+  return 1
+}
+
+can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# need PACKAGE... : installs Debian packages when allowed, otherwise names them and stops.
+need() {
+  can_apt || die "these Debian packages are needed and cannot be installed from here: $*" \
+    "run as root:  apt-get update && apt-get install -y $*"
+  say "installing Debian packages: $*"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq </dev/null
+  apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
+}
+
+fingerprint() { cat pyproject.toml requirements.lock examples/requirements.lock scripts/uv-requirements.lock scripts/setup.sh | sha256sum | cut -d' ' -f1; }
+
+make_venv() {
+  local python
+  if ! python=$(find_python); then
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not Python 3.11 or later."
+    need python3 python3-venv
+    python=$(find_python) || die "this system's python3 is older than 3.11. Install Python 3.11 or later and set PYTHON."
+  fi
+  # Debian ships the venv module without ensurepip; both come with python3-venv.
+  if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON has no venv module or no ensurepip."
+    need python3-venv
+  fi
+  say "making $VENV with $("$python" --version) ($python)"
+  "$python" -m venv --clear "$VENV"
+}
+
+# Prints the uv to use: the one on PATH, or one of the pinned version put into .venv. Fails when there is none to be had.
+find_uv() {
+  if [ "${TIDEGATE_SETUP_UV:-auto}" = no ]; then return 1; fi
+  if uv --version >/dev/null 2>&1; then command -v uv; return; fi
+  [ -x $VENV/bin/uv ] || $VENV/bin/python -m pip install --quiet --require-hashes -r scripts/uv-requirements.lock >&2 || return 1
+  printf '%s\n' "$VENV/bin/uv"
+}
+
+install_with_uv() {
+  say "installing requirements.lock with $("$1" --version | cut -d' ' -f1,2)"
+  "$1" pip install --quiet --python $VENV/bin/python --compile-bytecode --require-hashes -r requirements.lock &&
+    "$1" pip install --quiet --python $VENV/bin/python --compile-bytecode --no-deps --no-build-isolation -e . &&
+    say "installing the data of the examples" &&
+    "$1" pip install --quiet --python $VENV/bin/python --no-deps --no-build-isolation --require-hashes -r examples/requirements.lock
+}
+
+install_with_pip() {
+  say "installing requirements.lock with pip"
+  $VENV/bin/python -m pip install --quiet --compile --require-hashes -r requirements.lock
+  $VENV/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+  say "installing the data of the examples"
+  $VENV/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes -r examples/requirements.lock
+}
+
+# The previous setup is good when its interpreter still runs and the lock files are the same.
+if [ -x $VENV/bin/python ] && $VENV/bin/python -c '' 2>/dev/null; then
+  if [ "$(cat $STAMP 2>/dev/null)" = "$(fingerprint)" ]; then say "$VENV is up to date"; exit 0; fi
+else
+  make_venv
+fi
+rm -f $STAMP
+if ! { uv=$(find_uv) && install_with_uv "$uv"; }; then
+  install_with_pip
+fi
+fingerprint >$STAMP
+say "done: $($VENV/bin/python --version), $($VENV/bin/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages in $VENV"
