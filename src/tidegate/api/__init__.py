@@ -1,0 +1,1 @@
+"""Speaks HTTP: routes by subject, schemas, one shape for every error."""

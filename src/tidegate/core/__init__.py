@@ -1,0 +1,1 @@
+"""Decides: what runs where and when. Pure: no clock, no chance, no input or output."""

@@ -1,0 +1,1 @@
+"""Runs: machines, processes and their limits."""

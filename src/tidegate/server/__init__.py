@@ -1,0 +1,1 @@
+"""Joins: takes submissions in, runs the cycle, carries out its plans."""

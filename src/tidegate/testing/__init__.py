@@ -1,0 +1,1 @@
+"""Proves: fakes, builders and conformance suites, for this project and its users."""

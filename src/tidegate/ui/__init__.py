@@ -1,0 +1,1 @@
+"""Shows: command line and dashboards, all through the client."""

@@ -1,0 +1,1 @@
+"""Is run: one module per kind of job, found by entry point."""
