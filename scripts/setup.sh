@@ -1,24 +1,33 @@
 #!/usr/bin/env bash
 # Makes .venv with every dependency and tool, from the lock files alone. Safe to run again: it does nothing
-# when nothing changed. Never asks. Needs Python 3.11 or later; PYTHON=/path/to/python chooses one.
+# when nothing changed. Never asks. Needs Python 3.11 or later.
+#   scripts/setup.sh                  make or renew .venv
+#   scripts/setup.sh --test-packages  install the Debian packages of the tests, or name the missing ones and stop
+#   PYTHON=/path/to/python            chooses the interpreter of a new .venv
+#   TIDEGATE_SETUP_UV=no              installs with pip alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=.venv
-STAMP=$VENV/.tidegate-setup
+STAMP=$VENV/.tidegate-setup # what is installed: the hash of all that decides it
+ROOT=$VENV/.tidegate-root   # where it was made: an environment does not survive being moved or copied
 # uv and pip compile what they install, also when the environment forbids Python to write bytecode.
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 # Trust what this machine trusts: without this uv would use a certificate list of its own.
-export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NO_CONFIG=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
-# Prints the first interpreter that is Python 3.11 or later.
+# Prints the first interpreter that is Python 3.11 or later and can make virtual environments. Debian splits
+# ensurepip off into python3-venv.
 find_python() {
   local candidate
   for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
-    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { printf '%s\n' "$candidate"; return; }
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
   done
   return 1
 }
@@ -31,26 +40,35 @@ need() {
     "run as root:  apt-get update && apt-get install -y $*"
   say "installing Debian packages: $*"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq </dev/null
-  apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } </dev/null >/dev/null ||
+    die "these Debian packages are needed, and apt-get could not install them: $*"
 }
 
-fingerprint() { cat pyproject.toml requirements.lock examples/requirements.lock scripts/uv-requirements.lock scripts/setup.sh | sha256sum | cut -d' ' -f1; }
+fingerprint() {
+  cat pyproject.toml requirements.lock examples/requirements.lock scripts/uv-requirements.lock scripts/setup.sh |
+    sha256sum | cut -d' ' -f1
+}
+
+# Installs those of scripts/debian-packages.txt that are missing.
+test_packages() {
+  local package missing=()
+  while read -r package; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done < <(sed 's/#.*//' scripts/debian-packages.txt | awk 'NF { print $1 }')
+  if [ ${#missing[@]} -gt 0 ]; then need "${missing[@]}"; fi
+}
 
 make_venv() {
   local python
   if ! python=$(find_python); then
-    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not Python 3.11 or later."
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or later with the venv and ensurepip modules."
     need python3 python3-venv
-    python=$(find_python) || die "this system's python3 is older than 3.11. Install Python 3.11 or later and set PYTHON."
-  fi
-  # Debian ships the venv module without ensurepip; both come with python3-venv.
-  if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
-    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON has no venv module or no ensurepip."
-    need python3-venv
+    python=$(find_python) || die "this system's python3 is older than 3.11." \
+      "Install Python 3.11 or later and name it: PYTHON=/path/to/python3 make setup"
   fi
   say "making $VENV with $("$python" --version) ($python)"
   "$python" -m venv --clear "$VENV"
+  pwd -P >$ROOT
 }
 
 # Prints the uv to use: the one on PATH, or one of the pinned version put into .venv. Fails when there is none to be had.
@@ -77,15 +95,25 @@ install_with_pip() {
   $VENV/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes -r examples/requirements.lock
 }
 
-# The previous setup is good when its interpreter still runs and the lock files are the same.
-if [ -x $VENV/bin/python ] && $VENV/bin/python -c '' 2>/dev/null; then
-  if [ "$(cat $STAMP 2>/dev/null)" = "$(fingerprint)" ]; then say "$VENV is up to date"; exit 0; fi
-else
+# Two runs at once wait for each other.
+exec 9<scripts/setup.sh
+flock 9
+
+if [ "${1:-}" = --test-packages ]; then
+  test_packages
+  exit 0
+fi
+if [ "$(cat $ROOT 2>/dev/null)" != "$(pwd -P)" ] || ! $VENV/bin/python -c '' 2>/dev/null; then
   make_venv
+elif [ "$(cat $STAMP 2>/dev/null)" = "$(fingerprint)" ]; then
+  say "$VENV is up to date"
+  exit 0
 fi
 rm -f $STAMP
-if ! { uv=$(find_uv) && install_with_uv "$uv"; }; then
+if uv=$(find_uv); then
+  install_with_uv "$uv" || { say "uv failed, trying pip"; install_with_pip; }
+else
   install_with_pip
 fi
 fingerprint >$STAMP
-say "done: $($VENV/bin/python --version), $($VENV/bin/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages in $VENV"
+say "done: $($VENV/bin/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages in $VENV"
