@@ -1,0 +1,325 @@
+"""Jobs, tasks and attempts: their states, their legal transitions, and the records that travel between the rooms.
+
+A job is what a user submits. It has one or more tasks; a task is run in one or more attempts. The number of an attempt
+is its fencing number: whoever reports for an attempt names it, and only the newest one is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+from tidegate.core.resources import Resources
+from tidegate.errors import IllegalTransition, InvalidInput, NotFound
+
+
+class Priority(IntEnum):
+    """How urgent a job is against the others of its queue; larger runs first."""
+
+    LOW = -1
+    NORMAL = 0
+    HIGH = 1
+
+    @classmethod
+    def parse(cls, text: object) -> Priority:
+        """From `low`, `normal` or `high`. Raises InvalidInput for anything else."""
+        try:
+            return cls[str(text).upper()]
+        except KeyError:
+            raise InvalidInput(f"priority must be one of low, normal, high, not {text!r}.") from None
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class TaskState(StrEnum):
+    """`scheduled` waits for a time, `queued` waits for room; the last three are final."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+
+class AttemptState(StrEnum):
+    """`starting` from the commit of the plan, `running` once a worker claimed it; the last three are final."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        return self in (AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.LOST)
+
+
+class JobStatus(StrEnum):
+    """What a job's tasks add up to. `ACCEPTED` is stored, but the scheduler has not looked at it yet."""
+
+    ACCEPTED = "ACCEPTED"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class ExitReason(StrEnum):
+    """Why an attempt ended without success."""
+
+    ERROR = "error"
+    MEMORY_LIMIT = "memory_limit"
+    TIME_LIMIT = "time_limit"
+    DISK_LIMIT = "disk_limit"
+    EVICTED = "evicted"
+    CANCELLED = "cancelled"
+    HOST_MEMORY = "host_memory"
+    SIGNAL = "signal"
+    LEASE_EXPIRED = "lease_expired"
+
+
+TASK_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
+    TaskState.SCHEDULED: frozenset({TaskState.QUEUED, TaskState.CANCELLED}),
+    TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED, TaskState.FAILED}),
+    TaskState.RUNNING: frozenset(
+        {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.QUEUED, TaskState.SCHEDULED}
+    ),
+    TaskState.SUCCEEDED: frozenset(),
+    TaskState.FAILED: frozenset(),
+    TaskState.CANCELLED: frozenset(),
+}
+
+ATTEMPT_TRANSITIONS: Mapping[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.STARTING: frozenset({AttemptState.RUNNING, AttemptState.FAILED, AttemptState.LOST}),
+    AttemptState.RUNNING: frozenset({AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.LOST}),
+    AttemptState.SUCCEEDED: frozenset(),
+    AttemptState.FAILED: frozenset(),
+    AttemptState.LOST: frozenset(),
+}
+
+
+def check_task_transition(key: TaskKey, old: TaskState, new: TaskState) -> None:
+    """Raise IllegalTransition unless the table has this change."""
+    if new not in TASK_TRANSITIONS[old]:
+        raise IllegalTransition(f"Task {key} cannot go from {old} to {new}.")
+
+
+def check_attempt_transition(key: AttemptKey, old: AttemptState, new: AttemptState) -> None:
+    """Raise IllegalTransition unless the table has this change."""
+    if new not in ATTEMPT_TRANSITIONS[old]:
+        raise IllegalTransition(f"Attempt {key} cannot go from {old} to {new}.")
+
+
+class TaskKey(NamedTuple):
+    """Names a task: job 81's second task is `81.2`. Tasks count from 1."""
+
+    job_id: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.job_id}.{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> TaskKey:
+        """From `81.2`. Raises NotFound for anything else, since no task can have such an id."""
+        job, _, number = text.partition(".")
+        if not (job.isascii() and job.isdigit() and number.isascii() and number.isdigit() and len(text) < 30):
+            raise NotFound(f"There is no task {text!r}.")
+        return cls(int(job), int(number))
+
+
+class AttemptKey(NamedTuple):
+    """Names an attempt: the third try of task `81.2` is `81.2.3`. Attempts count from 1."""
+
+    job_id: int
+    number: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.job_id}.{self.number}.{self.attempt}"
+
+    @property
+    def task(self) -> TaskKey:
+        return TaskKey(self.job_id, self.number)
+
+
+def parse_job_id(text: str) -> int:
+    """A job's number from its id. Raises NotFound for text that no job can have as its id."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise NotFound(f"There is no job {text!r}.")
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a task needs of a worker. Tasks of one shape fit or do not fit together."""
+
+    resources: Resources
+    labels: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOrder:
+    """One task of a job that is being submitted: its name (or file) and what its kind needs to know."""
+
+    name: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A validated job on its way into the store."""
+
+    kind: str
+    name: str
+    owner: str
+    queue: str
+    priority: Priority
+    shape: Shape
+    timeout_s: float
+    max_attempts: int
+    spec: Mapping[str, Any]
+    tasks: tuple[TaskOrder, ...]
+    created_at: datetime
+    not_before: datetime | None = None
+    result_name: str | None = None
+    """The source name to register the result under; reserved from submission on. None: no source is registered."""
+    result_named_by_user: bool = False
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    """Digest of the request body, kept beside the idempotency key: the same key with another body is a conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTask:
+    """A queued task as the scheduler sees it."""
+
+    key: TaskKey
+    queue: str
+    owner: str
+    priority: Priority
+    shape: Shape
+    queued_at: datetime
+    attempts: int = 0
+    """Attempts made so far; the next one gets this number plus one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an attempt used. None where nothing could measure it."""
+
+    peak_memory_bytes: int | None = None
+    """Highest anonymous plus shared memory of the process tree; page cache is not in it where the kernel tells."""
+    peak_memory_with_cache_bytes: int | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Why an attempt ended: a reason, a sentence with numbers, and the numbers. `enforced_by` is the rung that held it."""
+
+    reason: ExitReason
+    message: str
+    limit: int | float | None = None
+    observed: int | float | None = None
+    enforced_by: str | None = None
+    code: str | None = None
+    """Finer, stable code of an error inside the job, such as `unknown_column`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A named data set: one or more files of one format.
+
+    `path` is what the user named: a file, a glob or a folder. `options` are reader options fixed at registration
+    (for CSV the sniffed dialect and types), so that every query reads the same types.
+    """
+
+    name: str
+    format: str
+    path: str
+    owner: str
+    created_at: datetime
+    columns: tuple[SourceColumn, ...] = ()
+    row_count: int | None = None
+    size_bytes: int | None = None
+    file_count: int = 1
+    job_id: int | None = None
+    lineage: tuple[str, ...] = ()
+    """Names of the sources a result was made from."""
+    sql: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    managed: bool = False
+    """Whether Tidegate made the file (an upload or a result) and deletes it with the source."""
+
+    @property
+    def column_count(self) -> int:
+        return len(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An attempt that a worker has claimed, with all it needs to run it."""
+
+    key: AttemptKey
+    kind: str
+    owner: str
+    queue: str
+    name: str
+    spec: Mapping[str, Any]
+    """The job's spec with the task's own laid over it."""
+    resources: Resources
+    timeout_s: float
+    max_attempts: int
+    losses: int
+    result_name: str | None
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """The end of an attempt as facts, with what shall follow for its task. Made by the worker, believed if it is still the newest attempt.
+
+    A cancel that was acknowledged before this is recorded wins: the store then records the task as cancelled.
+    """
+
+    key: AttemptKey
+    worker_id: str
+    generation: int
+    state: AttemptState
+    ended_at: datetime
+    next_state: TaskState
+    """What the task becomes: succeeded, failed, cancelled, or queued/scheduled for another attempt."""
+    not_before: datetime | None = None
+    exit: Exit | None = None
+    usage: Usage = Usage()
+    result: Mapping[str, Any] | None = None
+    """Small facts about the result (path, row count, columns, ...), kept with the task."""
+    source: Source | None = None
+    """The source to register in the same transaction as the success."""
+    release: bool = True
+    """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""

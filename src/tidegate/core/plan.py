@@ -1,0 +1,114 @@
+"""What the scheduler is shown (a snapshot) and what it answers (a plan). Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
+from tidegate.core.resources import Resources
+
+
+class ReasonCode(StrEnum):
+    """Stable codes of why a task waits."""
+
+    NO_WORKER = "no_worker"
+    LABELS = "labels"
+    RESOURCES = "resources"
+    TOO_LARGE = "too_large"
+    QUEUE_PAUSED = "queue_paused"
+    QUEUE_CAP = "queue_cap"
+    BEHIND = "behind"
+    NOT_BEFORE = "not_before"
+    NOT_JUDGED = "not_judged"
+    SERVER_STOPPING = "server_stopping"
+
+
+class Reason(NamedTuple):
+    """Why a task waits: a stable code, a sentence with numbers, and the numbers."""
+
+    code: ReasonCode
+    sentence: str
+    numbers: Mapping[str, int | float | str] = {}
+
+
+class LineKey(NamedTuple):
+    """Tasks that differ in nothing the scheduler looks at but their order: one queue, one owner, one shape."""
+
+    queue: str
+    owner: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as the scheduler sees it. `accepting` is false while it drains or is suspect."""
+
+    id: str
+    generation: int
+    allocatable: Resources
+    allocated: Resources
+    labels: frozenset[tuple[str, str]] = frozenset()
+    accepting: bool = True
+
+    @property
+    def available(self) -> Resources:
+        return self.allocatable - self.allocated
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue as the scheduler sees it. `max_concurrent` None: no cap. `weight` is for fair share between queues."""
+
+    name: str
+    running: int = 0
+    max_concurrent: int | None = None
+    paused: bool = False
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """The head of a line, in its order. `waiting` counts all of it, also what is not shown."""
+
+    key: LineKey
+    heads: Sequence[WaitingTask]
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is: workers with their allocations, queues, and the heads of the lines of waiting tasks."""
+
+    workers: tuple[WorkerView, ...]
+    queues: Mapping[str, QueueView]
+    lines: tuple[LineView, ...]
+    epoch: int = 0
+
+
+class Start(NamedTuple):
+    """One decision: this attempt shall run on this worker (of this generation) with these resources."""
+
+    key: AttemptKey
+    queue: str
+    worker_id: str
+    generation: int
+    resources: Resources
+
+    @property
+    def task(self) -> TaskKey:
+        return self.key.task
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do and why: starts in order, and for each line that still waits the reason of its head.
+
+    `more` says that the pass ended at its budget, not for lack of room: plan again at once.
+    """
+
+    starts: tuple[Start, ...] = ()
+    verdicts: Mapping[LineKey, Reason] = field(default_factory=dict)
+    more: bool = False

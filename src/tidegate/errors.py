@@ -1,0 +1,117 @@
+"""Every error Tidegate raises on purpose.
+
+    TidegateError
+    ├── InvalidInput        what was sent cannot be understood or is not allowed
+    │   └── SettingError    a setting has a value it must not have
+    ├── NotFound            no such job, task, source or queue
+    ├── Conflict            it clashes with what is there already
+    ├── NeverFits           it asks for more than any worker could ever give
+    ├── Busy                the line is full; come back after `retry_after_s`
+    ├── Unavailable         the service cannot work at the moment
+    ├── JobFailed           a job that was waited for did not succeed
+    ├── ServerUnreachable   no Tidegate server answers at the address
+    └── BrokenInvariant     a bug in Tidegate: state that must not exist
+        ├── IllegalTransition
+        └── LedgerError
+
+A message says what failed, asked against limit, and what to do. `code` is stable and meant for programs,
+`numbers` holds the figures of the message under names that carry their unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class TidegateError(Exception):
+    """Base of all errors raised on purpose. `code` is stable, `numbers` are the figures in the message."""
+
+    code = "error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, numbers: Mapping[str, float | int | str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.numbers: dict[str, float | int | str] = dict(numbers or {})
+
+
+class InvalidInput(TidegateError):
+    """What was sent cannot be understood, or asks for something that is not allowed."""
+
+    code = "invalid_input"
+
+
+class SettingError(InvalidInput):
+    """A setting has a value it must not have; the message names the allowed range."""
+
+    code = "invalid_setting"
+
+
+class NotFound(TidegateError):
+    """There is no such job, task, source or queue."""
+
+    code = "not_found"
+
+
+class Conflict(TidegateError):
+    """The request clashes with what is there already: a taken name, a key used for another request."""
+
+    code = "conflict"
+
+
+class NeverFits(TidegateError):
+    """The request is larger than the largest worker could ever give; waiting would not help."""
+
+    code = "never_fits"
+
+
+class Busy(TidegateError):
+    """The line is full. `retry_after_s` is when room is expected."""
+
+    code = "busy"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, numbers: Mapping[str, float | int | str] | None = None
+    ) -> None:
+        super().__init__(message, numbers={**(numbers or {}), "retry_after_s": retry_after_s})
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(TidegateError):
+    """The service cannot work at the moment: it is starting, stopping, or something it needs is away."""
+
+    code = "unavailable"
+
+
+class JobFailed(TidegateError):
+    """A job that was waited for ended without success. `exit` holds its reason and numbers, `status` its end state."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, *, job_id: str, status: str, exit: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.status = status
+        self.exit = dict(exit or {})
+
+
+class ServerUnreachable(TidegateError):
+    """No Tidegate server answers at the address."""
+
+    code = "server_unreachable"
+
+
+class BrokenInvariant(TidegateError):
+    """State that must not exist. This is a bug in Tidegate: please report it with the message."""
+
+    code = "internal"
+
+
+class IllegalTransition(BrokenInvariant):
+    """A state change that the transition table does not have."""
+
+
+class LedgerError(BrokenInvariant):
+    """The ledger does not add up: allocated more than allocatable, or sums that differ from their parts."""

@@ -1,0 +1,270 @@
+"""What the API speaks to: the verbs of Tidegate, each a few lines over the store, intake, cycle and launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from tidegate.core.job import AttemptKey, ExitReason, JobStatus, Source, SourceColumn, TaskKey
+from tidegate.errors import Conflict, InvalidInput, TidegateError, Unavailable
+from tidegate.ports import Bell, Cancelled, Clock, Event, JobRecord, Launcher, QueueRecord, Store, Workload
+from tidegate.server.cycle import Cycle, Waiting
+from tidegate.server.intake import Intake, Submitted
+from tidegate.server.judge import Submission
+from tidegate.server.progress import ProgressBoard
+from tidegate.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PROGRESS_EVENT = "progress"
+_FINAL_EVENTS = frozenset({"succeeded", "failed", "cancelled"})
+_LOOK_AGAIN_S = 5.0
+"""A ring may be lost; whoever waits looks by himself after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Answers to "can this server work?": each a name and None, or what is wrong."""
+
+    results: Mapping[str, str | None]
+
+
+class Service:
+    """The running server as the API sees it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        intake: Intake,
+        cycle: Cycle,
+        launcher: Launcher,
+        bell: Bell,
+        clock: Clock,
+        board: ProgressBoard,
+        workloads: Mapping[str, Workload],
+        logs: Path,
+        checks: Callable[[], Mapping[str, str | None]] = dict,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.workloads = workloads
+        self._intake = intake
+        self._cycle = cycle
+        self._launcher = launcher
+        self._bell = bell
+        self._board = board
+        self._logs = logs
+        self._checks = checks
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="tidegate-read")
+
+    def close(self) -> None:
+        self._readers.shutdown(wait=True, cancel_futures=True)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A blocking call, such as one of the store's, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, functools.partial(function, *args, **kwargs))
+
+    async def submit(
+        self, owner: str, fields: Mapping[str, Any], idempotency_key: str | None = None
+    ) -> Submitted:
+        """Judge and store one job; answers after the commit. Raises what `judge` and the store refuse with."""
+        return await self._submit_one(Submission(owner, fields, idempotency_key))
+
+    async def submit_many(
+        self, owner: str, items: Sequence[Mapping[str, Any]]
+    ) -> list[Submitted | TidegateError]:
+        """Judge and store many jobs; each is accepted or refused by itself."""
+        return await self._offer([Submission(owner, fields) for fields in items])
+
+    async def interactive(
+        self, owner: str, fields: Mapping[str, Any], timeout_s: float | None = None
+    ) -> JobRecord:
+        """Run the service's own small work as a job and wait for its end.
+
+        When it has not ended after its time it is cancelled and answered as it is then. The wait for room counts.
+        """
+        limit_s = timeout_s or self.settings.query_timeout_s
+        fields = {"timeout_s": limit_s, **fields}
+        submitted = await self._submit_one(Submission(owner, fields, internal=True))
+        try:
+            job = await self.wait(submitted.job_id, limit_s)
+        except asyncio.CancelledError:
+            # The client went away: nobody reads the answer, so the work shall not go on.
+            await asyncio.shield(self.cancel(submitted.job_id))
+            raise
+        if not job.status.final:
+            await self.cancel(job.id)
+            job = await self.wait(job.id, _LOOK_AGAIN_S)
+        return job
+
+    async def cancel(self, job_id: int) -> Cancelled:
+        """Cancel a job: flagged in the store, then its attempts are told. From the answer on it cannot succeed."""
+        cancelled = await self.run(self.store.request_cancel, job_id, self.clock.now())
+        if cancelled.live_attempts:
+            self._launcher.cancel(cancelled.live_attempts)
+        self._bell.ring("schedule")
+        self._bell.ring(f"job:{job_id}")
+        return cancelled
+
+    async def wait(self, job_id: int, timeout_s: float) -> JobRecord:
+        """The job once it is final, or as it is when the time is over. Raises NotFound."""
+        deadline = self.clock.monotonic() + timeout_s
+        changed, end = self._listen(job_id)
+        try:
+            while True:
+                changed.clear()
+                job = await self.run(self.store.job, job_id)
+                left_s = deadline - self.clock.monotonic()
+                if job.status.final or left_s <= 0:
+                    return job
+                await _set_within(changed, min(left_s, _LOOK_AGAIN_S))
+        finally:
+            end()
+
+    async def follow(self, job_id: int, after: int = 0) -> AsyncIterator[Event]:
+        """The job's events after the given id, then each new one as it comes; ends after the final one.
+
+        Progress comes as events of type `progress` with the id 0: live only, not kept.
+        """
+        changed, end = self._listen(job_id)
+        share: float | None = None
+        try:
+            while True:
+                changed.clear()
+                for event in await self.run(self.store.events, job_id, after=after):
+                    after = event.id
+                    yield event
+                job = await self.run(self.store.job, job_id)
+                if job.status.final:
+                    for event in await self.run(self.store.events, job_id, after=after):
+                        yield event
+                    return
+                if (now_at := self.progress(job)) is not None and now_at != share:
+                    share = now_at
+                    yield self._progress_event(job_id, share)
+                await _set_within(changed, _LOOK_AGAIN_S)
+        finally:
+            end()
+
+    def waiting(self, job: JobRecord) -> Waiting | None:
+        """Why the job waits, its position, and when it may start; None when it does not wait."""
+        if job.status not in (JobStatus.ACCEPTED, JobStatus.QUEUED):
+            return None
+        return self._cycle.explain_job(job.id)
+
+    def status(self, job: JobRecord) -> JobStatus:
+        """The job's status: ACCEPTED until the scheduler has seen it, then as stored."""
+        if job.status is JobStatus.QUEUED and job.change > self._cycle.cursor:
+            return JobStatus.ACCEPTED
+        return job.status
+
+    def progress(self, job: JobRecord) -> float | None:
+        """The share of the job that is done, 0 to 1; None when nobody knows."""
+        counts = job.task_counts
+        tasks = sum(counts.values())
+        if job.status.final:
+            return 1.0 if job.status is JobStatus.SUCCEEDED else None
+        if tasks == 1:
+            return self._board.of(TaskKey(job.id, 1))
+        done = sum(count for state, count in counts.items() if state.final)
+        return done / tasks if tasks else None
+
+    async def register_source(
+        self, owner: str, name: str, path: str, *, format: str | None = None, managed: bool = False
+    ) -> Source:
+        """Look at a file, glob or folder in the sandbox and register it. Raises Conflict, InvalidInput."""
+        existing = await self.run(self.store.sources_named, [name])
+        if existing:
+            raise Conflict(f"There is a source named {existing[0].name!r} already. Delete it or choose another name.")
+        fields: dict[str, Any] = {"kind": "inspect", "path": path, "source_name": name}
+        if format is not None:
+            fields["format"] = format
+        facts = result_of(await self.interactive(owner, fields, timeout_s=60.0))
+        source = Source(
+            name=name,
+            format=str(facts["format"]),
+            path=str(facts["path"]),
+            owner=owner,
+            created_at=self.clock.now(),
+            columns=tuple(SourceColumn(c["name"], c["type"]) for c in facts["columns"]),
+            row_count=facts.get("row_count"),
+            size_bytes=facts.get("size_bytes"),
+            file_count=facts.get("file_count", 1),
+            options=facts.get("options", {}),
+            managed=managed,
+        )
+        await self.run(self.store.add_source, source)
+        return source
+
+    async def set_queue(self, name: str, **changes: Any) -> QueueRecord:
+        """Create or change a queue; see `QueueStore.set_queue`."""
+        record = await self.run(self.store.set_queue, name, **changes)
+        self._bell.ring("schedule")
+        return record
+
+    def log_of(self, key: AttemptKey) -> Path | None:
+        """The kept output of an attempt; None when it printed nothing or still runs."""
+        path = self._logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
+        return path if path.is_file() else None
+
+    def ready(self) -> Checks:
+        """Whether the server can work: every check with None or what is wrong."""
+        return Checks(self._checks())
+
+    async def _submit_one(self, submission: Submission) -> Submitted:
+        answer = (await self._offer([submission]))[0]
+        if isinstance(answer, TidegateError):
+            raise answer
+        return answer
+
+    async def _offer(self, submissions: Sequence[Submission]) -> list[Submitted | TidegateError]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Submitted | TidegateError]] = loop.create_future()
+
+        def resolve(answers: list[Submitted | TidegateError]) -> None:
+            if not future.done():  # the client may have gone
+                future.set_result(answers)
+
+        self._intake.offer(submissions, lambda answers: loop.call_soon_threadsafe(resolve, answers))
+        return await future
+
+    def _listen(self, job_id: int) -> tuple[asyncio.Event, Callable[[], None]]:
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        return changed, self._bell.subscribe(f"job:{job_id}", lambda: loop.call_soon_threadsafe(changed.set))
+
+    def _progress_event(self, job_id: int, share: float) -> Event:
+        return Event(0, job_id, None, self.clock.now(), PROGRESS_EVENT, f"{share:.0%} done.", {"progress": share})
+
+
+def result_of(job: JobRecord) -> dict[str, Any]:
+    """The result of a finished job of the service's own. Raises InvalidInput or Unavailable with its reason instead."""
+    if job.status is JobStatus.SUCCEEDED and job.result is not None:
+        return dict(job.result)
+    if job.exit is None:
+        raise Unavailable("The work did not start in time: the machine is full. Try again later.")
+    if job.exit.reason is ExitReason.ERROR:
+        raise InvalidInput(job.exit.message, code=job.exit.code)
+    raise Unavailable(job.exit.message, code=str(job.exit.reason))
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+__all__ = ["Checks", "Service", "Submitted", "Waiting", "result_of"]

@@ -1,0 +1,111 @@
+"""Every setting: its name, default and help, in one table.
+
+Sources, the later wins: defaults, `tidegate.toml` in the working folder, environment variables `TIDEGATE_*`, command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from tidegate.core.resources import GIB, MIB, Resources, parse_bytes, parse_cpus
+from tidegate.errors import SettingError
+
+
+class Settings(BaseSettings):
+    """All settings of a server. Amounts of memory and disk are bytes or text such as `2GiB`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEGATE_", toml_file="tidegate.toml", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Loopback unless told.")
+    port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(
+        Path("~/.local/share/tidegate"),
+        description="Where the database, uploads, results and scratch space live.",
+        validation_alias=AliasChoices("TIDEGATE_DATA_DIR", "NFS_SHARE_ROOT_PATH", "data_dir"),
+    )
+    source_roots: list[Path] = Field(
+        default_factory=list, description="Folders outside the data directory whose files may be registered as sources."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_file: Path | None = Field(
+        None,
+        description="File to log to besides standard error, rotated.",
+        validation_alias=AliasChoices("TIDEGATE_LOG_FILE", "LOG_FILE", "log_file"),
+    )
+
+    cpus: float | None = Field(None, description="CPUs the worker offers; default: what the machine or container has.")
+    memory: str | None = Field(None, description="Memory the worker offers; default: what the machine or container has.")
+    disk: str | None = Field(None, description="Scratch disk the worker offers; default: what is free.")
+    headroom_cpus: float = Field(0.0, ge=0, description="CPUs kept for system and service; weights protect them anyway.")
+    headroom_memory: str | None = Field(
+        None, description="Memory kept for system and service; default: 10 % and at least 512 MiB."
+    )
+    enforcement: Literal["auto", "cgroup2", "cgroup1", "watchdog"] = Field(
+        "auto", description="Which rung of the ladder of limits to use; auto takes the strongest that works here."
+    )
+    yield_cpu: Literal["idle", "nice", "weight", "off"] = Field(
+        "idle", description="How jobs yield the CPU to the service: SCHED_IDLE, niceness, cgroup weight only, or not."
+    )
+
+    max_concurrent: int = Field(3, ge=1, description="Running tasks of a queue, unless the queue has its own cap.")
+    max_waiting: int = Field(200_000, ge=1, description="Waiting tasks above which submissions are refused with 429.")
+    max_bulk: int = Field(10_000, ge=1, description="Jobs in one bulk submission.")
+    default_timeout_s: float = Field(3600.0, gt=0, description="Time limit of a job that names none.")
+    max_losses: int = Field(5, ge=0, description="How often a task is started again because its worker was lost.")
+    query_timeout_s: float = Field(10.0, gt=0, description="Longest time of a synchronous query.")
+    query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")
+    max_upload: str = Field("0", description="Largest upload; 0: as much as the disk holds.")
+    retention_days: float = Field(30.0, gt=0, description="How long finished jobs and their events are kept.")
+
+    beat_s: float = Field(30.0, gt=0, description="Seconds between two beats of a worker.")
+    lease_s: float = Field(60.0, gt=0, description="Seconds without a beat after which a worker's attempts are lost.")
+    grace_s: float = Field(10.0, ge=0, description="Seconds running jobs get to finish when the server stops.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def offered(self, capacity: Resources) -> Resources:
+        """The capacity to count with: what the machine has, lowered (never raised) by the settings."""
+        return Resources(
+            min(capacity.cpu_milli, parse_cpus(self.cpus)) if self.cpus is not None else capacity.cpu_milli,
+            min(capacity.memory_bytes, parse_bytes(self.memory)) if self.memory else capacity.memory_bytes,
+            min(capacity.disk_bytes, parse_bytes(self.disk, name="disk")) if self.disk else capacity.disk_bytes,
+        )
+
+    def allocatable(self, capacity: Resources) -> Resources:
+        """Capacity less headroom. Memory headroom: 10 % and at least 512 MiB, but at most half; disk: 1 GiB, at most half."""
+        offered = self.offered(capacity)
+        memory = offered.memory_bytes
+        kept = (
+            parse_bytes(self.headroom_memory, name="headroom_memory")
+            if self.headroom_memory is not None
+            else min(max(memory // 10, 512 * MIB), memory // 2)
+        )
+        return Resources(
+            max(offered.cpu_milli - parse_cpus(self.headroom_cpus), 0),
+            max(memory - kept, 0),
+            max(offered.disk_bytes - min(GIB, offered.disk_bytes // 2), 0),
+        )
+
+
+def load_settings(**given: object) -> Settings:
+    """Settings from all sources; `given` wins, None in it means not given. Raises SettingError naming each bad value."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}" for e in error.errors()]
+        raise SettingError("These settings cannot be used. " + "; ".join(lines) + ".") from None
