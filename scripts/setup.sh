@@ -71,11 +71,13 @@ make_venv() {
   pwd -P >$ROOT
 }
 
-# Prints the uv to use: the one on PATH, or one of the pinned version put into .venv. Fails when there is none to be had.
+# Prints the uv to use: the one on PATH, or one of the pinned version put into .venv. Fails when none is to be had.
 find_uv() {
   if [ "${TIDEGATE_SETUP_UV:-auto}" = no ]; then return 1; fi
   if uv --version >/dev/null 2>&1; then command -v uv; return; fi
-  [ -x $VENV/bin/uv ] || $VENV/bin/python -m pip install --quiet --require-hashes -r scripts/uv-requirements.lock >&2 || return 1
+  if [ ! -x $VENV/bin/uv ]; then
+    $VENV/bin/python -m pip install --quiet --require-hashes -r scripts/uv-requirements.lock >&2 || return 1
+  fi
   printf '%s\n' "$VENV/bin/uv"
 }
 
@@ -84,7 +86,8 @@ install_with_uv() {
   "$1" pip install --quiet --python $VENV/bin/python --compile-bytecode --require-hashes -r requirements.lock &&
     "$1" pip install --quiet --python $VENV/bin/python --compile-bytecode --no-deps --no-build-isolation -e . &&
     say "installing the data of the examples" &&
-    "$1" pip install --quiet --python $VENV/bin/python --no-deps --no-build-isolation --require-hashes -r examples/requirements.lock
+    "$1" pip install --quiet --python $VENV/bin/python --no-deps --no-build-isolation \
+      --require-hashes -r examples/requirements.lock
 }
 
 install_with_pip() {
@@ -92,7 +95,8 @@ install_with_pip() {
   $VENV/bin/python -m pip install --quiet --compile --require-hashes -r requirements.lock
   $VENV/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
   say "installing the data of the examples"
-  $VENV/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes -r examples/requirements.lock
+  $VENV/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --use-pep517 \
+    --require-hashes -r examples/requirements.lock
 }
 
 # Two runs at once wait for each other.
@@ -111,8 +115,9 @@ elif [ "$(cat $STAMP 2>/dev/null)" = "$(fingerprint)" ]; then
 fi
 rm -f $STAMP
 if uv=$(find_uv); then
-  install_with_uv "$uv" || { say "uv failed, trying pip"; install_with_pip; }
+  install_with_uv "$uv" || { say "uv failed, going on with pip"; install_with_pip; }
 else
+  say "without uv, which only makes this slower"
   install_with_pip
 fi
 fingerprint >$STAMP
