@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -86,6 +87,28 @@ class Snapshot:
     queues: Mapping[str, QueueView]
     lines: tuple[LineView, ...]
     epoch: int = 0
+
+    def after(self, starts: Iterable[Start]) -> Snapshot:
+        """What is once these starts are true: their tasks no longer wait, their resources and places are taken."""
+        starts = tuple(starts)
+        started = {start.task for start in starts}
+        running = Counter(start.queue for start in starts)
+        taken: defaultdict[str, Resources] = defaultdict(Resources)
+        for start in starts:
+            taken[start.worker_id] += start.resources
+        return replace(
+            self,
+            workers=tuple(replace(one, allocated=one.allocated + taken[one.id]) for one in self.workers),
+            queues={
+                name: replace(one, running=one.running + running[name]) for name, one in self.queues.items()
+            },
+            lines=tuple(line for line in (_without(line, started) for line in self.lines) if line.waiting),
+        )
+
+
+def _without(line: LineView, started: set[TaskKey]) -> LineView:
+    heads = [task for task in line.heads if task.key not in started]
+    return LineView(line.key, heads, line.waiting - len(line.heads) + len(heads))
 
 
 class Start(NamedTuple):

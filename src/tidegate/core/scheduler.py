@@ -1,0 +1,167 @@
+"""What to start now, and why the rest waits.
+
+Priority and age decide the order, best fit the place. The pass keeps no machine idle for order's sake: a smaller task
+may pass a larger one that does not fit. Tasks that ask for the same never pass each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from heapq import heapify, heappop, heapreplace
+
+from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
+from tidegate.core.placement import Room
+from tidegate.core.plan import LineKey, Plan, QueueView, Reason, ReasonCode, Snapshot, Start
+from tidegate.core.queueing import order_key
+
+BUDGET = 512
+"""Starts of one pass: about 5 ms of planning, and as much as one transaction of the store carries well."""
+
+
+def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
+    """Decide what starts, at most `budget` tasks, and why the others wait. Pure; O((starts + lines) · log lines).
+
+    A line that shows fewer heads than the budget may end the pass early (`more`), never change the order.
+    """
+    # 1. What is free: room on the workers, places in the queues.
+    room, gates, lines = Room(snapshot.workers), Gates(snapshot.queues), snapshot.lines
+    probes = [room.probe(line.key.shape) for line in lines]
+    at = [0] * len(lines)
+    starts: list[Start] = []
+
+    # 2. The head of each line, best first.
+    heads = [(order_key(line.heads[0]), index) for index, line in enumerate(lines) if line.heads]
+    heapify(heads)
+    while heads and len(starts) < budget:
+        _, index = heads[0]
+        line, probe = lines[index], probes[index]
+
+        # 3. A closed queue holds back its own lines only.
+        if gates.closed(line.key.queue):
+            heappop(heads)
+            continue
+
+        # 4. A shape that fits nowhere is out for this pass; smaller ones go on.
+        worker = probe.find()
+        if worker is None:
+            heappop(heads)
+            continue
+
+        # 5. Start it, and charge it at once.
+        task = line.heads[at[index]]
+        probe.take()
+        gates.take(line.key.queue)
+        attempt = AttemptKey(task.key.job_id, task.key.number, task.attempts + 1)
+        starts.append(Start(attempt, line.key.queue, worker.id, worker.generation, line.key.shape.resources))
+
+        # 6. The next of its line. When it is not shown the pass ends, so that none behind it passes it.
+        at[index] += 1
+        if at[index] < len(line.heads):
+            heapreplace(heads, (order_key(line.heads[at[index]]), index))
+        elif at[index] < line.waiting:
+            break
+        else:
+            heappop(heads)
+
+    # 7. What is left waits, each line for a reason that is put into words when somebody asks.
+    return Plan(tuple(starts), Verdicts(snapshot, room, gates, at), more=bool(heads))
+
+
+def explain(snapshot: Snapshot, task: WaitingTask, now: datetime) -> Reason:
+    """Why this task waits, judged as `plan` would judge it if it were at the head of its line.
+
+    The snapshot should be one from after a pass (`Snapshot.after`): what is free in it is free because nothing could
+    use it.
+    """
+    room, gates, who = Room(snapshot.workers), Gates(snapshot.queues), _name(task.key)
+    reason = _judge(room, gates, task.queue, task.shape, who)
+    if reason is not None:
+        return reason
+    order = order_key(task)
+    ahead = sum(
+        sum(order_key(head) < order for head in line.heads)
+        for line in snapshot.lines
+        if not gates.closed(line.key.queue) and room.probe(line.key.shape).find()
+    )
+    if not ahead:
+        return _not_judged(who)
+    sentence = f"{who} fits, but {ahead} waiting tasks that fit as well come before it."
+    return Reason(ReasonCode.BEHIND, sentence, {"ahead": ahead})
+
+
+class Gates:
+    """The queues during one pass: paused ones and full ones are closed."""
+
+    def __init__(self, queues: Mapping[str, QueueView]) -> None:
+        self._queues = queues
+        self._places = {
+            name: queue.max_concurrent - queue.running
+            for name, queue in queues.items()
+            if queue.max_concurrent is not None
+        }
+        self._paused = {name for name, queue in queues.items() if queue.paused}
+
+    def closed(self, queue: str) -> bool:
+        return queue in self._paused or self._places.get(queue, 1) <= 0
+
+    def take(self, queue: str) -> None:
+        if queue in self._places:
+            self._places[queue] -= 1
+
+    def refusal(self, who: str, queue: str) -> Reason:
+        """Why a closed queue is closed."""
+        if queue in self._paused:
+            sentence = f"{who} waits because queue '{queue}' is paused. Resume the queue to start it."
+            return Reason(ReasonCode.QUEUE_PAUSED, sentence, {"queue": queue})
+        cap = self._queues[queue].max_concurrent or 0
+        running = cap - self._places[queue]
+        sentence = f"{who} waits because queue '{queue}' runs {running} tasks, at most {cap} at a time."
+        numbers: dict[str, int | str] = {"queue": queue, "running": running, "max_concurrent": cap}
+        return Reason(ReasonCode.QUEUE_CAP, sentence, numbers)
+
+
+class Verdicts(Mapping[LineKey, Reason]):
+    """Why each line that still waits does so, as of the end of the pass. A sentence is made when it is looked up."""
+
+    def __init__(self, snapshot: Snapshot, room: Room, gates: Gates, at: list[int]) -> None:
+        self._room = room
+        self._gates = gates
+        self._lines = snapshot.lines
+        self._at = at
+        self._index: dict[LineKey, int] | None = None
+
+    def __getitem__(self, key: LineKey) -> Reason:
+        index = self._waiting()[key]
+        line, at = self._lines[index], self._at[index]
+        who = _name(line.heads[at].key) if at < len(line.heads) else "The next task of this line"
+        return _judge(self._room, self._gates, key.queue, key.shape, who) or _not_judged(who)
+
+    def __iter__(self) -> Iterator[LineKey]:
+        return iter(self._waiting())
+
+    def __len__(self) -> int:
+        return len(self._waiting())
+
+    def _waiting(self) -> dict[LineKey, int]:
+        if self._index is None:
+            left = enumerate(zip(self._lines, self._at, strict=True))
+            self._index = {line.key: index for index, (line, at) in left if at < line.waiting}
+        return self._index
+
+
+def _judge(room: Room, gates: Gates, queue: str, shape: Shape, who: str) -> Reason | None:
+    """Why a task cannot start; None when it can."""
+    if gates.closed(queue):
+        return gates.refusal(who, queue)
+    probe = room.probe(shape)
+    return probe.refusal(who) if probe.find() is None else None
+
+
+def _not_judged(who: str) -> Reason:
+    sentence = f"{who} has not been looked at yet; the next pass of the scheduler will."
+    return Reason(ReasonCode.NOT_JUDGED, sentence)
+
+
+def _name(key: TaskKey) -> str:
+    return f"Job {key.job_id}" if key.number == 1 else f"Task {key}"

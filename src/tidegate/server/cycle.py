@@ -1,0 +1,222 @@
+"""The scheduling cycle: read what changed, decide, commit, and only then launch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tidegate.core import scheduler
+from tidegate.core.job import Priority, TaskKey
+from tidegate.core.plan import Reason, ReasonCode, Snapshot, Start, WorkerView
+from tidegate.core.queueing import Backlog
+from tidegate.ports import Bell, Changes, Clock, Launcher, ScheduleStore
+from tidegate.server.drain import DrainMeter
+from tidegate.server.waiting import Waiting, waiting
+
+__all__ = ["Cycle", "Waiting"]
+
+_log = logging.getLogger("tidegate.cycle")
+
+_STOPPING = Reason(
+    ReasonCode.SERVER_STOPPING, "The server is stopping; it starts nothing more until it is back."
+)
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 10.0
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What the last pass saw and did."""
+
+    snapshot: Snapshot
+    starts: Sequence[Start] = ()
+
+    @cached_property
+    def after(self) -> Snapshot:
+        return self.snapshot.after(self.starts)
+
+
+class Cycle:
+    """Plans whenever there may be something to plan: when the bell rings `schedule`, and every `poll_s` seconds.
+
+    Rings that come within `min_gap_s` of the last pass are answered by one pass. What it keeps in memory is a copy of
+    what the store holds: after any trouble it is read again from the start. Safe to call from any thread.
+    """
+
+    def __init__(
+        self,
+        store: ScheduleStore,
+        launcher: Launcher,
+        bell: Bell,
+        clock: Clock,
+        *,
+        drain: DrainMeter | None = None,
+        min_gap_s: float = 0.002,
+        poll_s: float = 1.0,
+        budget: int = scheduler.BUDGET,
+    ) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._bell = bell
+        self._clock = clock
+        self._drain = drain or DrainMeter(clock.monotonic())
+        self._min_gap_s = min_gap_s
+        self._poll_s = poll_s
+        self._budget = budget
+
+        self._passing = threading.Lock()
+        self._read_from = 0
+        self._again = False
+        self._fruitless = 0
+        self._lock = threading.Lock()
+        """Guards what is read from outside: backlog, picture and cursor. Never held while the store is asked."""
+        self._backlog = Backlog()
+        self._picture = _Picture(Snapshot((), {}, ()))
+        self._cursor = 0
+
+        self._rung = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tidegate-cycle", daemon=True)
+
+    def run_once(self) -> list[Start]:
+        """One pass; the starts that were made. Raises what store and launcher raise, and then reads all again."""
+        with self._passing:
+            # 1. What has changed since the last pass. Until this one is through, the next would read all again.
+            read_from, self._read_from = self._read_from, 0
+            changes = self._store.changes(read_from)
+
+            # 2. Bring the backlog up to it and look at the heads of its lines.
+            snapshot = self._take_in(changes, fresh=read_from == 0)
+
+            # 3. Decide.
+            now = self._clock.now()
+            plan = scheduler.plan(snapshot, now, self._budget)
+
+            # 4. Make it true, as far as it still can be.
+            started = self._store.commit(plan, now) if plan.starts else []
+
+            # 5. Remember what is true now; plan again at once when there may be more to start.
+            self._settle(changes, snapshot, started)
+            self._again = plan.more or len(started) < len(plan.starts)
+            self._fruitless = self._fruitless + 1 if plan.starts and not started else 0
+
+            # 6. Bring what was committed to the workers.
+            if started:
+                self._launcher.launch(started)
+            return started
+
+    def start(self) -> None:
+        """Begin; the first pass follows at once."""
+        self._end_rings = self._bell.subscribe("schedule", self._rung.set)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the pass under way. What still waits is explained by `server_stopping` from now on."""
+        self._stopped.set()
+        self._rung.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._end_rings()
+
+    @property
+    def cursor(self) -> int:
+        """The store's change number up to which everything has been judged."""
+        with self._lock:
+            return self._cursor
+
+    def position(self, key: TaskKey) -> int | None:
+        """The task's place in its queue; 1 is next. None when it does not wait."""
+        with self._lock:
+            return self._backlog.position(key)
+
+    def ahead_of_new(self, queue: str, priority: Priority) -> int:
+        """How many tasks a newcomer would stand behind."""
+        with self._lock:
+            return self._backlog.ahead_of_new(queue, priority)
+
+    def waiting(self, queue: str | None = None) -> int:
+        """How many tasks wait, in one queue or in all."""
+        with self._lock:
+            return self._backlog.waiting(queue)
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """The workers as of the last pass, its starts not yet counted."""
+        return self._picture.snapshot.workers
+
+    def explain(self, key: TaskKey) -> Waiting | None:
+        """Why a task waits; None when it does not, or has not been seen yet."""
+        with self._lock:
+            task = self._backlog.find(key)
+            position = self._backlog.position(key)
+            picture = self._picture
+        if task is None:
+            return None
+        now = self._clock.now()
+        if self._stopped.is_set():
+            reason = Reason(
+                ReasonCode.SERVER_STOPPING, "The server is stopping; it starts no more work until it is back."
+            )
+        else:
+            reason = scheduler.explain(picture.after, task, now)
+        return waiting(
+            task, reason, position, self._drain.per_second(self._clock.monotonic(), task.queue), now
+        )
+
+    def explain_job(self, job_id: int) -> Waiting | None:
+        """Why the first waiting task of a job waits; None when none does, or it has not been seen yet."""
+        with self._lock:
+            task = self._backlog.first_of(job_id)
+        return None if task is None else self.explain(task.key)
+
+    def _take_in(self, changes: Changes, *, fresh: bool) -> Snapshot:
+        if fresh:
+            backlog = Backlog()
+            backlog.apply(changes.waiting, ())
+            with self._lock:
+                self._backlog = backlog
+        with self._lock:
+            if not fresh:
+                self._backlog.apply(changes.waiting, changes.gone)
+            return Snapshot(changes.workers, changes.queues, self._backlog.lines(self._budget))
+
+    def _settle(self, changes: Changes, snapshot: Snapshot, started: Sequence[Start]) -> None:
+        with self._lock:
+            self._backlog.started(start.task for start in started)
+            self._picture = _Picture(snapshot, started)
+            self._cursor = max(self._cursor, changes.cursor)
+        self._read_from = changes.cursor
+        if started:
+            self._drain.started(Counter(start.queue for start in started), self._clock.monotonic())
+
+    def _run(self) -> None:
+        troubles = 0
+        while not self._stopped.is_set():
+            self._rung.clear()
+            troubles = 0 if self._pass() else troubles + 1
+            if troubles:
+                self._stopped.wait(min(FIRST_DELAY_S * 2 ** (troubles - 1), LONGEST_DELAY_S))
+            elif not self._again:
+                ended = self._clock.monotonic()
+                self._rung.wait(self._poll_s)
+                self._stopped.wait(self._min_gap_s - (self._clock.monotonic() - ended))
+
+    def _pass(self) -> bool:
+        """A pass that must not raise. False when it failed, or when the store refuses whatever is planned."""
+        try:
+            self.run_once()
+        except Exception:  # noqa: BLE001 - whatever the store raises, the cycle goes on
+            _log.exception("A scheduling pass failed; the next one reads everything again.")
+            return False
+        if self._fruitless > 1:
+            _log.warning(
+                "The store refused every start of %d plans in a row; reading everything again.",
+                self._fruitless,
+            )
+            self._read_from = 0
+            return False
+        return True

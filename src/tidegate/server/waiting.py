@@ -1,0 +1,48 @@
+"""Why a task waits and when it may start, as the API shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidegate.core.job import WaitingTask
+from tidegate.core.plan import Reason, ReasonCode
+
+_WAITS_ITS_TURN = frozenset(
+    {ReasonCode.RESOURCES, ReasonCode.QUEUE_CAP, ReasonCode.BEHIND, ReasonCode.NOT_JUDGED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a task waits (`code`, `sentence`, `numbers`), its place in its queue from 1, and when it may start."""
+
+    code: str
+    sentence: str
+    numbers: Mapping[str, int | float | str]
+    position: int | None
+    expected_start_at: datetime | None
+    expected_start_basis: str
+    """What the expectation rests on, or why there is none."""
+
+
+def waiting(
+    task: WaitingTask, reason: Reason, position: int | None, starts_per_s: float, now: datetime
+) -> Waiting:
+    """`starts_per_s` is how fast the task's queue has been starting tasks lately; 0.0 when nothing is known."""
+    at, basis = _expected(task.queue, reason, position, starts_per_s, now)
+    return Waiting(reason.code.value, reason.sentence, reason.numbers, position, at, basis)
+
+
+def _expected(
+    queue: str, reason: Reason, position: int | None, starts_per_s: float, now: datetime
+) -> tuple[datetime | None, str]:
+    if reason.code not in _WAITS_ITS_TURN:
+        return None, "It cannot be foretold when this reason will pass."
+    if position is None or starts_per_s <= 0:
+        return None, f"Queue '{queue}' has started nothing in the last minute."
+    basis = (
+        f"Place {position} in queue '{queue}', which started {starts_per_s * 60:.3g} tasks a minute lately."
+    )
+    return now + timedelta(seconds=position / starts_per_s), basis
