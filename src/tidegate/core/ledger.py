@@ -1,0 +1,123 @@
+"""The account of what is allocated on which worker. It sells nothing twice and can check itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tidegate.core.job import AttemptKey
+from tidegate.core.resources import Resources
+from tidegate.errors import LedgerError
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What one attempt holds, from the commit of the plan until its processes are proven gone."""
+
+    worker_id: str
+    generation: int
+    queue: str
+    resources: Resources
+
+
+@dataclass(slots=True)
+class _Account:
+    """`ceiling` is what allocations may add up to: what is allocatable, or more while lost capacity is still in use."""
+
+    generation: int
+    allocatable: Resources
+    allocated: Resources
+    ceiling: Resources
+
+
+class Ledger:
+    """Allocations of all workers, with running totals that `check` recounts. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+        self._live: dict[AttemptKey, Allocation] = {}
+        self._queues: Counter[str] = Counter()
+
+    def set_worker(self, worker_id: str, generation: int, allocatable: Resources) -> None:
+        """Add a worker or change it. Its allocations stay, also under a new generation or a smaller capacity."""
+        account = self._accounts.get(worker_id)
+        allocated = account.allocated if account else Resources()
+        self._accounts[worker_id] = _Account(
+            generation, allocatable, allocated, _larger(allocatable, allocated)
+        )
+
+    def allocate(
+        self, key: AttemptKey, worker_id: str, generation: int, queue: str, resources: Resources
+    ) -> bool:
+        """Take room for an attempt. False, and nothing changed, when the attempt holds some already, the worker is not
+        known under this generation, or there is not enough left."""
+        account = self._accounts.get(worker_id)
+        if key in self._live or account is None or account.generation != generation:
+            return False
+        if not resources.fits_in(account.allocatable - account.allocated):
+            return False
+        self._live[key] = Allocation(worker_id, generation, queue, resources)
+        self._queues[queue] += 1
+        account.allocated += resources
+        return True
+
+    def release(self, key: AttemptKey) -> bool:
+        """Give back what an attempt holds. False when it holds nothing (any more)."""
+        allocation = self._live.pop(key, None)
+        if allocation is None:
+            return False
+        account = self._accounts[allocation.worker_id]
+        account.allocated -= allocation.resources
+        account.ceiling = _larger(account.allocatable, account.allocated)
+        self._queues[allocation.queue] -= 1
+        return True
+
+    def available(self, worker_id: str) -> Resources:
+        """What is left; negative amounts where capacity was taken away below what is allocated. Raises KeyError."""
+        account = self._accounts[worker_id]
+        return account.allocatable - account.allocated
+
+    def allocated(self, worker_id: str) -> Resources:
+        """What is taken. Raises KeyError for an unknown worker."""
+        return self._accounts[worker_id].allocated
+
+    def running(self, queue: str) -> int:
+        """How many attempts of a queue hold something."""
+        return self._queues[queue]
+
+    def live(self) -> Mapping[AttemptKey, Allocation]:
+        """All that is held now; a view that follows later changes."""
+        return MappingProxyType(self._live)
+
+    def check(self) -> None:
+        """Recount. Raises LedgerError with the first figure that is wrong."""
+        sums = dict.fromkeys(self._accounts, Resources())
+        for key, allocation in self._live.items():
+            if allocation.worker_id not in sums:
+                raise LedgerError(
+                    f"Attempt {key} holds {allocation.resources} on unknown '{allocation.worker_id}'."
+                )
+            sums[allocation.worker_id] += allocation.resources
+        for worker_id, account in self._accounts.items():
+            if account.allocated != sums[worker_id]:
+                raise LedgerError(
+                    f"Worker '{worker_id}' counts {account.allocated!r} as allocated; "
+                    f"its attempts hold {sums[worker_id]!r}."
+                )
+            if not account.allocated.fits_in(account.ceiling):
+                raise LedgerError(
+                    f"Worker '{worker_id}' is oversold: {account.allocated!r} of {account.ceiling!r}."
+                )
+        queues = Counter(allocation.queue for allocation in self._live.values())
+        if queues != +self._queues:
+            raise LedgerError(f"Queues count {dict(+self._queues)} running; the attempts are {dict(queues)}.")
+
+
+def _larger(one: Resources, other: Resources) -> Resources:
+    return Resources(
+        max(one.cpu_milli, other.cpu_milli),
+        max(one.memory_bytes, other.memory_bytes),
+        max(one.disk_bytes, other.disk_bytes),
+    )

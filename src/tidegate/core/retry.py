@@ -1,0 +1,61 @@
+"""What becomes of a task when an attempt of it has ended: done, again now, again later, or failed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from tidegate.core.job import ExitReason, TaskState
+
+FIRST_DELAY_S = 5.0
+LONGEST_DELAY_S = 600.0
+JITTER = 0.1
+
+_HOST = frozenset({ExitReason.EVICTED, ExitReason.HOST_MEMORY})
+"""The machine was short, the task did nothing wrong."""
+
+
+class Decision(NamedTuple):
+    """The task's next state; `not_before` is set exactly for `scheduled`."""
+
+    state: TaskState
+    not_before: datetime | None = None
+
+
+def decide(
+    reason: ExitReason | None,
+    attempt: int,
+    losses: int,
+    max_attempts: int,
+    max_losses: int,
+    now: datetime,
+    jitter: float = 0.0,
+) -> Decision:
+    """Judge the end of attempt number `attempt`; `reason` is None for a success.
+
+    `losses` counts earlier attempts that were lost with their worker; they use up `max_losses`, never `max_attempts`.
+
+    - `lease_expired`: again at once, `max_losses` times. The lease was delay enough.
+    - `evicted`, `host_memory`: again after a delay, up to `max_attempts + max_losses` attempts in all: a job that may be
+      tried once must not fail because others filled the machine, nor be tried for ever.
+    - all others (`error`, `signal` and the limits): again after a delay, while the job's own `max_attempts` allow it.
+
+    `jitter` from -1 to 1 spreads the delay by up to 10 %.
+    """
+    if reason is None:
+        return Decision(TaskState.SUCCEEDED)
+    if reason is ExitReason.CANCELLED:
+        return Decision(TaskState.CANCELLED)
+    if reason is ExitReason.LEASE_EXPIRED:
+        return Decision(TaskState.QUEUED if losses < max_losses else TaskState.FAILED)
+    tries = attempt - losses
+    left = max_attempts + max_losses - attempt if reason in _HOST else max_attempts - tries
+    if left <= 0:
+        return Decision(TaskState.FAILED)
+    return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(tries, jitter)))
+
+
+def delay_s(tries: int, jitter: float = 0.0) -> float:
+    """The delay after this many failed tries: 5 s, doubled each time, at most ten minutes, give or take the jitter."""
+    exponent = min(max(tries - 1, 0), 30)
+    return min(FIRST_DELAY_S * (1 << exponent), LONGEST_DELAY_S) * (1 + JITTER * jitter)
