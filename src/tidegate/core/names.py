@@ -1,0 +1,56 @@
+"""Rules for the names of sources."""
+
+from __future__ import annotations
+
+import re
+
+from tidegate.errors import InvalidInput
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+RESULT_PREFIX = "async_result_"
+"""Results that nobody named are registered as this and the job's id; nobody else may use such a name."""
+
+# Words that DuckDB 2.0 does not take as a bare table name (a test tries all of `duckdb_keywords()`). A
+# source called so could be queried only in double quotes.
+_RESERVED = """
+    all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast
+    check collate collation column columns concurrently constraint create cross default deferrable desc
+    describe distinct do else end except false fetch for foreign freeze from full generated glob group having
+    ilike in initially inner intersect into is isnull join lambda lateral leading left like limit map natural
+    not notnull null offset on only or order outer overlaps pivot pivot_longer pivot_wider placing positional
+    primary qualify references returning right select semi show similar some struct summarize symmetric table
+    tablesample then to trailing true try_cast tuple union unique unpack unpivot using variadic verbose when
+    where window with
+"""
+RESERVED_WORDS = frozenset(_RESERVED.split())
+_SYSTEM = frozenset({"information_schema", "pg_catalog", "main", "memory", "system", "temp"})
+
+
+def check_source_name(name: object, *, field: str = "name", reserved_ok: bool = False) -> str:
+    """The name, if a source may have it. Raises InvalidInput that says which rule it breaks.
+
+    `reserved_ok` admits names that start with `async_result_`: for results that nobody named.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{field} must be 1 to 63 letters, digits and underscores and not start with a digit, not {_short(name)}."
+        )
+    lower = name.lower()
+    if lower in RESERVED_WORDS or lower in _SYSTEM:
+        raise InvalidInput(
+            f"{field} must not be {name!r}: SQL reserves this word. Choose another, such as '{name}_data'."
+        )
+    if lower.startswith(("duckdb_", "pg_", "sqlite_", "pragma_")):
+        raise InvalidInput(
+            f"{field} must not start like {name!r}: DuckDB has tables of its own there. Choose another."
+        )
+    if lower.startswith(RESULT_PREFIX) and not reserved_ok:
+        raise InvalidInput(
+            f"{field} must not start with '{RESULT_PREFIX}': results that nobody named are called so."
+        )
+    return name
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

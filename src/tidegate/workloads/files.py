@@ -1,0 +1,220 @@
+"""Which files a path, a glob or a folder names, and whether they may be read.
+
+A path is relative to the data directory unless it is absolute. Allowed are files in the data directory, but
+for what Tidegate itself keeps there, and in the folders of the setting `source_roots`. Links are followed
+before that is judged.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tidegate.errors import InvalidInput
+from tidegate.ports import IntakeContext
+
+MAX_FILES = 10_000
+"""Most files of one source; each is a rule of the sandbox and a path in the task's order."""
+_MAX_SEEN = 200_000
+_OWN_FILES = (
+    "tidegate.db",
+    "tidegate.db-wal",
+    "tidegate.db-shm",
+    "tidegate.db-journal",
+    "server.json",
+    "lock",
+)
+_OWN_FOLDERS = ("attempts", "logs")
+
+SUFFIXES = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".psv": "csv",
+    ".parquet": "parquet", ".pq": "parquet",
+    ".json": "json", ".jsonl": "json", ".ndjson": "json",
+}  # fmt: skip
+"""File name endings and their format. Behind those of csv and json `.gz` or `.zst` may stand."""
+FORMATS = ("csv", "parquet", "json")
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_LATER = {
+    ".xlsx": "Excel", ".xls": "Excel", ".xlsb": "Excel", ".ods": "Excel",
+    ".arrow": "Arrow", ".feather": "Arrow", ".ipc": "Arrow",
+}  # fmt: skip
+
+
+class DataFile(NamedTuple):
+    """A file to read: its real path and its size."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where sources may lie, as real paths. `data_dir` comes first and has folders that are nobody's to
+    read.
+    """
+
+    data_dir: str
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, context: IntakeContext) -> Roots:
+        return cls(
+            os.path.realpath(context.data_dir), tuple(os.path.realpath(root) for root in context.source_roots)
+        )
+
+    def allow(self, real_path: str) -> bool:
+        """Whether a real path (links followed) may be read."""
+        if _is_below(real_path, self.data_dir):
+            first = os.path.relpath(real_path, self.data_dir).split(os.sep)[0]
+            return first not in _OWN_FOLDERS and first not in _OWN_FILES
+        return any(_is_below(real_path, root) for root in self.others)
+
+
+def expand(
+    path: object, context: IntakeContext, *, what: str = "path", kind: str | None = None
+) -> list[DataFile]:
+    """The files that `path` names, in order of name, each looked up and allowed.
+
+    A folder stands for all files below it with an ending of the format `kind`, or any known ending. Raises
+    InvalidInput when nothing is there, when a file may not be read, or when there are more than 10,000.
+    `what` begins the message: `path`, or `The file of source 'x'`.
+    """
+    pattern = _absolute(path, context, what)
+    roots = Roots.of(context)
+    _check_beginning(pattern, path, roots, what)
+    found: list[DataFile] = []
+    for name in _matches(pattern, kind):
+        real = os.path.realpath(name)
+        if not roots.allow(real):
+            raise _outside(path, what)
+        if len(found) >= MAX_FILES:
+            raise InvalidInput(
+                f"{what} {_show(path)} names more than {MAX_FILES} files. Name fewer, or make larger files first.",
+                numbers={"limit": MAX_FILES},
+            )
+        found.append(DataFile(real, os.stat(real).st_size))
+    if not found:
+        raise InvalidInput(
+            f"{what} {_show(path)} names no file. Check its spelling; relative paths start in the data directory.",
+            code="missing_file",
+        )
+    return found
+
+
+def format_of(paths: Sequence[str], given: object = None) -> str:
+    """The format of files: `given` when it is a known one, else by the first ending. Raises InvalidInput."""
+    if given is not None:
+        aliases = {"tsv": "csv", "jsonl": "json", "ndjson": "json"}
+        chosen = aliases.get(str(given).lower(), str(given).lower())
+        if chosen not in FORMATS:
+            raise InvalidInput(
+                f"format must be one of csv, tsv, parquet, json, jsonl, ndjson, not {_show(given)}."
+            )
+        return chosen
+    endings = sorted({_endings(path)[0] for path in paths})
+    ending = endings[0]
+    if ending in _LATER:
+        raise InvalidInput(
+            f"{_LATER[ending]} files ({ending}) cannot be read yet. "
+            "Tidegate reads CSV, Parquet and JSON; convert the file to one of these."
+        )
+    if ending not in SUFFIXES:
+        raise InvalidInput(
+            f"The format of {os.path.basename(paths[0])!r} is not known by its ending. "
+            "Tidegate reads CSV, Parquet and JSON; say which with `format`."
+        )
+    formats = {SUFFIXES.get(other) for other in endings}
+    if len(formats) > 1:
+        raise InvalidInput(
+            f"The files have endings of several formats ({', '.join(endings)}). Say which to read with `format`."
+        )
+    return SUFFIXES[ending]
+
+
+def compression_of(path: str) -> str | None:
+    """`gzip` or `zstd` by the last ending, else None."""
+    return _endings(path)[1]
+
+
+def is_tab_separated(path: str) -> bool:
+    return _endings(path)[0] == ".tsv"
+
+
+def _endings(path: str) -> tuple[str, str | None]:
+    base, last = os.path.splitext(os.path.basename(path).lower())
+    if last in _COMPRESSIONS:
+        return os.path.splitext(base)[1], _COMPRESSIONS[last]
+    return last, None
+
+
+def _absolute(path: object, context: IntakeContext, what: str) -> str:
+    if not isinstance(path, str) or not path.strip() or len(path) > 4096:
+        raise InvalidInput(f"{what} must be a path of 1 to 4096 characters, not {_show(path)}.")
+    if "\0" in path:
+        raise InvalidInput(f"{what} must not hold a NUL character.")
+    if ".." in Path(path).parts:
+        raise InvalidInput(f"{what} must not hold '..': {_show(path)}. Name the folder itself.")
+    if "://" in path:
+        raise InvalidInput(
+            f"{what} must be a file of this machine, not {_show(path)}. Upload the data instead."
+        )
+    return os.path.join(os.path.realpath(context.data_dir), path)
+
+
+def _check_beginning(pattern: str, path: object, roots: Roots, what: str) -> None:
+    """Refuse before looking, so that the answer does not tell what exists outside."""
+    fixed = pattern
+    while glob.has_magic(fixed) and not os.path.lexists(fixed):
+        fixed = os.path.dirname(fixed)
+    real = os.path.realpath(fixed)
+    inside = (roots.data_dir, *roots.others)
+    if not roots.allow(real) and real not in inside:
+        raise _outside(path, what)
+
+
+def _matches(pattern: str, kind: str | None) -> Iterator[str]:
+    if os.path.isdir(pattern):
+        names: Iterable[str] = _below(pattern, kind)
+    elif os.path.lexists(pattern) or not glob.has_magic(pattern):
+        names = [pattern]
+    else:
+        names = glob.iglob(pattern, recursive=True)
+    seen: list[str] = []
+    for name in names:
+        if len(seen) >= _MAX_SEEN:
+            break
+        if os.path.isfile(name):
+            seen.append(name)
+    yield from sorted(seen)
+
+
+def _below(folder: str, kind: str | None) -> Iterator[str]:
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        yield from (os.path.join(at, name) for name in sorted(names) if _is_data(name, kind))
+
+
+def _is_data(name: str, kind: str | None) -> bool:
+    found = SUFFIXES.get(_endings(name)[0])
+    return not name.startswith((".", "_")) and found is not None and kind in (None, found)
+
+
+def _outside(path: object, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{what} {_show(path)} is outside the folders that may be read: the data directory (its `files` and `results`) "
+        "and those of the setting `source_roots`. Upload the file, or add its folder to `source_roots`.",
+        code="path_outside",
+    )
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,159 @@
+"""Runs one query inside the sandbox: views, locks, then a streaming COPY, or a bounded number of rows as
+JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tidegate.core.names import RESULT_PREFIX
+from tidegate.ports import TaskContext
+from tidegate.workloads import duckdb_session
+from tidegate.workloads.duckdb_errors import QueryFacts
+from tidegate.workloads.errors import TaskError
+from tidegate.workloads.json_values import Convert, shape
+from tidegate.workloads.literals import quote_name
+from tidegate.workloads.readers import path_names, view_statement
+
+_COPY = {
+    "parquet": "(FORMAT parquet, COMPRESSION zstd, RETURN_STATS)",
+    "csv": "(FORMAT csv, HEADER true)",
+    "jsonl": "(FORMAT json)",
+}
+_FETCH_ROWS = 256
+
+
+def warm() -> None:
+    """Called once by the zygote, before it forks."""
+    duckdb_session.warm()
+
+
+def run(context: TaskContext) -> Mapping[str, Any]:
+    """Run the query of the spec and write what it answers into the staging folder.
+
+    Answers facts about the file, by the spec's `output`: of a source `file`, `row_count`, `column_count`,
+    `columns`, `size_bytes`; of rows `file`, `row_count`, `truncated`, `columns`; of an export `file`,
+    `row_count`, `size_bytes`. Raises TaskError.
+    """
+    spec = context.spec
+    inputs: Sequence[Mapping[str, Any]] = spec.get("inputs", ())
+    facts = QueryFacts(
+        sql=spec["sql"],
+        memory_bytes=context.resources.memory_bytes,
+        disk_bytes=context.resources.disk_bytes,
+        source_names=tuple(source["name"] for source in inputs),
+        path_names={**path_names(inputs), context.staging: "(staging)"},
+    )
+    with duckdb_session.explained(facts):
+        con = duckdb_session.open_session(
+            context.resources, context.staging, map(view_statement, inputs), path_names(inputs)
+        )
+    output = spec.get("output", {"kind": "source"})
+    with duckdb_session.watched(con, facts, context.progress):
+        if output["kind"] == "inline":
+            answer = _rows(con, spec["sql"], context.staging, output["max_rows"], output["max_bytes"])
+        elif output["kind"] == "file":
+            answer = _export(con, spec["sql"], context.staging, output["format"])
+        else:
+            name = spec.get("result_name") or f"{RESULT_PREFIX}{context.key.job_id}"
+            answer = _source(con, spec["sql"], context.staging, name)
+    context.progress(1.0)
+    return answer
+
+
+def _source(con: duckdb.DuckDBPyConnection, sql: str, staging: str, name: str) -> dict[str, Any]:
+    file = f"{name}.parquet"
+    path = os.path.join(staging, file)
+    row_count = _copy(con, sql, path, "parquet")
+    _check_parquet(path)
+    columns = [
+        {"name": row[0], "type": row[1]}
+        for row in con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
+    ]
+    return {
+        "file": file,
+        "row_count": row_count,
+        "column_count": len(columns),
+        "columns": columns,
+        "size_bytes": Path(path).stat().st_size,
+    }
+
+
+def _export(con: duckdb.DuckDBPyConnection, sql: str, staging: str, kind: str) -> dict[str, Any]:
+    file = f"export.{kind}"
+    path = os.path.join(staging, file)
+    row_count = _copy(con, sql, path, kind)
+    return {"file": file, "row_count": row_count, "size_bytes": Path(path).stat().st_size}
+
+
+def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int:
+    """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
+    SELECT.
+    """
+    stats = con.execute(
+        f"COPY (FROM query($sql)) TO $path {_COPY[kind]}", {"sql": sql, "path": path}
+    ).fetchall()
+    return int(stats[0][1 if kind == "parquet" else 0])
+
+
+def _check_parquet(path: str) -> None:
+    """A file whose end is not a Parquet footer must not be published, whatever DuckDB said."""
+    with Path(path).open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        if file.read() != b"PAR1":
+            raise TaskError("The result file is not whole. Is the disk full?", code="internal")
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, sql: str, staging: str, max_rows: int, max_bytes: int
+) -> dict[str, Any]:
+    described = con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
+    columns = [{"name": row[0], "type": row[1]} for row in described]
+    # Of the connection, not of the module: that would open a second instance with threads of its own.
+    shapes = [shape(con.sqltype(row[1])) for row in described]
+    aliases = [f"c{index}" for index in range(len(shapes))]
+    wanted = ", ".join(
+        f"CAST({alias} AS {one.sql_type})" if one.cast else alias
+        for alias, one in zip(aliases, shapes, strict=True)
+    )
+    con.execute(
+        f"SELECT {wanted} FROM query($sql) AS t({', '.join(map(quote_name, aliases))}) LIMIT $limit",
+        {"sql": sql, "limit": max_rows + 1},
+    )
+    with (Path(staging) / "rows.json").open("w", encoding="utf-8", errors="replace") as file:
+        row_count, truncated = _write_rows(
+            file.write, _lines(con, [one.convert for one in shapes]), max_rows, max_bytes
+        )
+    return {"file": "rows.json", "row_count": row_count, "truncated": truncated, "columns": columns}
+
+
+def _write_rows(write: Any, lines: Iterator[str], max_rows: int, max_bytes: int) -> tuple[int, bool]:
+    """Write rows as one JSON array until one of the bounds; how many, and whether there were more."""
+    row_count, size = 0, 2
+    truncated = False
+    write("[")
+    for line in lines:
+        size += len(line.encode()) + 2
+        if row_count == max_rows or size > max_bytes:
+            truncated = True
+            break
+        write(",\n" + line if row_count else line)
+        row_count += 1
+    write("]")
+    return row_count, truncated
+
+
+def _lines(con: duckdb.DuckDBPyConnection, converts: Sequence[Convert | None]) -> Iterator[str]:
+    while rows := con.fetchmany(_FETCH_ROWS):
+        for row in rows:
+            values = [
+                value if value is None or convert is None else convert(value)
+                for value, convert in zip(row, converts, strict=True)
+            ]
+            yield json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
