@@ -36,8 +36,8 @@ def decide(
     `losses` counts earlier attempts that were lost with their worker; they use up `max_losses`, never `max_attempts`.
 
     - `lease_expired`: again at once, `max_losses` times. The lease was delay enough.
-    - `evicted`, `host_memory`: again after a delay, up to `max_attempts + max_losses` attempts in all: a job that may be
-      tried once must not fail because others filled the machine, nor be tried for ever.
+    - `evicted`, `host_memory`: again after a delay, up to `max_attempts + max_losses` attempts in all: a job that may
+      be tried once must not fail because others filled the machine, nor be tried for ever.
     - all others (`error`, `signal` and the limits): again after a delay, while the job's own `max_attempts` allow it.
 
     `jitter` from -1 to 1 spreads the delay by up to 10 %.
