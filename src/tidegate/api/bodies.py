@@ -1,0 +1,193 @@
+"""Request bodies: read within a limit, and JSON that means one thing only.
+
+JSON here has no NaN, no Infinity, no number too large for a float, no name twice in one object, and no half of
+a surrogate pair. All of these would otherwise turn up later as errors that nobody can place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from tidegate.api.problems import Refusal, invalid
+from tidegate.core.resources import MIB, format_bytes
+
+SMALL_BODY_BYTES = 2 * MIB
+BULK_BODY_BYTES = 64 * MIB
+_ITEMS_AT_A_TIME = 200
+"""Items of a long list that are parsed before other requests get their turn: about 1 ms."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises `too_large` as soon as it is known to be."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise too_large(int(declared), limit_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large(size, limit_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def too_large(asked_bytes: int, limit_bytes: int) -> Refusal:
+    return Refusal(
+        "too_large",
+        f"The body has at least {format_bytes(asked_bytes)}; at most {format_bytes(limit_bytes)} are taken here.",
+        numbers={"asked": asked_bytes, "limit": limit_bytes},
+    )
+
+
+async def json_object(request: Request, limit_bytes: int = SMALL_BODY_BYTES) -> dict[str, Any]:
+    """The body as a JSON object. Raises `malformed` for anything else."""
+    value = parse(await read_body(request, limit_bytes))
+    if not isinstance(value, dict):
+        raise Refusal("malformed", f"The body must be a JSON object, not {_name(value)}.")
+    return value
+
+
+async def json_model(request: Request, model: type[Model]) -> Model:
+    """The body as a model; an empty body counts as an empty object."""
+    body = await read_body(request, SMALL_BODY_BYTES)
+    value = parse(body) if body else {}
+    if not isinstance(value, dict):
+        raise Refusal("malformed", f"The body must be a JSON object, not {_name(value)}.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error.errors()) from None
+
+
+async def json_items(request: Request, field: str, limit_bytes: int = BULK_BODY_BYTES) -> list[Any]:
+    """The list of a body `{"<field>": [...]}`, parsed piece by piece so that a long one does not hold up others."""
+    text = _text(await read_body(request, limit_bytes))
+    opening = re.compile(rf'\s*\{{\s*"{field}"\s*:\s*\[\s*').match(text)
+    if opening is None:
+        return _items_of_object(_parse_text(text), field)
+    items: list[Any] = []
+    at = opening.end()
+    while text[at : at + 1] != "]":
+        item, at = _parse_item(text, at)
+        items.append(item)
+        if len(items) % _ITEMS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    if text[at + 1 :].strip(_SPACE) != "}":
+        return _items_of_object(_parse_text(text), field)
+    return items
+
+
+def parse(body: bytes) -> Any:
+    """One JSON value. Raises `malformed` with the place and what is wrong."""
+    return _parse_text(_text(body))
+
+
+_SPACE = " \t\r\n"
+_BETWEEN = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*")
+
+
+def _parse_item(text: str, at: int) -> tuple[Any, int]:
+    """One item of a list and the place of the next item, or of the closing bracket."""
+    try:
+        item, end = _DECODER.raw_decode(text, at)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(error) from None
+    between = _BETWEEN.match(text, end)
+    assert between is not None
+    following = text[between.end() : between.end() + 1]
+    if bool(between.group(1)) == (following in ("]", "")):
+        raise Refusal(
+            "malformed", f"The body is not JSON: a comma or a closing bracket is wanted at character {end}."
+        )
+    return item, between.end()
+
+
+def _parse_text(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(error) from None
+
+
+def _text(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            "malformed", f"The body is not UTF-8: byte {error.start} does not belong there."
+        ) from None
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_half_pairs(text)
+    return text
+
+
+def _refuse_half_pairs(text: str) -> None:
+    r"""JSON may write half of a surrogate pair as `\ud800`; no text on any disk can hold it."""
+    bare = text.replace("\\\\", "")
+    rest = re.sub(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}", "", bare)
+    if re.search(r"\\u[dD][89a-fA-F]", rest):
+        raise Refusal("malformed", "The body has half of a surrogate pair, which is no character.")
+
+
+def _items_of_object(value: Any, field: str) -> list[Any]:
+    items = value.get(field) if isinstance(value, dict) else None
+    if not isinstance(items, list) or len(value) != 1:
+        raise Refusal("malformed", f'The body must be {{"{field}": [...]}} and have nothing beside it.')
+    return items
+
+
+def _malformed(error: Exception) -> Refusal:
+    if isinstance(error, RecursionError):
+        return Refusal("malformed", "The body is nested too deeply.")
+    if isinstance(error, json.JSONDecodeError):
+        return Refusal(
+            "malformed", f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        )
+    return Refusal("malformed", f"The body is not JSON that can be used: {error}.")
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is too large a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"a number of {len(text)} digits is too large")
+    return int(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the name {twice!r:.80} stands twice in one object")
+    return made
+
+
+def _name(value: object) -> str:
+    names = {list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique
+)

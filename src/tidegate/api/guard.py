@@ -1,0 +1,165 @@
+"""What every request passes before and after its route: plain ASGI, since this runs for each of them.
+
+In: `/health` is answered at once; requests under a foreign name or from another site's page are refused; bodies must
+be JSON. Out: a request id, headers that keep browsers from guessing, one log line at debug level, and a problem for
+what nobody caught.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import time
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidegate.api.problems import Refusal, internal_problem, problem_response, respond
+from tidegate.settings import Settings
+
+log = logging.getLogger("tidegate.access")
+
+HEALTH_PATHS = frozenset({"/health", "/api/v1/health"})
+HEALTH_BODY = b'{"status":"healthy"}'
+FILES_PREFIX = "/api/v1/files/"
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+_HEALTH_START: Message = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(HEALTH_BODY)).encode()),
+        _NO_STORE,
+        _NOSNIFF,
+    ],
+}
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """Host names the server answers to; None when to any.
+
+    A server on loopback is reached by the pages a user visits, under any name they let point to 127.0.0.1 (DNS
+    rebinding), so it answers only to the names of loopback. Elsewhere the names are the administrator's to give.
+    """
+    given = {name.lower() for name in settings.allowed_hosts}
+    host = settings.host.lower()
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    loopback = host in _LOOPBACK or host.startswith("127.")
+    if "*" in given or not (given or loopback):
+        return None
+    return frozenset({*_LOOPBACK, host, *given})
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] in HEALTH_PATHS and scope["method"] in ("GET", "HEAD"):
+            await send(_HEALTH_START)
+            await send(
+                {"type": "http.response.body", "body": HEALTH_BODY if scope["method"] == "GET" else b""}
+            )
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = _request_id(headers)
+        scope["request_id"] = request_id.decode()
+        status = 0
+        began = time.perf_counter()
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": _marked(message["headers"], request_id)}
+            await send(message)
+
+        try:
+            if (refusal := self._refusal(scope, headers)) is not None:
+                await problem_response(refusal)(scope, receive, send_marked)
+            else:
+                await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            log.debug("The client went away.", extra={"request_id": scope["request_id"]})
+        except Exception:
+            log.exception(
+                "A request failed.", extra={"request_id": scope["request_id"], "path": scope["path"]}
+            )
+            if status:
+                raise  # half an answer is out: only closing the connection tells the client
+            await respond(internal_problem())(scope, receive, send_marked)
+        finally:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s", _access_line(scope, status, time.perf_counter() - began))
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self._hosts is not None and host.rpartition(":")[0] not in self._hosts and host not in self._hosts:
+            return Refusal(
+                "host_not_allowed",
+                f"This server does not answer under the name {host!r:.100}. Set `allowed_hosts` if it should.",
+            )
+        if scope["method"] not in _CHANGING:
+            return None
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if origin and origin.partition("://")[2] != host:
+            return Refusal("cross_origin", f"A page of {origin!r:.100} may not change anything here.")
+        if headers.get(b"sec-fetch-site", b"") == b"cross-site":
+            return Refusal("cross_origin", "A page of another site may not change anything here.")
+        return None if scope["path"].startswith(FILES_PREFIX) else _wrong_type(headers)
+
+
+def _wrong_type(headers: dict[bytes, bytes]) -> Refusal | None:
+    """A body must say that it is JSON: browsers send no such body to another site without asking it first."""
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return None
+    given = headers.get(b"content-type", b"").decode("latin-1")
+    kind = given.partition(";")[0].strip().lower()
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return None
+    return Refusal("unsupported_media_type", f"The body must be `application/json`, not {given!r:.100}.")
+
+
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    """The client's own id when it is a plain word, else a new one."""
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return secrets.token_hex(8).encode()
+
+
+def _marked(headers: Any, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    marked = [*headers, (b"x-request-id", request_id), _NOSNIFF]
+    if not any(name == b"cache-control" for name, _ in marked):
+        marked.append(_NO_STORE)
+    return marked
+
+
+def _access_line(scope: Scope, status: int, seconds: float) -> str:
+    return json.dumps(
+        {
+            "request_id": scope["request_id"],
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "elapsed_ms": round(seconds * 1000, 3),
+        }
+    )
+
+
+__all__ = ["Guard", "allowed_hosts"]

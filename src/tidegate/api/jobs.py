@@ -1,0 +1,186 @@
+"""Routes of jobs and their tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse
+
+from tidegate.api import schemas
+from tidegate.api.bodies import json_items, json_object
+from tidegate.api.dependencies import (
+    JobNumber,
+    Owner,
+    ServiceGiven,
+    TaskNamed,
+    current_owner,
+    current_service,
+)
+from tidegate.api.openapi import json_body, problems
+from tidegate.api.pages import Cursor, Limit, decode_number, page
+from tidegate.api.problems import problem_of
+from tidegate.api.views import JOBS, job_links, job_view, task_view
+from tidegate.core.job import JobStatus
+from tidegate.errors import InvalidInput, NotFound, TidegateError
+from tidegate.ports import JobFilter
+from tidegate.server.service import Service, Submitted
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"])
+
+LONGEST_WAIT_S = 60.0
+_KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body answers the job made before, instead of making another.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+}
+WaitS = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=LONGEST_WAIT_S,
+        allow_inf_nan=False,
+        description="Answer once the job has ended, or after this.",
+    ),
+]
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    summary="Submit a job",
+    response_model=schemas.Submitted,
+    responses=problems("malformed", "conflict", "too_large", "unsupported_media_type", "never_fits", "busy"),
+    openapi_extra={**json_body(schemas.JobRequest), "parameters": [_KEY_HEADER]},
+)
+async def submit(request: Request) -> JSONResponse:
+    """Store a job; answers once it is safe on disk. The scheduler starts it as soon as there is room."""
+    # Called as functions: as FastAPI dependencies they would double the cost of the busiest route.
+    owner, service = await current_owner(request), await current_service(request)
+    fields = await json_object(request)
+    submitted = await service.submit(owner, fields, request.headers.get("idempotency-key"))
+    status = JobStatus.ACCEPTED if submitted.created else await _status(service, submitted.job_id)
+    body = {
+        **_submitted_view(submitted, status),
+        "created": submitted.created,
+        "links": job_links(submitted.job_id),
+    }
+    return JSONResponse(body, 202, {"Location": f"{JOBS}/{submitted.job_id}"})
+
+
+@router.post(
+    "/jobs/bulk",
+    status_code=202,
+    summary="Submit many jobs",
+    response_model=schemas.BulkAnswer,
+    responses=problems("malformed", "too_large", "unsupported_media_type"),
+    openapi_extra=json_body(schemas.BulkRequest),
+)
+async def submit_bulk(request: Request, service: ServiceGiven, owner: Owner) -> JSONResponse:
+    """Store many jobs in few commits. Each is accepted or refused by itself; answers come in the order of the jobs."""
+    items = await json_items(request, "jobs")
+    most = service.settings.max_bulk
+    if len(items) > most:
+        raise InvalidInput(
+            f"jobs: {len(items)} jobs in one request; at most {most} are taken. Send them in several.",
+            numbers={"field": "jobs", "asked": len(items), "limit": most},
+        )
+    answers = iter(await service.submit_many(owner, [item for item in items if isinstance(item, dict)]))
+    views = [_bulk_view(next(answers) if isinstance(item, dict) else _no_object(item)) for item in items]
+    refused = sum("problem" in view for view in views)
+    return JSONResponse({"accepted": len(views) - refused, "refused": refused, "items": views}, 202)
+
+
+@router.get(
+    "/jobs", summary="List jobs", response_model=schemas.Page[schemas.Job], responses=problems("bad_cursor")
+)
+async def list_jobs(
+    service: ServiceGiven,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+    kind: Annotated[str | None, Query(max_length=63)] = None,
+    queue: Annotated[str | None, Query(max_length=63)] = None,
+) -> JSONResponse:
+    """Newest first. The service's own small jobs are shown only with `queue=interactive`."""
+    before = decode_number("jobs", cursor, 0)
+    wanted = JobFilter(status, kind, queue, before_id=before or None, limit=limit + 1)
+    jobs = await service.run(service.store.jobs, wanted)
+    return page(jobs, limit, "jobs", lambda job: job.id, lambda job: job_view(service, job))
+
+
+@router.get(
+    "/jobs/{job_id}", summary="Show a job", response_model=schemas.Job, responses=problems("not_found")
+)
+async def show_job(service: ServiceGiven, number: JobNumber, wait_s: WaitS = 0.0) -> JSONResponse:
+    """A job as it is now; with `wait_s` as soon as it has ended, or as it is when the time is over."""
+    if wait_s:
+        return JSONResponse(job_view(service, await service.wait(number, wait_s)))
+    return JSONResponse(job_view(service, await service.run(service.store.job, number)))
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model=schemas.CancelAnswer,
+    responses=problems("not_found"),
+)
+async def cancel_job(service: ServiceGiven, number: JobNumber) -> JSONResponse:
+    """What waits ends at once, what runs within 2 s. From the answer on the job cannot succeed any more. Idempotent."""
+    cancelled = await service.cancel(number)
+    return JSONResponse(
+        {
+            "job_id": str(number),
+            "job_status": cancelled.status.value,
+            "ended_tasks": cancelled.ended_tasks,
+            "stopping_attempts": [str(key) for key in cancelled.live_attempts],
+            "links": job_links(number),
+        }
+    )
+
+
+@router.get(
+    "/jobs/{job_id}/tasks",
+    summary="List a job's tasks",
+    response_model=schemas.Page[schemas.Task],
+    responses=problems("not_found", "bad_cursor"),
+)
+async def list_tasks(
+    service: ServiceGiven, number: JobNumber, limit: Limit = 50, cursor: Cursor = None
+) -> JSONResponse:
+    """In their order, each with its attempts."""
+    name = f"tasks-{number}"
+    after = decode_number(name, cursor, 0)
+    tasks = await service.run(service.store.tasks, number, after=after, limit=limit + 1)
+    return page(tasks, limit, name, lambda task: task.key.number, task_view)
+
+
+@router.get(
+    "/tasks/{task_id}", summary="Show a task", response_model=schemas.Task, responses=problems("not_found")
+)
+async def show_task(service: ServiceGiven, key: TaskNamed) -> JSONResponse:
+    """One task, such as `81.2`, with its attempts."""
+    tasks = await service.run(service.store.tasks, key.job_id, after=key.number - 1, limit=1)
+    if not tasks or tasks[0].key != key:
+        raise NotFound(f"There is no task {str(key)!r}. Job {key.job_id} has others.")
+    return JSONResponse(task_view(tasks[0]))
+
+
+async def _status(service: Service, job_id: int) -> JobStatus:
+    return service.status(await service.run(service.store.job, job_id))
+
+
+def _submitted_view(submitted: Submitted, status: JobStatus) -> dict[str, Any]:
+    return {"job_id": str(submitted.job_id), "job_status": status.value, "position": submitted.position}
+
+
+def _bulk_view(answer: Submitted | TidegateError) -> dict[str, Any]:
+    if isinstance(answer, TidegateError):
+        return {"problem": problem_of(answer)}
+    return _submitted_view(answer, JobStatus.ACCEPTED)
+
+
+def _no_object(item: object) -> InvalidInput:
+    return InvalidInput(f"A job must be a JSON object, not {item!r:.80}.")

@@ -1,0 +1,207 @@
+"""What the API shows of jobs, tasks, events, sources and queues: plain dictionaries, ready for JSON.
+
+Ids are text, instants ISO 8601 in UTC with `Z`, amounts bytes and CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tidegate.core.job import Exit, JobStatus, Shape, Source, Usage
+from tidegate.ports import AttemptRecord, Event, JobRecord, QueueRecord, TaskRecord
+from tidegate.server.service import Service, Waiting
+
+JOBS = "/api/v1/jobs"
+SOURCES = "/api/v1/sources"
+
+
+def instant(at: datetime | None) -> str | None:
+    """`2026-01-31T08:00:00.000Z`."""
+    return (
+        at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if at is not None
+        else None
+    )
+
+
+def job_links(job_id: int) -> dict[str, str]:
+    base = f"{JOBS}/{job_id}"
+    return {
+        "self": base,
+        "cancel": f"{base}/cancel",
+        "events": f"{base}/events",
+        "logs": f"{base}/logs",
+        "result": f"{base}/result",
+        "tasks": f"{base}/tasks",
+    }
+
+
+def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
+    """The contract's Job."""
+    view = {
+        "job_id": str(job.id),
+        "kind": job.kind,
+        "name": job.name,
+        "owner": job.owner,
+        "queue": job.queue,
+        "priority": str(job.priority),
+        "job_status": service.status(job).value,
+        "created_at": instant(job.created_at),
+        "started_at": instant(job.started_at),
+        "finished_at": instant(job.finished_at),
+        "cancel_requested_at": instant(job.cancel_requested_at),
+        "timeout_s": job.timeout_s,
+        "max_attempts": job.max_attempts,
+        "tasks": {state.value: count for state, count in job.task_counts.items()},
+        "progress": service.progress(job),
+        "request": request_view(job.shape),
+        "usage": usage_view(job.usage),
+        "exit": exit_view(job.exit),
+        "waiting": waiting_view(service.waiting(job)),
+        "result": result_view(job),
+        "links": job_links(job.id),
+    }
+    if job.kind == "sql":
+        view["sql"] = job.spec.get("sql")
+    return view
+
+
+def request_view(shape: Shape) -> dict[str, Any]:
+    return {
+        "cpus": shape.resources.cpu_milli / 1000,
+        "memory_bytes": shape.resources.memory_bytes,
+        "disk_bytes": shape.resources.disk_bytes,
+        "labels": dict(sorted(shape.labels)),
+    }
+
+
+def usage_view(usage: Usage) -> dict[str, Any]:
+    return {
+        "peak_memory_bytes": usage.peak_memory_bytes,
+        "peak_memory_with_cache_bytes": usage.peak_memory_with_cache_bytes,
+        "cpu_seconds": usage.cpu_seconds,
+        "wall_seconds": usage.wall_seconds,
+        "read_bytes": usage.read_bytes,
+        "written_bytes": usage.written_bytes,
+    }
+
+
+def exit_view(exit: Exit | None) -> dict[str, Any] | None:
+    if exit is None:
+        return None
+    return {
+        "reason": exit.reason.value,
+        "message": exit.message,
+        "limit": exit.limit,
+        "observed": exit.observed,
+        "enforced_by": exit.enforced_by,
+        "code": exit.code,
+    }
+
+
+def waiting_view(waiting: Waiting | None) -> dict[str, Any] | None:
+    if waiting is None:
+        return None
+    return {
+        "code": str(waiting.code),
+        "sentence": waiting.sentence,
+        "numbers": dict(waiting.numbers),
+        "position": waiting.position,
+        "expected_start_at": instant(waiting.expected_start_at),
+        "expected_start_basis": waiting.expected_start_basis,
+    }
+
+
+def result_view(job: JobRecord) -> dict[str, Any] | None:
+    """Source, path, counts, columns and size of a result, as far as the job has them."""
+    if job.status is not JobStatus.SUCCEEDED or job.result is None:
+        return None
+    result = {name: value for name, value in job.result.items() if name != "file"}
+    columns = result.get("columns")
+    if columns is not None:
+        result.setdefault("column_count", len(columns))
+    return {"source": job.result_name, **result}
+
+
+def attempt_view(attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "attempt_id": str(attempt.key),
+        "number": attempt.key.attempt,
+        "state": attempt.state.value,
+        "worker": attempt.worker_id,
+        "started_at": instant(attempt.started_at),
+        "ended_at": instant(attempt.ended_at),
+        "exit": exit_view(attempt.exit),
+        "usage": usage_view(attempt.usage),
+    }
+
+
+def task_view(task: TaskRecord) -> dict[str, Any]:
+    """The contract's Task."""
+    return {
+        "task_id": str(task.key),
+        "job_id": str(task.key.job_id),
+        "name": task.name,
+        "state": task.state.value,
+        "not_before": instant(task.not_before),
+        "attempts": [attempt_view(attempt) for attempt in task.attempts],
+        "exit": exit_view(task.exit),
+        "result": without_file(task.result),
+        "links": {"self": f"/api/v1/tasks/{task.key}", "job": f"{JOBS}/{task.key.job_id}"},
+    }
+
+
+def without_file(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {name: value for name, value in result.items() if name != "file"} if result is not None else None
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "job_id": str(event.job_id),
+        "task_id": f"{event.job_id}.{event.task_number}" if event.task_number is not None else None,
+        "at": instant(event.at),
+        "type": event.type,
+        "message": event.message,
+        "data": dict(event.data),
+    }
+
+
+def source_view(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "format": source.format,
+        "path": source.path,
+        "owner": source.owner,
+        "created_at": instant(source.created_at),
+        "columns": [{"name": column.name, "type": column.type} for column in source.columns],
+        "column_count": source.column_count,
+        "row_count": source.row_count,
+        "size_bytes": source.size_bytes,
+        "file_count": source.file_count,
+        "managed": source.managed,
+        "job_id": str(source.job_id) if source.job_id is not None else None,
+        "lineage": list(source.lineage),
+        "sql": source.sql,
+        "options": dict(source.options),
+        "links": {
+            "self": f"{SOURCES}/{source.name}",
+            "preview": f"{SOURCES}/{source.name}/preview",
+            "download": f"{SOURCES}/{source.name}/download",
+        },
+    }
+
+
+def queue_view(queue: QueueRecord) -> dict[str, Any]:
+    base = f"/api/v1/queues/{queue.name}"
+    return {
+        "name": queue.name,
+        "weight": queue.weight,
+        "max_concurrent": queue.max_concurrent,
+        "paused": queue.paused,
+        "waiting": queue.waiting,
+        "running": queue.running,
+        "links": {"self": base, "pause": f"{base}/pause", "resume": f"{base}/resume"},
+    }
