@@ -1,1 +1,5 @@
 """Remembers: the only room that speaks SQL to the database of record."""
+
+from tidegate.store.sql import SqlStore, open_store
+
+__all__ = ["SqlStore", "open_store"]

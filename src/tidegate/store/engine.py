@@ -1,0 +1,183 @@
+"""How the database is opened, and the only place that knows one database from another.
+
+SQLite: write-ahead log with a full sync at every commit, so that what was acknowledged survives a kill and a power cut; one
+writing connection behind a lock, begun with BEGIN IMMEDIATE; readers have connections of their own and never wait for it.
+
+Frequent statements are written in SQLAlchemy Core, compiled once and given to the driver directly, since rows through
+`Connection.execute` cost several times what SQLite needs for them (see docs/decisions/store.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Dialect, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from tidegate.errors import BrokenInvariant, SettingError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Row = tuple[Any, ...]
+
+_RACES = 3
+
+
+class Raced(Exception):
+    """Another writer changed what this transaction had read; it is rolled back and run again."""
+
+
+def expect(changed: int, wanted: int) -> None:
+    """Raise Raced unless a conditional write changed as many rows as it was meant to."""
+    if changed != wanted:
+        raise Raced
+
+
+class Statement:
+    """A Core expression, compiled once per dialect. `order` names its parameters in the order in which rows give them.
+
+    With `keys` the expression may join a table `wanted` of those integer columns, whose rows come with each call.
+    """
+
+    __slots__ = ("_expression", "_keys", "_order", "_texts")
+
+    def __init__(self, expression: Executable, order: str = "", *, keys: str = "") -> None:
+        self._expression = expression
+        self._order = order.split()
+        self._keys = keys
+        self._texts: dict[str, str] = {}
+
+    def text(self, dialect: Dialect, keys: Iterable[Sequence[int]] = ()) -> str:
+        text = self._texts.get(dialect.name)
+        if text is None:
+            text = self._texts[dialect.name] = self._compile(dialect)
+        if not self._keys:
+            return text
+        rows = ",".join([f"({','.join(map(str, map(int, key)))})" for key in keys])
+        return f"WITH wanted ({self._keys}) AS (VALUES {rows}) {text}"
+
+    def _compile(self, dialect: Dialect) -> str:
+        compiled = self._expression.compile(dialect=dialect)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)
+        if list(compiled.positiontup or ()) != self._order:
+            raise BrokenInvariant(f"{compiled} takes {compiled.positiontup}, not {self._order}.")
+        return compiled.string
+
+
+class Tx:
+    """One transaction. `connection` is for Core statements that are not frequent."""
+
+    __slots__ = ("_cursor", "_dialect", "connection")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._dialect = connection.dialect
+        self._cursor = connection.connection.cursor()
+
+    def rows(self, statement: Statement, row: Row = (), keys: Iterable[Sequence[int]] = ()) -> list[Row]:
+        self._cursor.execute(statement.text(self._dialect, keys), row)
+        return self._cursor.fetchall()  # type: ignore[return-value]
+
+    def one(self, statement: Statement, row: Row = ()) -> Row | None:
+        self._cursor.execute(statement.text(self._dialect), row)
+        return self._cursor.fetchone()
+
+    def run(self, statement: Statement, row: Row = ()) -> int:
+        """How many rows it changed."""
+        self._cursor.execute(statement.text(self._dialect), row)
+        return self._cursor.rowcount
+
+    def many(self, statement: Statement, rows: Sequence[Row]) -> int:
+        """Run once for each row; how many rows of the table that changed in all."""
+        if not rows:
+            return 0
+        self._cursor.executemany(statement.text(self._dialect), rows)
+        return self._cursor.rowcount
+
+    def close(self) -> None:
+        self._cursor.close()
+
+
+class Database:
+    """Connections and transactions. Functions given to `write` and `read` run inside one, with a `Tx` first."""
+
+    def __init__(self, url: str) -> None:
+        if make_url(url).get_backend_name() != "sqlite" or not make_url(url).database:
+            raise SettingError(f"The database must be a SQLite file such as sqlite:////data/tidegate.db, not {url!r}.")
+        _make_private(Path(make_url(url).database or ""))
+        self._lock = threading.Lock()
+        self._writing = _sqlite_engine(url, "BEGIN IMMEDIATE", connections=1)
+        self._reading = _sqlite_engine(url, "BEGIN", connections=4)
+        self._writer = self._writing.connect()
+
+    def write(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run in a writing transaction, committed when it returns. Runs again when it raced with another writer."""
+        with self._lock:
+            for _ in range(_RACES):
+                try:
+                    return _run(self._writer, work, *args, **kwargs)
+                except Raced:
+                    continue
+        raise BrokenInvariant(f"{work.__name__} found its rows changed {_RACES} times by other writers; nothing was stored.")
+
+    def read(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run on one consistent state of the database."""
+        with self._reading.connect() as connection:
+            return _run(connection, work, *args, **kwargs)
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+            self._writing.dispose()
+            self._reading.dispose()
+
+
+def _run(
+    connection: Connection, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    with connection.begin():
+        tx = Tx(connection)
+        try:
+            return work(tx, *args, **kwargs)
+        finally:
+            tx.close()
+
+
+def _sqlite_engine(url: str, begin: str, *, connections: int) -> Any:
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_reset_on_return=None,  # a transaction never outlives `_run`
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": 30, "cached_statements": 256},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(dbapi_connection: Any, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=30000",
+            "wal_autocheckpoint=2000",
+            "cache_size=-16000",  # 16 MB
+            "temp_store=MEMORY",
+        ):
+            dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+    # The driver by itself would begin a transaction only at the first write, and then a reader turned writer may fail.
+    @event.listens_for(engine, "begin")
+    def begin_as_told(connection: Connection) -> None:
+        connection.connection.cursor().execute(begin)
+
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Create the file readable by its owner alone, since it holds users' SQL; SQLite's own files beside it follow it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)

@@ -1,0 +1,275 @@
+"""Jobs coming in: submissions and cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import bindparam, null, select
+
+from tidegate.core.job import AttemptKey, JobStatus, NewJob, TaskState
+from tidegate.errors import NotFound, TidegateError
+from tidegate.ports import Accepted, Cancelled
+from tidegate.store import rules
+from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.schema import attempts, jobs, sources, tasks
+from tidegate.store.shared import (
+    EventRow,
+    add_events,
+    count_in_queues,
+    drop_reservations,
+    insert_into,
+    number,
+    take,
+    word,
+)
+from tidegate.store.values import exit_to_json, labels_to_json, to_json, to_micros, to_micros_or_none
+
+T = TypeVar("T")
+
+_MOST_PARAMETERS = 10_000  # SQLite takes 32,766 in a statement, PostgreSQL 65,535
+
+_INSERT_JOB = insert_into(
+    jobs,
+    "id kind name owner queue priority status cpu_milli memory_bytes disk_bytes labels timeout_s max_attempts created_at "
+    "change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued spec",
+)
+_INSERT_TASK = insert_into(tasks, "job_id number name state queued_at not_before change spec")
+_RESERVE = Statement(
+    sources.insert().values(
+        {name: bindparam(name) for name in ("name_key", "name", "reserved_by", "owner", "created_at")}
+        | {"format": word(""), "path": word(""), "file_count": number(0), "managed": number(0)}
+        | {"columns": word("[]"), "lineage": word("[]"), "options": word("{}")}
+    ),
+    "name_key name reserved_by owner created_at",
+)
+
+_CANCEL_JOB = Statement(
+    jobs.update()
+    .values(
+        cancel_requested_at=bindparam("requested_at"),
+        status=bindparam("new_status"),
+        finished_at=bindparam("finished"),
+        exit=bindparam("new_exit"),
+        tasks_cancelled=jobs.c.tasks_cancelled + jobs.c.tasks_scheduled + jobs.c.tasks_queued,
+        tasks_scheduled=number(0),
+        tasks_queued=number(0),
+    )
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.status == bindparam("old_status")),
+    "new_status finished requested_at new_exit job_id old_status",
+)
+_CANCEL_TASKS = Statement(
+    tasks.update()
+    .values(
+        state=word(TaskState.CANCELLED),
+        not_before=null(),
+        change=bindparam("new_change"),
+        exit=bindparam("new_exit"),
+    )
+    .where(
+        tasks.c.job_id == bindparam("job"),
+        tasks.c.state.in_([word(TaskState.SCHEDULED), word(TaskState.QUEUED)]),
+    ),
+    "new_change new_exit job",
+)
+_COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in TaskState)
+_TO_CANCEL = Statement(
+    select(
+        jobs.c.status, jobs.c.queue, jobs.c.cancel_requested_at, jobs.c.task_count, jobs.c.exit, jobs.c.result_name, *_COUNTS
+    ).where(jobs.c.id == bindparam("job_id")),
+    "job_id",
+)
+_LIVE_OF_JOB = Statement(
+    select(attempts.c.number, attempts.c.attempt)
+    .where(attempts.c.job_id == bindparam("job"), attempts.c.state.in_([word("starting"), word("running")]))
+    .order_by(attempts.c.number),
+    "job",
+)
+def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size`."""
+    rest = iter(values)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def add_jobs(tx: Tx, new_jobs: Sequence[NewJob]) -> list[Accepted | Exception]:
+    """See `JobStore.add_jobs`. What one job alone makes impossible raises and stores nothing: the caller then splits."""
+    answers, repeats = _judge(tx, new_jobs)
+    fresh = [(index, job) for index, job in enumerate(new_jobs) if answers[index] is None]
+    if fresh:
+        _insert(tx, fresh, answers)
+    for index, first in repeats.items():
+        earlier = answers[first]
+        answers[index] = Accepted(earlier.job_id, created=False) if isinstance(earlier, Accepted) else earlier
+    return [answer for answer in answers if answer is not None]
+
+
+def _judge(tx: Tx, new_jobs: Sequence[NewJob]) -> tuple[list[Accepted | Exception | None], dict[int, int]]:
+    """Answers for the jobs that are refused or were here before; which repeat which of the same batch."""
+    answers: list[Accepted | Exception | None] = [None] * len(new_jobs)
+    repeats: dict[int, int] = {}
+    stored = _stored_keys(tx, new_jobs)
+    names = _taken_names(tx, [job.result_name for job in new_jobs if job.result_name])
+    first_of: dict[tuple[str, str], int] = {}
+    for index, job in enumerate(new_jobs):
+        try:
+            if job.idempotency_key is not None:
+                key = (job.owner, job.idempotency_key)
+                if key in stored:
+                    job_id, digest = stored[key]
+                    _check_digest(job, digest, job_id)
+                    answers[index] = Accepted(job_id, created=False)
+                    continue
+                if key in first_of:
+                    _check_digest(job, new_jobs[first_of[key]].request_digest, None)
+                    repeats[index] = first_of[key]
+                    answers[index] = _PENDING
+                    continue
+            rules.check_new_job(job)
+            _reserve(names, job)
+            if job.idempotency_key is not None:
+                first_of[(job.owner, job.idempotency_key)] = index
+        except TidegateError as error:
+            answers[index] = error
+    return answers, repeats
+
+
+_PENDING = Accepted(0, created=False)
+
+
+def _check_digest(job: NewJob, digest: str | None, job_id: int | None) -> None:
+    if digest != job.request_digest:
+        raise rules.key_conflict(job.idempotency_key or "", job_id)
+
+
+def _reserve(names: dict[str, int | None], job: NewJob) -> None:
+    if not job.result_name:
+        return
+    key = rules.name_key(job.result_name)
+    if key in names:
+        raise rules.name_conflict(job.result_name, names[key])
+    names[key] = 0
+
+
+def _stored_keys(tx: Tx, new_jobs: Sequence[NewJob]) -> dict[tuple[str, str], tuple[int, str | None]]:
+    keys = {(job.owner, job.idempotency_key) for job in new_jobs if job.idempotency_key is not None}
+    found: dict[tuple[str, str], tuple[int, str | None]] = {}
+    by_owner: dict[str, list[str]] = {}
+    for owner, key in keys:
+        by_owner.setdefault(owner, []).append(key)
+    for owner, owned in by_owner.items():
+        for chunk in chunks(owned, _MOST_PARAMETERS):
+            query = select(jobs.c.idempotency_key, jobs.c.id, jobs.c.request_digest).where(
+                jobs.c.owner == owner, jobs.c.idempotency_key.in_(chunk)
+            )
+            found.update({(owner, key): (job_id, digest) for key, job_id, digest in tx.connection.execute(query)})
+    return found
+
+
+def _taken_names(tx: Tx, names: Sequence[str]) -> dict[str, int | None]:
+    taken: dict[str, int | None] = {}
+    for chunk in chunks({rules.name_key(name) for name in names}, _MOST_PARAMETERS):
+        query = select(sources.c.name_key, sources.c.reserved_by).where(sources.c.name_key.in_(chunk))
+        taken.update({key: reserved_by for key, reserved_by in tx.connection.execute(query)})
+    return taken
+
+
+def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Exception | None]) -> None:
+    first, change = take(tx, "job", len(fresh)), take(tx, "change")
+    job_rows: list[Row] = []
+    task_rows: list[Row] = []
+    reserved: list[Row] = []
+    events: list[EventRow] = []
+    waiting: dict[str, tuple[int, int]] = {}
+    for job_id, (index, job) in enumerate(fresh, first):
+        created_at = to_micros(job.created_at)
+        job_rows.append(_job_row(job_id, job, created_at, change))
+        task_rows.extend(_task_rows(job_id, job, created_at, change))
+        message = rules.accepted_message(job.queue, job.priority, len(job.tasks))
+        events.append((job_id, None, created_at, "accepted", message, "{}"))
+        waiting[job.queue] = (waiting.get(job.queue, (0, 0))[0] + len(job.tasks), 0)
+        if job.result_name:
+            reserved.append((rules.name_key(job.result_name), job.result_name, job_id, job.owner, created_at))
+        answers[index] = Accepted(job_id)
+    tx.many(_INSERT_JOB, job_rows)
+    tx.many(_INSERT_TASK, task_rows)
+    tx.many(_RESERVE, reserved)
+    add_events(tx, events)
+    count_in_queues(tx, waiting)
+
+
+def _scheduled(job: NewJob) -> bool:
+    return job.not_before is not None and job.not_before > job.created_at
+
+
+def _job_row(job_id: int, job: NewJob, created_at: int, change: int) -> Row:
+    resources, count, scheduled = job.shape.resources, len(job.tasks), _scheduled(job)
+    return (
+        job_id, job.kind, job.name, job.owner, job.queue, int(job.priority), "QUEUED",
+        resources.cpu_milli, resources.memory_bytes, resources.disk_bytes, labels_to_json(job.shape.labels),
+        job.timeout_s, job.max_attempts, created_at, change,
+        rules.default_result_name(job_id) if job.result_name == "" else job.result_name,
+        job.idempotency_key, job.request_digest, count, count if scheduled else 0, 0 if scheduled else count,
+        to_json(job.spec),
+    )  # fmt: skip
+
+
+def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[Row]:
+    if _scheduled(job):
+        state, fixed = "scheduled", (None, to_micros_or_none(job.not_before), None)
+    else:
+        state, fixed = "queued", (created_at, None, change)
+    return [
+        (job_id, number, task.name, state, *fixed, to_json(task.spec)) for number, task in enumerate(job.tasks, 1)
+    ]
+
+
+def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
+    """See `JobStore.request_cancel`."""
+    row = tx.one(_TO_CANCEL, (job_id,))
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    status, queue, requested_at, task_count, exit, result_name = row[:6]
+    counts = dict(zip(TaskState, row[6:], strict=True))
+    waited = counts[TaskState.SCHEDULED] + counts[TaskState.QUEUED]
+    if JobStatus(status).final:
+        return Cancelled(JobStatus(status), 0, ())
+    live = tuple(AttemptKey(job_id, *row) for row in tx.rows(_LIVE_OF_JOB, (job_id,)))
+    if requested_at is not None:
+        return Cancelled(JobStatus(status), 0, live)
+    counts.update({TaskState.SCHEDULED: 0, TaskState.QUEUED: 0})
+    counts[TaskState.CANCELLED] += waited
+    new_status = rules.status_of(counts)
+    _record_cancel(tx, job_id, to_micros(at), (status, new_status, exit), waited, queue)
+    if new_status.final:
+        drop_reservations(tx, [(result_name, job_id)])
+    add_events(tx, _cancel_events(job_id, to_micros(at), new_status, task_count, waited, len(live), counts))
+    return Cancelled(new_status, waited, live)
+
+
+def _record_cancel(
+    tx: Tx, job_id: int, at: int, outcome: tuple[str, JobStatus, str | None], waited: int, queue: str
+) -> None:
+    old_status, new_status, exit = outcome
+    cancelled = exit_to_json(rules.CANCELLED_WAITING)
+    final = new_status.final
+    new_exit = (exit or cancelled) if final else exit
+    expect(tx.run(_CANCEL_JOB, (new_status, at if final else None, at, new_exit, job_id, old_status)), 1)
+    if waited:
+        expect(tx.run(_CANCEL_TASKS, (take(tx, "change"), cancelled, job_id)), waited)
+        count_in_queues(tx, {queue: (-waited, 0)})
+
+
+def _cancel_events(
+    job_id: int, at: int, status: JobStatus, task_count: int, waited: int, live: int, counts: dict[TaskState, int]
+) -> list[EventRow]:
+    if not status.final:
+        message = f"Cancel requested: {waited} waiting and {live} running tasks end now."
+        return [(job_id, None, at, "cancel_requested", message, to_json({"waiting": waited, "running": live}))]
+    if task_count == 1:
+        return [(job_id, None, at, "cancelled", rules.CANCELLED_WAITING.message, "{}")]
+    kind, message = rules.job_ended_event(status, counts)
+    return [(job_id, None, at, kind, message, "{}")]
+

@@ -1,0 +1,150 @@
+"""Jobs, tasks and events as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, and_, func, literal_column, select
+
+from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
+from tidegate.errors import NotFound
+from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
+from tidegate.store.engine import Tx
+from tidegate.store.schema import attempts, events, jobs, queues, tasks
+from tidegate.store.values import (
+    exit_from_json,
+    from_json,
+    from_json_or_none,
+    from_micros,
+    from_micros_or_none,
+    shape_of,
+)
+
+_first_task = tasks.alias("first_task")
+_JOBS: Select[Any] = select(jobs, _first_task.c.result).select_from(
+    jobs.outerjoin(
+        _first_task, and_(_first_task.c.job_id == jobs.c.id, _first_task.c.number == 1, jobs.c.task_count == 1)
+    )
+)
+_AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name")
+_USAGE = ("peak_memory_bytes", "peak_memory_with_cache_bytes", "cpu_seconds", "wall_seconds", "read_bytes", "written_bytes")
+
+
+def one_job(tx: Tx, job_id: int) -> JobRecord:
+    """See `JobStore.job`."""
+    row = tx.connection.execute(_JOBS.where(jobs.c.id == job_id)).mappings().first() if _storable(job_id) else None
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return _job(row)
+
+
+def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
+    """See `JobStore.jobs`."""
+    query = _JOBS
+    if filter.status is not None:
+        query = query.where(*_with_status(filter.status))
+    for column, wanted in ((jobs.c.kind, filter.kind), (jobs.c.queue, filter.queue), (jobs.c.owner, filter.owner)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if filter.not_queue is not None:
+        query = query.where(jobs.c.queue != filter.not_queue)
+    if filter.before_id is not None and _storable(filter.before_id):
+        query = query.where(jobs.c.id < filter.before_id)
+    rows = tx.connection.execute(query.order_by(jobs.c.id.desc()).limit(filter.limit)).mappings()
+    return [_job(row) for row in rows]
+
+
+def _with_status(status: JobStatus) -> list[Any]:
+    """ACCEPTED is stored as QUEUED. The second condition lets the partial index serve all that did not succeed."""
+    stored = JobStatus.QUEUED if status is JobStatus.ACCEPTED else status
+    found = [jobs.c.status == stored.value]
+    if stored is not JobStatus.SUCCEEDED:
+        found.append(jobs.c.status != literal_column("'SUCCEEDED'"))
+    return found
+
+
+def list_tasks(tx: Tx, job_id: int, after: int, limit: int) -> list[TaskRecord]:
+    """See `JobStore.tasks`."""
+    _check_job(tx, job_id)
+    query = select(tasks).where(tasks.c.job_id == job_id, tasks.c.number > after).order_by(tasks.c.number).limit(limit)
+    rows = tx.connection.execute(query).mappings().all()
+    if not rows:
+        return []
+    tries: dict[int, list[AttemptRecord]] = {}
+    last = rows[-1]["number"]
+    query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number.between(rows[0]["number"], last))
+    for row in tx.connection.execute(query.order_by(attempts.c.number, attempts.c.attempt)).mappings():
+        tries.setdefault(row["number"], []).append(_attempt(row))
+    return [_task(row, tuple(tries.get(row["number"], ()))) for row in rows]
+
+
+def list_events(tx: Tx, job_id: int, after: int, limit: int) -> list[Event]:
+    """See `JobStore.events`."""
+    _check_job(tx, job_id)
+    query = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
+    return [
+        Event(row.id, job_id, row.task_number, from_micros(row.at), row.type, row.message, from_json(row.data))
+        for row in tx.connection.execute(query)
+    ]
+
+
+def waiting_count(tx: Tx) -> int:
+    """See `JobStore.waiting_count`."""
+    return int(tx.connection.scalar(select(func.coalesce(func.sum(queues.c.waiting), 0))) or 0)
+
+
+def _storable(job_id: int) -> bool:
+    """Whether the number fits the column; a larger one can be no job's."""
+    return -(2**63) <= job_id < 2**63
+
+
+def _check_job(tx: Tx, job_id: int) -> None:
+    known = select(jobs.c.id).where(jobs.c.id == job_id)
+    if not _storable(job_id) or tx.connection.scalar(known) is None:
+        raise NotFound(f"There is no job {job_id}.")
+
+
+def _job(row: RowMapping) -> JobRecord:
+    return JobRecord(
+        **{name: row[name] for name in _AS_THEY_ARE},
+        priority=Priority(row["priority"]),
+        status=JobStatus(row["status"]),
+        shape=shape_of(row["cpu_milli"], row["memory_bytes"], row["disk_bytes"], row["labels"]),
+        spec=from_json(row["spec"]),
+        created_at=from_micros(row["created_at"]),
+        started_at=from_micros_or_none(row["started_at"]),
+        finished_at=from_micros_or_none(row["finished_at"]),
+        cancel_requested_at=from_micros_or_none(row["cancel_requested_at"]),
+        task_counts={state: row[f"tasks_{state}"] for state in TaskState},
+        usage=_usage(row),
+        exit=exit_from_json(row[jobs.c.exit]),
+        result=from_json_or_none(row[_first_task.c.result]),
+    )
+
+
+def _task(row: RowMapping, tries: tuple[AttemptRecord, ...]) -> TaskRecord:
+    return TaskRecord(
+        TaskKey(row["job_id"], row["number"]),
+        row["name"],
+        TaskState(row["state"]),
+        tries,
+        exit_from_json(row["exit"]),
+        from_json_or_none(row["result"]),
+        from_micros_or_none(row["not_before"]),
+    )
+
+
+def _attempt(row: RowMapping) -> AttemptRecord:
+    return AttemptRecord(
+        AttemptKey(row["job_id"], row["number"], row["attempt"]),
+        AttemptState(row["state"]),
+        row["worker_id"],
+        from_micros(row["started_at"]),
+        from_micros_or_none(row["ended_at"]),
+        exit_from_json(row["exit"]),
+        _usage(row),
+    )
+
+
+def _usage(row: RowMapping) -> Usage:
+    return Usage(**{name: row[name] for name in _USAGE})

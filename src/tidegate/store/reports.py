@@ -1,0 +1,299 @@
+"""How attempts end: facts in, each believed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, column, select, table
+
+from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState, Usage
+from tidegate.core.resources import Resources
+from tidegate.store import rules
+from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
+from tidegate.store.shared import EventRow, add_events, count_in_queues, drop_reservations, give_back, number, take, word
+from tidegate.store.sources import register_results, taken_by_others
+from tidegate.store.values import exit_to_json, to_json, to_json_or_none, to_micros, to_micros_or_none, usage_to_row
+
+_COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in TaskState)
+_USAGE = ("peak_memory_bytes", "peak_memory_with_cache_bytes", "cpu_seconds", "wall_seconds", "read_bytes", "written_bytes")
+_LIVE = (word(AttemptState.STARTING), word(AttemptState.RUNNING))
+
+_wanted = table("wanted", column("job_id"), column("number"), column("attempt"))
+
+
+def _same(one: object, other: object, *names: str) -> object:
+    return and_(*(one.c[name] == other.c[name] for name in names))  # type: ignore[attr-defined]
+
+
+_ENDING = Statement(
+    select(
+        attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, attempts.c.worker_id,
+        attempts.c.generation, workers.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
+        allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
+        jobs.c.result_name, jobs.c.task_count, jobs.c.exit, *(jobs.c[name] for name in _USAGE), *_COUNTS,
+    )
+    .select_from(
+        _wanted.join(attempts, _same(attempts, _wanted, "job_id", "number", "attempt"))  # type: ignore[arg-type]
+        .join(tasks, _same(tasks, attempts, "job_id", "number"))  # type: ignore[arg-type]
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(workers, workers.c.id == attempts.c.worker_id)
+        .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))  # type: ignore[arg-type]
+    )
+    .where(attempts.c.state.in_(_LIVE)),
+    keys="job_id, number, attempt",
+)  # fmt: skip
+
+
+def _of_attempt(of: object) -> tuple[object, ...]:
+    names = (("job_id", "job"), ("number", "task"), ("attempt", "try"))
+    return tuple(of.c[name] == bindparam(param) for name, param in names)  # type: ignore[attr-defined]
+
+
+_END_ATTEMPT = Statement(
+    attempts.update()
+    .values({"state": bindparam("to"), "ended_at": bindparam("at"), "exit": bindparam("why")}
+            | {name: bindparam(f"used_{name}") for name in _USAGE})
+    .where(*_of_attempt(attempts), attempts.c.state.in_(_LIVE)),  # type: ignore[arg-type]
+    "to at " + " ".join(f"used_{name}" for name in _USAGE) + " why job task try",
+)  # fmt: skip
+_END_TASK = Statement(
+    tasks.update()
+    .values(
+        state=bindparam("to"), losses=tasks.c.losses + bindparam("lost"), queued_at=bindparam("queued"),
+        not_before=bindparam("later"), change=bindparam("new_change"), exit=bindparam("why"), result=bindparam("facts"),
+    )
+    .where(
+        tasks.c.job_id == bindparam("job"), tasks.c.number == bindparam("task"),
+        tasks.c.state == word(TaskState.RUNNING), tasks.c.attempts == bindparam("try"),
+    ),
+    "to lost queued later new_change why facts job task try",
+)  # fmt: skip
+_RELEASE = Statement(
+    allocations.update()
+    .values(released_at=bindparam("at"), kept=number(0))
+    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),  # type: ignore[arg-type]
+    "at job task try",
+)
+_KEEP = Statement(
+    allocations.update()
+    .values(kept=number(1))
+    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),  # type: ignore[arg-type]
+    "job task try",
+)
+_HELD = Statement(
+    select(
+        allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
+        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+    )
+    .select_from(_wanted.join(allocations, _same(allocations, _wanted, "job_id", "number", "attempt")))  # type: ignore[arg-type]
+    .where(allocations.c.released_at.is_(None), allocations.c.kept == number(1)),
+    keys="job_id, number, attempt",
+)  # fmt: skip
+_END_JOB = Statement(
+    jobs.update()
+    .values(
+        {"status": bindparam("to"), "finished_at": bindparam("finished"), "exit": bindparam("why")}
+        | {name: bindparam(f"used_{name}") for name in _USAGE}
+        | {f"tasks_{state}": bindparam(f"now_{state}") for state in TaskState}
+    )
+    .where(jobs.c.id == bindparam("job"), jobs.c.tasks_running == bindparam("was_running")),
+    "to finished " + " ".join(f"now_{state}" for state in TaskState) + " "
+    + " ".join(f"used_{name}" for name in _USAGE) + " why job was_running",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job while the ends of a batch are added up."""
+
+    queue: str
+    cancelled: bool
+    result_name: str | None
+    task_count: int
+    exit: str | None
+    usage: Usage
+    counts: dict[TaskState, int]
+    was_running: int
+    finished_at: int = 0
+
+    def add(self, end: AttemptEnd) -> None:
+        self.counts[TaskState.RUNNING] -= 1
+        self.counts[end.next_state] += 1
+        self.usage = rules.add_usage(self.usage, end.usage)
+        self.finished_at = max(self.finished_at, to_micros(end.ended_at))
+        if self.exit is None and end.next_state in (TaskState.FAILED, TaskState.CANCELLED):
+            self.exit = exit_to_json(end.exit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A live attempt that an end in the batch names."""
+
+    state: AttemptState
+    worker_id: str
+    generation: int
+    newest_generation: int
+    newest_attempt: int
+    resources: Resources
+
+    def believes(self, end: AttemptEnd) -> bool:
+        """Whether the end is for the newest attempt, from who holds it. A worker that came back under a new
+        generation has lost what it held before; that can then only be recorded as lost."""
+        return (
+            end.key.attempt == self.newest_attempt
+            and (end.worker_id, end.generation) == (self.worker_id, self.generation)
+            and (end.generation == self.newest_generation or end.state is AttemptState.LOST)
+        )
+
+
+def report(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    """See `AttemptStore.report`."""
+    if not ends:
+        return []
+    live, jobs_of = _read(tx, {end.key for end in ends})
+    believed = _believed(ends, live, jobs_of)
+    recorded = _with_names(tx, believed)
+    if not recorded:
+        return []
+    for end in recorded:
+        jobs_of[end.key.job_id].add(end)
+    _write_attempts(tx, recorded)
+    _write_tasks(tx, recorded)
+    _write_allocations(tx, recorded, live)
+    touched = {end.key.job_id: jobs_of[end.key.job_id] for end in recorded}
+    _write_jobs(tx, touched)
+    _write_queues(tx, recorded, jobs_of)
+    register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
+    _free_names(tx, touched)
+    add_events(tx, list(_events(recorded, touched)))
+    return recorded
+
+
+def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], dict[int, _Job]]:
+    live: dict[AttemptKey, _Live] = {}
+    jobs_of: dict[int, _Job] = {}
+    for row in tx.rows(_ENDING, keys=keys):
+        live[AttemptKey(*row[:3])] = _Live(AttemptState(row[3]), *row[4:8], Resources(*row[8:11]))
+        if row[0] not in jobs_of:
+            counts = dict(zip(TaskState, row[22:], strict=True))
+            jobs_of[row[0]] = _Job(
+                row[11], row[12] is not None, *row[13:16], Usage(*row[16:22]), counts, counts[TaskState.RUNNING]
+            )
+    return live, jobs_of
+
+
+def _believed(
+    ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live], jobs_of: dict[int, _Job]
+) -> list[AttemptEnd]:
+    """The ends that count, the first of each attempt, as cancelled where a cancel came before."""
+    believed: dict[AttemptKey, AttemptEnd] = {}
+    for end in ends:
+        attempt = live.get(end.key)
+        if attempt is None or end.key in believed or not attempt.believes(end):
+            continue
+        rules.check_end(end, attempt.state)
+        believed[end.key] = rules.cancelled_end(end) if jobs_of[end.key.job_id].cancelled else end
+    return list(believed.values())
+
+
+def _with_names(tx: Tx, ends: list[AttemptEnd]) -> list[AttemptEnd]:
+    """The ends with those turned to failures whose source's name belongs to someone else."""
+    named = [(end.source.name, end.key.job_id) for end in ends if end.source is not None]
+    taken = taken_by_others(tx, named) if named else set()
+    recorded: list[AttemptEnd] = []
+    for end in ends:
+        if end.source is not None:
+            key = rules.name_key(end.source.name)
+            if key in taken:
+                end = rules.name_taken_end(end)
+            else:
+                taken.add(key)
+        recorded.append(end)
+    return recorded
+
+
+def _write_attempts(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
+    rows: list[Row] = [
+        (end.state, to_micros(end.ended_at), *usage_to_row(end.usage), exit_to_json(end.exit), *end.key) for end in ends
+    ]
+    expect(tx.many(_END_ATTEMPT, rows), len(rows))
+
+
+def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
+    change = take(tx, "change") if any(end.next_state is TaskState.QUEUED for end in ends) else 0
+    rows: list[Row] = []
+    for end in ends:
+        queued = end.next_state is TaskState.QUEUED
+        exit = exit_to_json(end.exit) if end.next_state in (TaskState.FAILED, TaskState.CANCELLED) else None
+        result = to_json_or_none(end.result) if end.next_state is TaskState.SUCCEEDED else None
+        later = to_micros_or_none(end.not_before) if end.next_state is TaskState.SCHEDULED else None
+        rows.append(
+            (end.next_state, int(end.state is AttemptState.LOST), to_micros(end.ended_at) if queued else None, later,
+             change if queued else None, exit, result, *end.key)
+        )  # fmt: skip
+    expect(tx.many(_END_TASK, rows), len(rows))
+
+
+def _write_allocations(tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live]) -> None:
+    released = [end for end in ends if end.release]
+    rows: list[Row] = [(to_micros(end.ended_at), *end.key) for end in released]
+    expect(tx.many(_RELEASE, rows), len(rows))
+    kept: list[Row] = [tuple(end.key) for end in ends if not end.release]
+    expect(tx.many(_KEEP, kept), len(kept))
+    give_back(tx, [(live[end.key].worker_id, live[end.key].resources) for end in released])
+
+
+def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
+    rows: list[Row] = []
+    for job_id, job in touched.items():
+        status = rules.status_of(job.counts)
+        rows.append(
+            (status, job.finished_at if status.final else None, *job.counts.values(), *usage_to_row(job.usage),
+             None if status is JobStatus.SUCCEEDED else job.exit, job_id, job.was_running)
+        )  # fmt: skip
+    expect(tx.many(_END_JOB, rows), len(rows))
+
+
+def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], jobs_of: dict[int, _Job]) -> None:
+    changes: dict[str, tuple[int, int]] = {}
+    for end in ends:
+        queue = jobs_of[end.key.job_id].queue
+        waits, runs = changes.get(queue, (0, 0))
+        changes[queue] = (waits + (not end.next_state.final), runs - 1)
+    count_in_queues(tx, changes)
+
+
+def _free_names(tx: Tx, touched: dict[int, _Job]) -> None:
+    ended = ((job.result_name, job_id) for job_id, job in touched.items() if rules.status_of(job.counts).final)
+    drop_reservations(tx, ended)
+
+
+def _events(ends: Sequence[AttemptEnd], touched: dict[int, _Job]) -> Iterable[EventRow]:
+    """An event per end, and one more for each job of several tasks that has ended by them.
+
+    The event that ends a job has no task number, whether the job has one task or many.
+    """
+    for end in ends:
+        kind, message, data = rules.ended_event(end)
+        ends_job = end.next_state.final and touched[end.key.job_id].task_count == 1
+        task = None if ends_job else end.key.number
+        yield end.key.job_id, task, to_micros(end.ended_at), kind, message, to_json(data)
+    for job_id, job in touched.items():
+        status = rules.status_of(job.counts)
+        if status.final and job.task_count > 1:
+            kind, message = rules.job_ended_event(status, job.counts)
+            yield job_id, None, job.finished_at, kind, message, "{}"
+
+
+def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:
+    """See `AttemptStore.release`."""
+    if not keys:
+        return 0
+    held = tx.rows(_HELD, keys=set(keys))
+    rows: list[Row] = [(at, *row[:3]) for row in held]
+    expect(tx.many(_RELEASE, rows), len(rows))
+    give_back(tx, [(row[3], Resources(*row[4:])) for row in held])
+    return len(rows)
+

@@ -1,0 +1,204 @@
+"""What follows from what: a job's status from its tasks, an end as it is recorded, the sentences of events.
+
+Pure, so that every store (also `testing.MemoryStore`) says the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from tidegate.core.job import (
+    AttemptEnd,
+    AttemptState,
+    Exit,
+    ExitReason,
+    JobStatus,
+    NewJob,
+    Priority,
+    TaskState,
+    Usage,
+    check_attempt_transition,
+    check_task_transition,
+)
+from tidegate.core.names import RESULT_PREFIX
+from tidegate.core.resources import Resources, format_bytes
+from tidegate.errors import Conflict, InvalidInput
+
+TASK_STATES = tuple(TaskState)
+
+CANCELLED_WAITING = Exit(ExitReason.CANCELLED, "Cancelled before it started.")
+CANCELLED_STARTING = Exit(ExitReason.CANCELLED, "Cancelled before its worker had started it.")
+CANCELLED_AT_END = Exit(ExitReason.CANCELLED, "Cancelled while it ran; what it had made was dropped.")
+
+_ENDS = {TaskState.SUCCEEDED: "succeeded", TaskState.FAILED: "failed", TaskState.CANCELLED: "cancelled"}
+
+
+def name_key(name: str) -> str:
+    """What two names share that differ in case only."""
+    return name.lower()
+
+
+def default_result_name(job_id: int) -> str:
+    return f"{RESULT_PREFIX}{job_id}"
+
+
+def status_of(counts: Mapping[TaskState, int]) -> JobStatus:
+    """A job's status from its tasks by state.
+
+    Queued until the first start; running while a task runs, or waits after another one ended; then failed if any task
+    failed, else cancelled if any was cancelled, else succeeded. A task that waits for another attempt while nothing else
+    of its job has run or runs makes the job queued again.
+    """
+    ended = counts[TaskState.SUCCEEDED] + counts[TaskState.FAILED] + counts[TaskState.CANCELLED]
+    if counts[TaskState.RUNNING]:
+        return JobStatus.RUNNING
+    if counts[TaskState.QUEUED] or counts[TaskState.SCHEDULED]:
+        return JobStatus.RUNNING if ended else JobStatus.QUEUED
+    if counts[TaskState.FAILED]:
+        return JobStatus.FAILED
+    return JobStatus.CANCELLED if counts[TaskState.CANCELLED] else JobStatus.SUCCEEDED
+
+
+def check_end(end: AttemptEnd, current: AttemptState) -> None:
+    """Raise IllegalTransition or InvalidInput for an end that says what cannot be."""
+    check_attempt_transition(end.key, current, end.state)
+    check_task_transition(end.key.task, TaskState.RUNNING, end.next_state)
+    if (end.next_state is TaskState.SUCCEEDED) != (end.state is AttemptState.SUCCEEDED):
+        raise InvalidInput(f"Attempt {end.key} ended as {end.state}, so its task cannot become {end.next_state}.")
+    if end.next_state is TaskState.SCHEDULED and end.not_before is None:
+        raise InvalidInput(f"Task {end.key.task} cannot be scheduled without a time in `not_before`.")
+
+
+def cancelled_end(end: AttemptEnd) -> AttemptEnd:
+    """The end as it is recorded for a job that is to be cancelled: whatever it was, the task becomes cancelled."""
+    if end.next_state is TaskState.CANCELLED:
+        return replace(end, source=None, result=None, not_before=None)
+    state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
+    return replace(
+        end,
+        state=state,
+        next_state=TaskState.CANCELLED,
+        not_before=None,
+        exit=CANCELLED_AT_END,
+        result=None,
+        source=None,
+    )
+
+
+def name_taken_end(end: AttemptEnd) -> AttemptEnd:
+    """The end as it is recorded when its source cannot be registered: failed, and nothing of it is kept."""
+    assert end.source is not None
+    message = (
+        f"The result could not be registered: a source named {end.source.name!r} was made by someone else meanwhile. "
+        "Submit the job again with another result_name."
+    )
+    return replace(
+        end,
+        state=AttemptState.FAILED,
+        next_state=TaskState.FAILED,
+        exit=Exit(ExitReason.ERROR, message, code="source_exists"),
+        result=None,
+        source=None,
+    )
+
+
+def name_conflict(name: str, reserved_by: int | None) -> Conflict:
+    if reserved_by is None:
+        return Conflict(f"A source named {name!r} exists already. Delete it, or choose another name.", code="source_exists")
+    return Conflict(
+        f"The name {name!r} is reserved for the result of job {reserved_by}. Choose another name, or cancel that job.",
+        code="source_exists",
+    )
+
+
+def key_conflict(key: str, job_id: int) -> Conflict:
+    return Conflict(
+        f"The idempotency key {key!r} was used for another request, which became job {job_id}. "
+        "Use a new key for a new request.",
+        code="idempotency_key_used",
+    )
+
+
+def check_new_job(job: NewJob) -> None:
+    """Raise InvalidInput for a job that no store can hold."""
+    if not job.tasks:
+        raise InvalidInput("A job needs at least one task.")
+    if job.result_name is not None and len(job.tasks) > 1:
+        raise InvalidInput(f"A job of {len(job.tasks)} tasks cannot have one result_name. Submit them as jobs.")
+
+
+def add_usage(old: Usage, new: Usage) -> Usage:
+    """Usage of a job: the highest peaks, the sums of the rest."""
+    return Usage(
+        _highest(old.peak_memory_bytes, new.peak_memory_bytes),
+        _highest(old.peak_memory_with_cache_bytes, new.peak_memory_with_cache_bytes),
+        _sum(old.cpu_seconds, new.cpu_seconds),
+        _sum(old.wall_seconds, new.wall_seconds),
+        _sum_int(old.read_bytes, new.read_bytes),
+        _sum_int(old.written_bytes, new.written_bytes),
+    )
+
+
+def _highest(old: int | None, new: int | None) -> int | None:
+    return new if old is None else old if new is None else max(old, new)
+
+
+def _sum(old: float | None, new: float | None) -> float | None:
+    return new if old is None else old if new is None else old + new
+
+
+def _sum_int(old: int | None, new: int | None) -> int | None:
+    return new if old is None else old if new is None else old + new
+
+
+@lru_cache(maxsize=256)
+def accepted_message(queue: str, priority: Priority, task_count: int) -> str:
+    tasks = "1 task" if task_count == 1 else f"{task_count:,} tasks"
+    return f"Accepted into queue '{queue}' with {priority} priority: {tasks}."
+
+
+@lru_cache(maxsize=1024)
+def started_event(attempt: int, worker_id: str, resources: Resources) -> tuple[str, str]:
+    """Message and data (as JSON) of `started`."""
+    message = f"Attempt {attempt} starts on worker '{worker_id}' with {resources}."
+    return message, json.dumps({"attempt": attempt, "worker": worker_id})
+
+
+def ended_event(end: AttemptEnd) -> tuple[str, str, dict[str, Any]]:
+    """Type, message and data of the event for the end of an attempt."""
+    data: dict[str, Any] = {"attempt": end.key.attempt}
+    if end.exit is not None:
+        pairs = (("reason", str(end.exit.reason)), ("limit", end.exit.limit), ("observed", end.exit.observed))
+        data.update((name, value) for name, value in pairs if value is not None)
+    kind = "lost" if end.state is AttemptState.LOST and not end.next_state.final else _ENDS.get(end.next_state, "retrying")
+    return kind, _end_message(end), data
+
+
+def _end_message(end: AttemptEnd) -> str:
+    if end.state is AttemptState.SUCCEEDED:
+        return f"Attempt {end.key.attempt} succeeded{_used(end.usage)}."
+    reason = f": {end.exit.reason}. {end.exit.message}" if end.exit is not None else "."
+    if end.next_state is TaskState.SCHEDULED:
+        assert end.not_before is not None
+        return f"Attempt {end.key.attempt} ended{reason} Tries again after {end.not_before:%Y-%m-%d %H:%M:%S} UTC."
+    again = " Queued for another attempt." if end.next_state is TaskState.QUEUED else ""
+    return f"Attempt {end.key.attempt} ended{reason}{again}"
+
+
+def _used(usage: Usage) -> str:
+    parts = []
+    if usage.wall_seconds is not None:
+        parts.append(f"after {usage.wall_seconds:.3g} s")
+    if usage.peak_memory_bytes is not None:
+        parts.append(f"with a memory peak of {format_bytes(usage.peak_memory_bytes)}")
+    return " " + " ".join(parts) if parts else ""
+
+
+def job_ended_event(status: JobStatus, counts: Mapping[TaskState, int]) -> tuple[str, str]:
+    """Type and message of the event that ends a job of several tasks."""
+    shares = ", ".join(f"{counts[state]:,} {word}" for state, word in _ENDS.items() if counts[state])
+    return status.value.lower(), f"All tasks have ended: {shares}."

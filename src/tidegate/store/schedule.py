@@ -1,0 +1,267 @@
+"""What the scheduling cycle reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, column, func, null, or_, select, table
+
+from tidegate.core.job import Priority, TaskKey, TaskState, WaitingTask
+from tidegate.core.plan import Plan, QueueView, Start, WorkerView
+from tidegate.core.resources import Resources
+from tidegate.ports import Changes
+from tidegate.store import rules
+from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.queues import queue_views
+from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
+from tidegate.store.shared import EventRow, add_events, count_in_queues, insert_into, number, take, value_of, word
+from tidegate.store.values import (
+    from_micros,
+    from_micros_or_none,
+    labels_from_json,
+    shape_of,
+    to_micros,
+)
+
+_CHANGED = Statement(
+    select(
+        tasks.c.job_id, tasks.c.number, tasks.c.state, tasks.c.queued_at, tasks.c.attempts, jobs.c.queue, jobs.c.owner,
+        jobs.c.priority, jobs.c.cpu_milli, jobs.c.memory_bytes, jobs.c.disk_bytes, jobs.c.labels,
+    )
+    .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
+    .where(tasks.c.change > bindparam("cursor")),
+    "cursor",
+)  # fmt: skip
+_WORKERS = Statement(
+    select(
+        workers.c.id, workers.c.generation, workers.c.labels,
+        workers.c.allocatable_cpu_milli, workers.c.allocatable_memory_bytes, workers.c.allocatable_disk_bytes,
+        workers.c.allocated_cpu_milli, workers.c.allocated_memory_bytes, workers.c.allocated_disk_bytes,
+    ).where(workers.c.present == number(1)).order_by(workers.c.id)
+)  # fmt: skip
+
+_wanted = table("wanted", column("job_id"), column("number"))
+_STARTABLE = Statement(
+    select(tasks.c.job_id, tasks.c.number, tasks.c.attempts, jobs.c.queue).select_from(
+        _wanted.join(tasks, and_(tasks.c.job_id == _wanted.c.job_id, tasks.c.number == _wanted.c.number)).join(
+            jobs, jobs.c.id == tasks.c.job_id
+        )
+    )
+    .where(tasks.c.state == word(TaskState.QUEUED), jobs.c.cancel_requested_at.is_(None)),
+    keys="job_id, number",
+)  # fmt: skip
+_START_TASK = Statement(
+    tasks.update()
+    .values(state=word(TaskState.RUNNING), attempts=bindparam("attempt"), change=null())
+    .where(
+        tasks.c.job_id == bindparam("job"),
+        tasks.c.number == bindparam("task"),
+        tasks.c.state == word(TaskState.QUEUED),
+        tasks.c.attempts == bindparam("made"),
+    ),
+    "attempt job task made",
+)
+_INSERT_ATTEMPT = Statement(
+    attempts.insert().values(
+        {name: bindparam(name) for name in ("job_id", "number", "attempt", "worker_id", "generation", "started_at")}
+        | {"state": word("starting")}
+    ),
+    "job_id number attempt worker_id generation started_at",
+)
+_INSERT_ALLOCATION = insert_into(
+    allocations, "job_id number attempt worker_id cpu_milli memory_bytes disk_bytes allocated_at"
+)
+_START_JOB = Statement(
+    jobs.update()
+    .values(
+        status=word("RUNNING"),
+        started_at=func.coalesce(jobs.c.started_at, bindparam("at")),
+        tasks_queued=jobs.c.tasks_queued - bindparam("started"),
+        tasks_running=jobs.c.tasks_running + bindparam("starting"),
+    )
+    .where(jobs.c.id == bindparam("job"), jobs.c.cancel_requested_at.is_(None)),
+    "at started starting job",
+)
+
+
+def _has_room(resource: str) -> object:
+    asked = bindparam(f"{resource}_room")
+    allocated, allocatable = workers.c[f"allocated_{resource}"], workers.c[f"allocatable_{resource}"]
+    return or_(bindparam(f"{resource}_none") == number(0), allocated + asked <= allocatable)
+
+
+_ALLOCATE = Statement(
+    workers.update()
+    .values(
+        allocated_cpu_milli=workers.c.allocated_cpu_milli + bindparam("cpu"),
+        allocated_memory_bytes=workers.c.allocated_memory_bytes + bindparam("memory"),
+        allocated_disk_bytes=workers.c.allocated_disk_bytes + bindparam("disk"),
+    )
+    .where(
+        workers.c.id == bindparam("worker"),
+        workers.c.generation == bindparam("worker_generation"),
+        workers.c.present == number(1),
+        _has_room("cpu_milli"),  # type: ignore[arg-type]
+        _has_room("memory_bytes"),  # type: ignore[arg-type]
+        _has_room("disk_bytes"),  # type: ignore[arg-type]
+    ),
+    "cpu memory disk worker worker_generation cpu_milli_none cpu_milli_room memory_bytes_none memory_bytes_room "
+    "disk_bytes_none disk_bytes_room",
+)
+
+_DUE = Statement(
+    select(tasks.c.job_id, tasks.c.number, jobs.c.queue)
+    .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
+    .where(tasks.c.state == word(TaskState.SCHEDULED), tasks.c.not_before <= bindparam("now")),
+    "now",
+)
+_NEXT_DUE = Statement(select(func.min(tasks.c.not_before)).where(tasks.c.state == word(TaskState.SCHEDULED)))
+_WAKE_TASK = Statement(
+    tasks.update()
+    .values(
+        state=word(TaskState.QUEUED), queued_at=bindparam("now"), not_before=null(), change=bindparam("new_change")
+    )
+    .where(
+        tasks.c.job_id == bindparam("job"),
+        tasks.c.number == bindparam("task"),
+        tasks.c.state == word(TaskState.SCHEDULED),
+    ),
+    "now new_change job task",
+)
+_WAKE_JOB = Statement(
+    jobs.update()
+    .values(
+        tasks_scheduled=jobs.c.tasks_scheduled - bindparam("woken"), tasks_queued=jobs.c.tasks_queued + bindparam("queued")
+    )
+    .where(jobs.c.id == bindparam("job")),
+    "woken queued job",
+)
+
+
+def changes(tx: Tx, cursor: int, default_cap: int | None) -> Changes:
+    """See `ScheduleStore.changes`."""
+    newest = value_of(tx, "change")
+    waiting: list[WaitingTask] = []
+    gone: list[TaskKey] = []
+    for row in tx.rows(_CHANGED, (cursor,)) if newest > cursor else ():
+        job_id, number, state, queued_at, made, queue, owner, priority, *shape = row
+        if state == "queued":
+            waiting.append(
+                WaitingTask(
+                    TaskKey(job_id, number), queue, owner, Priority(priority), shape_of(*shape), from_micros(queued_at), made
+                )
+            )
+        elif cursor:
+            gone.append(TaskKey(job_id, number))
+    return Changes(newest, waiting, gone, tuple(worker_views(tx)), queue_views(tx, default_cap))
+
+
+def worker_views(tx: Tx) -> list[WorkerView]:
+    """The workers that have not left, in order of id."""
+    return [
+        WorkerView(row[0], row[1], Resources(*row[3:6]), Resources(*row[6:9]), labels_from_json(row[2]))
+        for row in tx.rows(_WORKERS)
+    ]
+
+
+def commit(tx: Tx, plan: Plan, at: datetime, default_cap: int | None) -> list[Start]:
+    """See `ScheduleStore.commit`. Reads what the starts depend on, judges them in order, then writes conditionally."""
+    if not plan.starts:
+        return []
+    rows = tx.rows(_STARTABLE, keys={start.key[:2] for start in plan.starts})
+    startable = {(job_id, number): (made + 1, queue) for job_id, number, made, queue in rows}
+    room = _Room(worker_views(tx), queue_views(tx, default_cap))
+    starts = [start for start in plan.starts if _startable(start, startable) and room.take(start)]
+    if starts:
+        _write_starts(tx, starts, to_micros(at), room)
+    return starts
+
+
+def _startable(start: Start, startable: dict[tuple[int, int], tuple[int, str]]) -> bool:
+    """Whether the task can start as planned. What starts is not startable again, should the plan name it twice."""
+    key = (start.key.job_id, start.key.number)
+    if startable.get(key) != (start.key.attempt, start.queue):
+        return False
+    del startable[key]
+    return True
+
+
+@dataclass(slots=True)
+class _Taken:
+    view: WorkerView
+    amount: Resources = Resources()
+
+
+class _Room:
+    """What workers and queues can still take, while the starts of a plan are judged in order."""
+
+    def __init__(self, views: Iterable[WorkerView], queue_views: Mapping[str, QueueView]) -> None:
+        self._workers = {view.id: _Taken(view) for view in views}
+        self._queues = queue_views
+        self.started: dict[str, int] = {}
+
+    def take(self, start: Start) -> bool:
+        """Whether the start fits; if so it is counted."""
+        queue, taken = self._queues.get(start.queue), self._workers.get(start.worker_id)
+        if queue is None or queue.paused or taken is None or taken.view.generation != start.generation:
+            return False
+        running = self.started.get(start.queue, 0)
+        if queue.max_concurrent is not None and queue.running + running >= queue.max_concurrent:
+            return False
+        if not start.resources.fits_in(taken.view.available - taken.amount):
+            return False
+        taken.amount += start.resources
+        self.started[start.queue] = running + 1
+        return True
+
+    def allocated(self) -> list[tuple[WorkerView, Resources]]:
+        nothing = Resources()
+        return [(taken.view, taken.amount) for taken in self._workers.values() if taken.amount != nothing]
+
+
+def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room) -> None:
+    rows: list[Row] = [(key.attempt, key.job_id, key.number, key.attempt - 1) for key, *_ in starts]
+    expect(tx.many(_START_TASK, rows), len(rows))
+    tx.many(_INSERT_ATTEMPT, [(*s.key, s.worker_id, s.generation, at) for s in starts])
+    tx.many(_INSERT_ALLOCATION, [
+        (*s.key, s.worker_id, s.resources.cpu_milli, s.resources.memory_bytes, s.resources.disk_bytes, at) for s in starts
+    ])  # fmt: skip
+    per_job: dict[int, int] = {}
+    for start in starts:
+        per_job[start.key.job_id] = per_job.get(start.key.job_id, 0) + 1
+    expect(tx.many(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()]), len(per_job))
+    amounts: list[Row] = [_allocate_row(view, amount) for view, amount in room.allocated()]
+    expect(tx.many(_ALLOCATE, amounts), len(amounts))
+    count_in_queues(tx, {queue: (-count, count) for queue, count in room.started.items()})
+    add_events(tx, _start_events(starts, at))
+
+
+def _allocate_row(view: WorkerView, amount: Resources) -> Row:
+    cpu, memory, disk = amount.cpu_milli, amount.memory_bytes, amount.disk_bytes
+    return (cpu, memory, disk, view.id, view.generation, cpu, cpu, memory, memory, disk, disk)
+
+
+def _start_events(starts: Sequence[Start], at: int) -> list[EventRow]:
+    events: list[EventRow] = []
+    for start in starts:
+        message, data = rules.started_event(start.key.attempt, start.worker_id, start.resources)
+        events.append((start.key.job_id, start.key.number, at, "started", message, data))
+    return events
+
+
+def wake_scheduled(tx: Tx, now: datetime) -> datetime | None:
+    """See `ScheduleStore.wake_scheduled`."""
+    due = tx.rows(_DUE, (to_micros(now),))
+    if due:
+        change = take(tx, "change")
+        rows: list[Row] = [(to_micros(now), change, job_id, number) for job_id, number, _ in due]
+        expect(tx.many(_WAKE_TASK, rows), len(rows))
+        per_job: dict[int, int] = {}
+        for job_id, _, _ in due:
+            per_job[job_id] = per_job.get(job_id, 0) + 1
+        expect(tx.many(_WAKE_JOB, [(count, count, job_id) for job_id, count in per_job.items()]), len(per_job))
+    row = tx.one(_NEXT_DUE)
+    return from_micros_or_none(row[0]) if row else None
+
