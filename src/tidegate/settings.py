@@ -24,6 +24,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback unless told.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="Host names to answer to besides those of loopback; `*` for any. Needed behind a proxy on loopback.",
+    )
     data_dir: Path = Field(
         Path("~/.local/share/tidegate"),
         description="Where the database, uploads, results and scratch space live.",

@@ -187,14 +187,19 @@ def _text(fields: Mapping[str, Any], name: str, default: str, *, longest: int) -
 
 
 def _queue(fields: Mapping[str, Any], default: str) -> str:
-    queue = fields.get("queue")
-    if queue is None:
+    if fields.get("queue") is None:
         return default
-    if not isinstance(queue, str) or not _QUEUE_NAME.fullmatch(queue):
-        raise InvalidInput(f"queue must be 1 to 63 letters, digits, or _ . -, not {queue!r:.80}.")
+    queue = check_queue_name(fields["queue"])
     if queue == INTERACTIVE_QUEUE:
         raise InvalidInput(f"The queue {INTERACTIVE_QUEUE!r} is the service's own. Choose another name.")
     return queue
+
+
+def check_queue_name(name: object) -> str:
+    """The name, if a queue may have it. Raises InvalidInput."""
+    if not isinstance(name, str) or not _QUEUE_NAME.fullmatch(name):
+        raise InvalidInput(f"queue must be 1 to 63 letters, digits, or _ . -, not {name!r:.80}.")
+    return name
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float, most: float) -> float:
