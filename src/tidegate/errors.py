@@ -35,6 +35,8 @@ class TidegateError(Exception):
         self.message = message
         self.code = code or type(self).code
         self.numbers: dict[str, float | int | str] = dict(numbers or {})
+        self.problem: dict[str, object] | None = None
+        """The server's problem document, when the error came over HTTP."""
 
 
 class InvalidInput(TidegateError):

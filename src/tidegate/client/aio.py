@@ -1,0 +1,403 @@
+"""The client for asyncio programs: the methods of `Client`, `Job` and `Result`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+import httpx2
+
+from tidegate.client import calls
+from tidegate.client.calls import Call, Reply
+from tidegate.client.client import source_name_of
+from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
+from tidegate.client.http import check, client_options, connection_errors, request_options
+from tidegate.client.retry import Patience
+from tidegate.client.session import Target, choose_server
+from tidegate.client.shapes import Document, Event, Explanation, Page, Rows, job_failed
+from tidegate.client.submission import SqlFields, new_key, with_kind
+from tidegate.client.values import LineReader
+from tidegate.client.views import JobView, Queue, ResultView, Source, require_pandas, require_pyarrow
+from tidegate.client.waiting import Deadline, EventCursor
+from tidegate.errors import Busy, ServerUnreachable, TidegateError
+
+T = TypeVar("T")
+
+
+def connect_async(
+    url: str | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
+    **settings: Any,
+) -> AsyncClient:
+    """As `tidegate.connect`, for asyncio: `async with tidegate.connect_async() as client`. It connects on entering."""
+    return AsyncClient(lambda: choose_server(url, data_dir, api_key, settings))
+
+
+class AsyncClient:
+    """Speaks to one server from one event loop. Enter it, or call `open()` before and `close()` after use."""
+
+    def __init__(self, choose: Callable[[], Target]) -> None:
+        self.sources = AsyncSources(self)
+        self.queues = AsyncQueues(self)
+        self._choose = choose
+        self._target: Target | None = None
+        self._client: httpx2.AsyncClient | None = None
+
+    async def open(self) -> AsyncClient:
+        """Find or start the server. Doing so twice is fine."""
+        if self._client is None:
+            self._target = await asyncio.to_thread(self._choose)
+            self._client = httpx2.AsyncClient(**client_options(self._target.url, self._target.api_key))
+        return self
+
+    async def close(self) -> None:
+        """Close the connections, and end the server if it was started for this client."""
+        client, target = self._client, self._target
+        self._client = self._target = None
+        if client is not None:
+            await client.aclose()
+        if target is not None and target.server is not None:
+            await asyncio.to_thread(target.server.stop)
+
+    async def __aenter__(self) -> AsyncClient:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def url(self) -> str:
+        if self._target is None:
+            raise RuntimeError("The client is not open: use `async with`, or await its open().")
+        return self._target.url
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server's files are files of this machine."""
+        return self._http.base_url.host in ("127.0.0.1", "::1", "localhost")
+
+    @property
+    def _http(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            raise RuntimeError("The client is not open: use `async with`, or await its open().")
+        return self._client
+
+    async def sql(
+        self,
+        sql: str,
+        *,
+        idempotency_key: str | None = None,
+        busy_timeout_s: float = 0.0,
+        **fields: Unpack[SqlFields],
+    ) -> AsyncJob:
+        """Submit a query as a job. See `Client.submit`."""
+        return await self._submit({"kind": "sql", "sql": sql, **fields}, idempotency_key, busy_timeout_s)
+
+    async def submit(
+        self, kind: str, *, idempotency_key: str | None = None, busy_timeout_s: float = 0.0, **fields: Any
+    ) -> AsyncJob:
+        """Submit a job of any kind. See `Client.submit`."""
+        return await self._submit(with_kind(kind, fields), idempotency_key, busy_timeout_s)
+
+    async def _submit(self, body: Mapping[str, Any], key: str | None, busy_timeout_s: float) -> AsyncJob:
+        return AsyncJob(self, await self.send(calls.submit(body, key or new_key(), busy_timeout_s)))
+
+    async def submit_many(
+        self, jobs: Sequence[Mapping[str, Any]], *, busy_timeout_s: float = 0.0
+    ) -> list[AsyncJob | TidegateError]:
+        """Submit many jobs at once. The answers are in their order: a job or its error."""
+        answers = await self.send(calls.submit_many(jobs, busy_timeout_s))
+        return [answer if isinstance(answer, TidegateError) else AsyncJob(self, answer) for answer in answers]
+
+    async def job(self, job_id: str | int) -> AsyncJob:
+        """A job by its id. Raises NotFound."""
+        return AsyncJob(self, await self.send(calls.job(str(job_id))))
+
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        queue: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[AsyncJob]:
+        """Jobs, the newest first, read page by page as they are iterated."""
+        pages = self.pages(
+            lambda cursor: calls.jobs(status=status, kind=kind, queue=queue, limit=page_size, cursor=cursor)
+        )
+        async for document in pages:
+            yield AsyncJob(self, document)
+
+    async def query(
+        self,
+        sql: str,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+        memory: int | str | None = None,
+    ) -> Rows:
+        """A small query, answered at once and bounded in rows and time."""
+        return await self.send(calls.query(sql, limit, timeout_s, memory))
+
+    async def send(self, call: Call[T]) -> T:
+        """Carry out one call, again where that is safe, and read its answer."""
+        patience = Patience(call)
+        while True:
+            try:
+                return call.parse(await self._exchange(call))
+            except (ServerUnreachable, Busy) as error:
+                pause_s = patience.pause_after(error)
+                if pause_s is None:
+                    raise
+            await asyncio.sleep(pause_s)
+
+    async def _exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
+        with connection_errors(self.url):
+            response = await self._http.request(
+                call.method, call.path, content=content, **request_options(call)
+            )
+        check(response)
+        return Reply(response.status_code, response.headers, response.content)
+
+    async def pages(self, page: Callable[[str | None], Call[Page]]) -> AsyncIterator[Document]:
+        """The items of all pages."""
+        cursor: str | None = None
+        while True:
+            answer = await self.send(page(cursor))
+            for item in answer.items:
+                yield item
+            cursor = answer.next_cursor
+            if cursor is None:
+                return
+
+    @asynccontextmanager
+    async def stream(self, call: Call[Any]) -> AsyncIterator[httpx2.Response]:
+        """The answer of a call, to be read piece by piece."""
+        with connection_errors(self.url):
+            async with self._http.stream(call.method, call.path, **request_options(call)) as response:
+                if response.status_code >= 300:
+                    await response.aread()
+                    check(response)
+                yield response
+
+    async def lines(self, call: Call[None]) -> AsyncIterator[str]:
+        """The lines of a download."""
+        splitter = LineSplitter()
+        async with self.stream(call) as response:
+            async for chunk in response.aiter_bytes():
+                for line in splitter.feed(chunk):
+                    yield line
+        for line in splitter.flush():
+            yield line
+
+    async def download(self, call: Call[None], path: str | os.PathLike[str]) -> Path:
+        """Write a download to a file, which appears when it is whole."""
+        async with self.stream(call) as response:
+            with whole_file(path) as file:
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    await asyncio.to_thread(file.write, chunk)
+        return Path(path)
+
+    async def upload(
+        self, path: str | os.PathLike[str], source_name: str | None, overwrite: bool
+    ) -> Document:
+        """Send a file's bytes."""
+        file, size_bytes = await asyncio.to_thread(file_to_upload, path)
+        call = calls.upload_file(file.name, size_bytes, source_name, overwrite)
+        return call.parse(await self._exchange(call, _chunks(file)))
+
+
+async def _chunks(file: Path) -> AsyncIterator[bytes]:
+    opened = await asyncio.to_thread(file.open, "rb")
+    try:
+        while chunk := await asyncio.to_thread(opened.read, CHUNK_BYTES):
+            yield chunk
+    finally:
+        opened.close()
+
+
+class AsyncJob(JobView):
+    """A job on a server. Its properties say what was last heard of it; `refresh` asks again, `wait` until it ends."""
+
+    def __init__(self, client: AsyncClient, document: Document) -> None:
+        super().__init__(document)
+        self._client = client
+
+    async def refresh(self, wait_s: float | None = None) -> AsyncJob:
+        """Ask how the job stands. With `wait_s` (at most 30) the answer comes at its end, or after that time."""
+        self.document = await self._client.send(calls.job(self.id, wait_s))
+        return self
+
+    async def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> AsyncJob:  # noqa: ASYNC109
+        """Wait until the job has ended. Raises JobFailed and TimeoutError as `Job.wait` does."""
+        deadline = Deadline(timeout, time.monotonic())
+        while not self.finished:
+            await asyncio.sleep(deadline.pause_s(time.monotonic()))
+            await self.refresh(deadline.wait_s(time.monotonic(), self))
+        if raise_on_failure and self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return self
+
+    async def result(self) -> AsyncResult:
+        """What the job produced; waits for its end. Raises JobFailed when it did not succeed."""
+        if not self.finished or "result" not in self.document:
+            await (await self.wait()).refresh()
+        if self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return AsyncResult(self._client, self.id, self.document.get("result") or {})
+
+    async def explain(self) -> Explanation:
+        """Why the job waits, or why it ended, with numbers."""
+        return (await self.refresh()).explanation
+
+    async def cancel(self) -> AsyncJob:
+        """Ask for its end; what runs is gone within 2 s. A job that has ended stays as it is."""
+        await self._client.send(calls.cancel(self.id))
+        return await self.refresh()
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """What has happened to the job behind event number `after`, then live until its end. Survives short breaks."""
+        cursor = EventCursor(after)
+        while True:
+            try:
+                async with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                    async for sent in httpx2.EventSource(response):
+                        event = cursor.take(sent)
+                        if event is not None:
+                            yield event
+                if cursor.ended(await self.refresh()):
+                    return
+            except ServerUnreachable as error:
+                await asyncio.sleep(cursor.broken(error))
+
+    async def logs(
+        self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None
+    ) -> str:
+        """What the job printed. See `Job.logs`."""
+        return await self._client.send(calls.logs(self.id, task, attempt, tail))
+
+    def tasks(self) -> AsyncIterator[Document]:
+        """Its tasks with their attempts."""
+        return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
+
+
+class AsyncResult(ResultView):
+    """What a job produced. `async for` streams the rows as dicts without holding them all."""
+
+    def __init__(self, client: AsyncClient, job_id: str, document: Document) -> None:
+        super().__init__(job_id, document)
+        self._client = client
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        read = LineReader(self.columns)
+        async for line in self._client.lines(calls.result_download(self.job_id, "jsonl")):
+            yield read(line)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """All rows as dicts by column name, with dates, decimals and the like as Python values."""
+        return [row async for row in self]
+
+    async def tuples(self) -> list[tuple[Any, ...]]:
+        """All rows as tuples in the order of the columns."""
+        names = [column.name for column in self.columns]
+        return [tuple(row.get(name) for name in names) async for row in self]
+
+    async def preview(self, limit: int = 20, offset: int = 0) -> Rows:
+        """A few rows, without reading the rest."""
+        return await self._client.send(calls.result_rows(self.job_id, limit, offset))
+
+    async def download(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write the result to a file here: `parquet`, `csv` or `jsonl`, by its ending unless given."""
+        return await self._client.download(calls.result_download(self.job_id, format_of(path, format)), path)
+
+    async def arrow(self) -> Any:
+        """The result as a `pyarrow.Table`. Raises ImportError naming the extra when pyarrow is missing."""
+        parquet = await asyncio.to_thread(require_pyarrow)
+        if self._client.is_local and self.path is not None and self.path.is_file():
+            return await asyncio.to_thread(parquet.read_table, self.path)
+        async with self._client.stream(calls.result_download(self.job_id, "parquet")) as response:
+            content = await response.aread()
+        return await asyncio.to_thread(parquet.read_table, io.BytesIO(content))
+
+    async def df(self) -> Any:
+        """The result as a `pandas.DataFrame`. Raises ImportError naming what is missing."""
+        await asyncio.to_thread(require_pandas)
+        return (await self.arrow()).to_pandas()
+
+
+class AsyncSources:
+    """The named data sets of a server. See `Sources`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def add(self, name: str, path: str | os.PathLike[str], *, format: str | None = None) -> Source:
+        """Register a file, glob or folder of the server's machine under a name."""
+        return Source(await self._client.send(calls.add_source(name, os.fspath(path), format)))
+
+    async def upload(
+        self, path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False
+    ) -> Source:
+        """Send a file of any size to the server; it becomes a source."""
+        document = await self._client.upload(path, name, overwrite)
+        return await self.get(source_name_of(document, name))
+
+    async def list(self) -> AsyncIterator[Source]:
+        """All sources, read page by page."""
+        async for document in self._client.pages(lambda cursor: calls.sources(cursor=cursor)):
+            yield Source(document)
+
+    async def get(self, name: str) -> Source:
+        """A source with its columns, size and origin. Raises NotFound."""
+        return Source(await self._client.send(calls.source(name)))
+
+    async def preview(self, name: str, limit: int = 20, offset: int = 0) -> Rows:
+        """A page of its rows."""
+        return await self._client.send(calls.preview_source(name, limit, offset))
+
+    async def download(self, name: str, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write it to a file here."""
+        return await self._client.download(calls.download_source(name, format_of(path, format)), path)
+
+    async def delete(self, name: str) -> None:
+        """Forget it. Files that Tidegate made go with it; files of the user stay."""
+        await self._client.send(calls.delete_source(name))
+
+
+class AsyncQueues:
+    """The queues of a server. See `Queues`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> AsyncIterator[Queue]:
+        """All queues."""
+        async for document in self._client.pages(lambda cursor: calls.queues(cursor=cursor)):
+            yield Queue(document)
+
+    async def get(self, name: str) -> Queue:
+        """A queue with its settings and counts. Raises NotFound."""
+        return Queue(await self._client.send(calls.queue(name)))
+
+    async def set(self, name: str, **settings: Any) -> Queue:
+        """Change `max_concurrent` (None: no cap), `weight` or `paused`; what is left out stays."""
+        return Queue(await self._client.send(calls.set_queue(name, settings)))
+
+    async def pause(self, name: str) -> Queue:
+        """Start nothing new from it; what runs goes on."""
+        return Queue(await self._client.send(calls.pause_queue(name, True)))
+
+    async def resume(self, name: str) -> Queue:
+        """Start from it again."""
+        return Queue(await self._client.send(calls.pause_queue(name, False)))

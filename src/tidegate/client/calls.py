@@ -1,0 +1,313 @@
+"""What to send and how to read the answer, as values: nothing here talks to a network.
+
+A builder returns a `Call`; a face sends it and hands the answer to `Call.parse`. Both faces share all of this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from tidegate.client.problems import error_from_problem
+from tidegate.client.shapes import Document, Page, Rows
+from tidegate.errors import TidegateError
+
+T = TypeVar("T")
+API = "/api/v1"
+
+DEFAULT_READ_S = 30.0
+SLOW_READ_S = 600.0
+"""For requests whose answer waits for work on whole files: registering, previews, downloads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer: status below 400, headers with lower-case names, the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises TidegateError when it is none: then it is no Tidegate server that answered."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            raise TidegateError(
+                "The answer is no JSON; is this the address of a Tidegate server?", code="not_tidegate"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request and the reader of its answer.
+
+    `repeatable`: sending it twice does what sending it once does, so it may be sent again after a broken connection.
+    `busy_timeout_s`: how long to come back while the server refuses with 429; 0 raises Busy at once.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Reply], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    read_timeout_s: float = DEFAULT_READ_S
+    busy_timeout_s: float = 0.0
+
+
+def _document(reply: Reply) -> Document:
+    answer = reply.json()
+    if not isinstance(answer, dict):
+        raise TidegateError("The answer has an unknown shape; is this the address of a Tidegate server?")
+    return answer
+
+
+def _nothing(reply: Reply) -> None:
+    return None
+
+
+def _page(reply: Reply) -> Page:
+    answer = _document(reply)
+    return Page(tuple(answer.get("items", ())), answer.get("next_cursor"))
+
+
+def _rows(reply: Reply) -> Rows:
+    return Rows.from_document(_document(reply))
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _params(**fields: object) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def _get(path: str, *, read_timeout_s: float = DEFAULT_READ_S, **params: object) -> Call[Document]:
+    return Call("GET", path, _document, _params(**params), repeatable=True, read_timeout_s=read_timeout_s)
+
+
+def _list(path: str, **params: object) -> Call[Page]:
+    return Call("GET", path, _page, _params(**params), repeatable=True)
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+# Health
+
+
+def health() -> Call[Document]:
+    """Whether the server lives."""
+    return _get("/health", read_timeout_s=3.0)
+
+
+# Jobs
+
+
+def submit(fields: Mapping[str, Any], idempotency_key: str, busy_timeout_s: float = 0.0) -> Call[Document]:
+    """Submit one job. The key makes it safe to send again: the server makes one job of one key."""
+    body = _given(**fields)
+    return Call(
+        "POST",
+        f"{API}/jobs",
+        lambda reply: {
+            **_given(**{name: body.get(name) for name in ("kind", "name", "queue")}),
+            **_document(reply),
+        },
+        body=body,
+        headers={"Idempotency-Key": idempotency_key},
+        repeatable=True,
+        busy_timeout_s=busy_timeout_s,
+    )
+
+
+def submit_many(
+    jobs: Sequence[Mapping[str, Any]], busy_timeout_s: float = 0.0
+) -> Call[list[Document | TidegateError]]:
+    """Submit many jobs at once, each accepted or refused by itself, answered in their order."""
+
+    def parse(reply: Reply) -> list[Document | TidegateError]:
+        answer = _document(reply)
+        return [_accepted_or_refused(item) for item in answer.get("items") or answer.get("jobs") or ()]
+
+    body = {"jobs": [_given(**fields) for fields in jobs]}
+    return Call(
+        "POST",
+        f"{API}/jobs/bulk",
+        parse,
+        body=body,
+        read_timeout_s=SLOW_READ_S,
+        busy_timeout_s=busy_timeout_s,
+    )
+
+
+def _accepted_or_refused(item: Document) -> Document | TidegateError:
+    if "job_id" in item:
+        return item
+    return error_from_problem(item.get("problem") or item.get("error") or item)
+
+
+def job(job_id: str, wait_s: float | None = None) -> Call[Document]:
+    """A job as it is; with `wait_s` the answer comes when the job has ended, or after that time."""
+    return _get(
+        f"{API}/jobs/{_segment(job_id)}", wait_s=wait_s, read_timeout_s=DEFAULT_READ_S + (wait_s or 0.0)
+    )
+
+
+def jobs(
+    *,
+    status: str | None = None,
+    kind: str | None = None,
+    queue: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[Page]:
+    """A page of jobs, the newest first."""
+    return _list(f"{API}/jobs", status=status, kind=kind, queue=queue, limit=limit, cursor=cursor)
+
+
+def cancel(job_id: str) -> Call[Document]:
+    """Ask for the end of a job. Asking twice changes nothing."""
+    return Call("POST", f"{API}/jobs/{_segment(job_id)}/cancel", _document, repeatable=True)
+
+
+def tasks(job_id: str, cursor: str | None = None) -> Call[Page]:
+    """A page of a job's tasks."""
+    return _list(f"{API}/jobs/{_segment(job_id)}/tasks", cursor=cursor)
+
+
+def events(job_id: str, after: int) -> Call[Any]:
+    """The events of a job behind number `after`, as a stream that ends with the job."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
+    path = f"{API}/jobs/{_segment(job_id)}/events"
+    return Call(
+        "GET", path, Reply.json, _params(after=after), headers=headers, repeatable=True, read_timeout_s=90.0
+    )
+
+
+def logs(
+    job_id: str, task: int | None = None, attempt: int | None = None, tail: int | None = None
+) -> Call[str]:
+    """What an attempt printed; the newest attempt of the first task unless told. `tail`: only so many last lines."""
+    return Call(
+        "GET",
+        f"{API}/jobs/{_segment(job_id)}/logs",
+        lambda reply: reply.content.decode("utf-8", "replace"),
+        _params(task=task, attempt=attempt, tail=tail),
+        headers={"Accept": "text/plain"},
+        repeatable=True,
+    )
+
+
+def result_rows(job_id: str, limit: int, offset: int = 0) -> Call[Rows]:
+    """A few rows of a job's result."""
+    path = f"{API}/jobs/{_segment(job_id)}/result"
+    params = _params(limit=limit, offset=offset)
+    return Call("GET", path, _rows, params, repeatable=True, read_timeout_s=SLOW_READ_S)
+
+
+def result_download(job_id: str, format: str) -> Call[None]:
+    """A job's whole result as a file, to be streamed."""
+    return _download(f"{API}/jobs/{_segment(job_id)}/result", format)
+
+
+def _download(path: str, format: str) -> Call[None]:
+    return Call("GET", path, _nothing, {"format": format}, repeatable=True, read_timeout_s=SLOW_READ_S)
+
+
+def query(sql: str, limit: int | None, timeout_s: float | None, memory: int | str | None) -> Call[Rows]:
+    """A small query answered in the request itself. It only reads, so it may be sent again."""
+    body = _given(sql=sql, limit=limit, timeout_s=timeout_s, memory=memory)
+    return Call(
+        "POST",
+        f"{API}/query",
+        _rows,
+        body=body,
+        repeatable=True,
+        read_timeout_s=DEFAULT_READ_S + (timeout_s or 60.0),
+    )
+
+
+# Sources
+
+
+def _source(name: str) -> str:
+    return f"{API}/sources/{_segment(name)}"
+
+
+def add_source(name: str, path: str, format: str | None = None) -> Call[Document]:
+    """Register files on the server's machine under a name."""
+    body = _given(name=name, path=path, format=format)
+    return Call("POST", f"{API}/sources", _document, body=body, read_timeout_s=SLOW_READ_S)
+
+
+def sources(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of sources."""
+    return _list(f"{API}/sources", limit=limit, cursor=cursor)
+
+
+def source(name: str) -> Call[Document]:
+    """A source with its columns, size and origin."""
+    return _get(_source(name))
+
+
+def delete_source(name: str) -> Call[None]:
+    """Forget a source. Files that Tidegate made go with it; files of the user stay."""
+    return Call("DELETE", _source(name), _nothing)
+
+
+def preview_source(name: str, limit: int, offset: int = 0) -> Call[Rows]:
+    """A page of a source's rows."""
+    path, params = f"{_source(name)}/preview", _params(limit=limit, offset=offset)
+    return Call("GET", path, _rows, params, repeatable=True, read_timeout_s=SLOW_READ_S)
+
+
+def download_source(name: str, format: str) -> Call[None]:
+    """A whole source as a file, to be streamed."""
+    return _download(f"{_source(name)}/download", format)
+
+
+def upload_file(file_name: str, size_bytes: int, source_name: str | None, overwrite: bool) -> Call[Document]:
+    """Send a file's bytes; they become a source named `source_name`, or after the file."""
+    return Call(
+        "PUT",
+        f"{API}/files/{_segment(file_name)}",
+        _document,
+        _params(source_name=source_name, overwrite="true" if overwrite else None),
+        headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
+        read_timeout_s=SLOW_READ_S,
+    )
+
+
+# Queues
+
+
+def _queue(name: str) -> str:
+    return f"{API}/queues/{_segment(name)}"
+
+
+def queues(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of queues."""
+    return _list(f"{API}/queues", limit=limit, cursor=cursor)
+
+
+def queue(name: str) -> Call[Document]:
+    """A queue with its settings and counts."""
+    return _get(_queue(name))
+
+
+def set_queue(name: str, settings: Mapping[str, Any]) -> Call[Document]:
+    """Change a queue's settings; those not named stay."""
+    return Call("PATCH", _queue(name), _document, body=dict(settings), repeatable=True)
+
+
+def pause_queue(name: str, paused: bool) -> Call[Document]:
+    """Pause a queue (nothing new starts, what runs goes on) or resume it."""
+    return Call("POST", f"{_queue(name)}/{'pause' if paused else 'resume'}", _document, repeatable=True)

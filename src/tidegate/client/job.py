@@ -1,0 +1,127 @@
+"""A job and its result, for programs that wait by blocking."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from tidegate.client import calls
+from tidegate.client.files import format_of
+from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
+from tidegate.client.values import LineReader
+from tidegate.client.views import JobView, ResultView, require_pandas, require_pyarrow
+from tidegate.client.waiting import Deadline, EventCursor
+from tidegate.errors import ServerUnreachable
+
+if TYPE_CHECKING:
+    from tidegate.client.client import Client
+
+
+class Job(JobView):
+    """A job on a server. Its properties say what was last heard of it; `refresh` asks again, `wait` until it ends."""
+
+    def __init__(self, client: Client, document: Document) -> None:
+        super().__init__(document)
+        self._client = client
+
+    def refresh(self, wait_s: float | None = None) -> Job:
+        """Ask how the job stands. With `wait_s` (at most 30) the answer comes at its end, or after that time."""
+        self.document = self._client.send(calls.job(self.id, wait_s))
+        return self
+
+    def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Job:
+        """Wait until the job has ended, at most `timeout` seconds.
+
+        Raises JobFailed when it did not succeed (unless told not to), TimeoutError when it has not ended in time.
+        """
+        deadline = Deadline(timeout, time.monotonic())
+        while not self.finished:
+            time.sleep(deadline.pause_s(time.monotonic()))
+            self.refresh(deadline.wait_s(time.monotonic(), self))
+        if raise_on_failure and self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return self
+
+    def result(self) -> Result:
+        """What the job produced; waits for its end. Raises JobFailed when it did not succeed."""
+        if not self.finished or "result" not in self.document:
+            self.wait().refresh()
+        if self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return Result(self._client, self.id, self.document.get("result") or {})
+
+    def explain(self) -> Explanation:
+        """Why the job waits, or why it ended, with numbers."""
+        return self.refresh().explanation
+
+    def cancel(self) -> Job:
+        """Ask for its end; what runs is gone within 2 s. A job that has ended stays as it is."""
+        self._client.send(calls.cancel(self.id))
+        return self.refresh()
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """What has happened to the job behind event number `after`, then live until its end. Survives short breaks."""
+        cursor = EventCursor(after)
+        while True:
+            try:
+                with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                    yield from filter(None, map(cursor.take, httpx2.EventSource(response)))
+                if cursor.ended(self.refresh()):
+                    return
+            except ServerUnreachable as error:
+                time.sleep(cursor.broken(error))
+
+    def logs(self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None) -> str:
+        """What the newest attempt of the first task printed, or that which is named; `tail`: only the last lines."""
+        return self._client.send(calls.logs(self.id, task, attempt, tail))
+
+    def tasks(self) -> Iterator[Document]:
+        """Its tasks with their attempts."""
+        return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
+
+
+class Result(ResultView):
+    """What a job produced. Iterating streams the rows as dicts without holding them all."""
+
+    def __init__(self, client: Client, job_id: str, document: Document) -> None:
+        super().__init__(job_id, document)
+        self._client = client
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(LineReader(self.columns), self._client.lines(calls.result_download(self.job_id, "jsonl")))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows as dicts by column name, with dates, decimals and the like as Python values."""
+        return list(self)
+
+    def tuples(self) -> list[tuple[Any, ...]]:
+        """All rows as tuples in the order of the columns."""
+        names = [column.name for column in self.columns]
+        return [tuple(row.get(name) for name in names) for row in self]
+
+    def preview(self, limit: int = 20, offset: int = 0) -> Rows:
+        """A few rows, without reading the rest."""
+        return self._client.send(calls.result_rows(self.job_id, limit, offset))
+
+    def download(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write the result to a file here: `parquet`, `csv` or `jsonl`, by its ending unless given."""
+        return self._client.download(calls.result_download(self.job_id, format_of(path, format)), path)
+
+    def arrow(self) -> Any:
+        """The result as a `pyarrow.Table`. Raises ImportError naming the extra when pyarrow is missing."""
+        parquet = require_pyarrow()
+        if self._client.is_local and self.path is not None and self.path.is_file():
+            return parquet.read_table(self.path)
+        with self._client.stream(calls.result_download(self.job_id, "parquet")) as response:
+            return parquet.read_table(io.BytesIO(response.read()))
+
+    def df(self) -> Any:
+        """The result as a `pandas.DataFrame`. Raises ImportError naming what is missing."""
+        require_pandas()
+        return self.arrow().to_pandas()
