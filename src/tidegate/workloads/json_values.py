@@ -10,93 +10,59 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from duckdb.sqltypes import DuckDBPyType
 
-from tidegate.workloads.literals import quote_name
+from tidegate.workloads.types import cast_type, inner_types
 
 Convert = Callable[[Any], Any]
 
 _TEXT_AND_INTEGERS = (
     "boolean tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint varchar"
 )
-_AS_IT_IS = frozenset(_TEXT_AND_INTEGERS.split())
-_FLOATS = frozenset({"float", "double"})
+_FETCHED = frozenset((*_TEXT_AND_INTEGERS.split(), "float", "double", "blob"))
+"""Types that Python holds without loss; all others are cast to text by DuckDB."""
 _INSTANTS = frozenset(
     {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
 )
 
 
-class Shape(NamedTuple):
-    """How a type is read: the SQL type to cast to (None: no cast needed) and what to do with each value
-    (None: nothing).
-    """
-
-    sql_type: str
-    cast: bool
-    convert: Convert | None
+def json_cast(kind: DuckDBPyType) -> str | None:
+    """The type to cast a column to before its values are fetched; None where Python has the value as it is."""
+    return cast_type(kind, lambda one: None if one.id in _FETCHED else "VARCHAR")
 
 
-def shape(kind: DuckDBPyType) -> Shape:
-    """How values of this type become JSON."""
-    name = kind.id
-    if name in _AS_IT_IS:
-        return Shape(str(kind), False, None)
-    if name in _FLOATS:
-        return Shape(str(kind), False, _float)
-    if name == "blob":
-        return Shape("BLOB", False, _blob)
-    if name in _INSTANTS:
-        return Shape("VARCHAR", True, _instant)
-    if name == "list":
-        return _list(kind)
-    if name == "array":
-        return _list(kind, f"[{dict(kind.children)['size']}]")
-    if name == "struct":
+def converter(kind: DuckDBPyType) -> Convert | None:
+    """What turns a fetched value that is not null into JSON; None where it is JSON already."""
+    if kind.id in ("list", "array"):
+        return _list_of(_or_null(converter(inner_types(kind)[0][1])))
+    if kind.id == "struct":
         return _struct(kind)
-    if name == "map":
+    if kind.id == "map":
         return _map(kind)
-    return Shape("VARCHAR", True, None)
+    if kind.id == "decimal":
+        return int if dict(kind.children)["scale"] == 0 else None
+    return _instant if kind.id in _INSTANTS else _LEAVES.get(kind.id)
 
 
-def _inner(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    """The types inside a nested one, by name; what else DuckDB lists among its children is left out."""
-    return [(name, inner) for name, inner in kind.children if isinstance(inner, DuckDBPyType)]
+def _struct(kind: DuckDBPyType) -> Convert:
+    converts = {name: _or_null(converter(inner)) for name, inner in inner_types(kind)}
+    return lambda value: {name: converts[name](item) for name, item in value.items()}
 
 
-def _list(kind: DuckDBPyType, brackets: str = "[]") -> Shape:
-    inner = shape(_inner(kind)[0][1])
-    convert = inner.convert
-    if convert is None:
-        return Shape(inner.sql_type + brackets, inner.cast, _list_of(lambda value: value))
-    return Shape(inner.sql_type + brackets, inner.cast, _list_of(_or_null(convert)))
-
-
-def _struct(kind: DuckDBPyType) -> Shape:
-    fields = {name: shape(inner) for name, inner in _inner(kind)}
-    sql_type = ", ".join(f"{quote_name(name)} {inner.sql_type}" for name, inner in fields.items())
-    converts = {name: _or_null(inner.convert) for name, inner in fields.items() if inner.convert is not None}
-    return Shape(
-        f"STRUCT({sql_type})",
-        any(inner.cast for inner in fields.values()),
-        lambda value: {key: converts[key](item) if key in converts else item for key, item in value.items()},
-    )
-
-
-def _map(kind: DuckDBPyType) -> Shape:
+def _map(kind: DuckDBPyType) -> Convert:
     """Maps become lists of {"key", "value"}, since JSON knows only text as keys and keeps no order."""
-    (_, key_type), (_, value_type) = _inner(kind)
-    key, value = shape(key_type), shape(value_type)
-    in_key, in_value = _or_null(key.convert), _or_null(value.convert)
+    (_, key_type), (_, value_type) = inner_types(kind)
+    in_key, in_value = _or_null(converter(key_type)), _or_null(converter(value_type))
     nested = key_type.id in ("list", "array", "struct", "map")
 
     def convert(found: dict[Any, Any]) -> list[dict[str, Any]]:
         # Keys that Python cannot hash come as two lists.
         pairs = zip(found["key"], found["value"], strict=True) if nested else found.items()
-        return [{"key": in_key(k), "value": in_value(v)} for k, v in pairs]
+        return [{"key": in_key(key), "value": in_value(value)} for key, value in pairs]
 
-    return Shape(f"MAP({key.sql_type}, {value.sql_type})", key.cast or value.cast, convert)
+    return convert
 
 
 def _list_of(convert: Convert) -> Convert:
@@ -128,3 +94,6 @@ def _instant(value: str) -> str:
         if text[-3:-2] in ("+", "-") and text[-2:].isdigit() and "T" in text and ":" in text
         else text
     )
+
+
+_LEAVES: dict[str, Convert] = {"float": _float, "double": _float, "blob": _blob}

@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from tidegate.core.names import RESULT_PREFIX
 from tidegate.ports import TaskContext
 from tidegate.workloads import duckdb_session
 from tidegate.workloads.duckdb_errors import QueryFacts
 from tidegate.workloads.errors import TaskError
-from tidegate.workloads.json_values import Convert, shape
+from tidegate.workloads.json_values import Convert, converter, json_cast
 from tidegate.workloads.literals import quote_name
 from tidegate.workloads.readers import path_names, view_statement
+from tidegate.workloads.types import parquet_cast
 
 _COPY = {
-    "parquet": "(FORMAT parquet, COMPRESSION zstd, RETURN_STATS)",
+    "parquet": "(FORMAT parquet, COMPRESSION zstd)",
     "csv": "(FORMAT csv, HEADER true)",
     "jsonl": "(FORMAT json)",
 }
@@ -72,15 +74,12 @@ def _source(con: duckdb.DuckDBPyConnection, sql: str, staging: str, name: str) -
     path = os.path.join(staging, file)
     row_count = _copy(con, sql, path, "parquet")
     _check_parquet(path)
-    columns = [
-        {"name": row[0], "type": row[1]}
-        for row in con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
-    ]
+    described = con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
     return {
         "file": file,
         "row_count": row_count,
-        "column_count": len(columns),
-        "columns": columns,
+        "column_count": len(described),
+        "columns": [{"name": row[0], "type": row[1]} for row in described],
         "size_bytes": Path(path).stat().st_size,
     }
 
@@ -93,13 +92,32 @@ def _export(con: duckdb.DuckDBPyConnection, sql: str, staging: str, kind: str) -
 
 
 def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int:
-    """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
-    SELECT.
-    """
-    stats = con.execute(
-        f"COPY (FROM query($sql)) TO $path {_COPY[kind]}", {"sql": sql, "path": path}
-    ).fetchall()
-    return int(stats[0][1 if kind == "parquet" else 0])
+    """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one SELECT."""
+    query = "FROM query($sql)"
+    if kind == "parquet":
+        names, types = _columns(con, sql)
+        query = _cast(query, names, [parquet_cast(one) for one in types])
+    row = con.execute(f"COPY ({query}) TO $path {_COPY[kind]}", {"sql": sql, "path": path}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[DuckDBPyType]]:
+    """Names, made distinct by DuckDB (`a`, `a_1`), and types of the query's columns."""
+    described = con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
+    # Of the connection, not of the module: `duckdb.sqltype` would open a second instance with threads of its own.
+    return [row[0] for row in described], [con.sqltype(row[1]) for row in described]
+
+
+def _cast(query: str, names: Sequence[str], casts: Sequence[str | None]) -> str:
+    """The query with some of its columns cast; columns go by place, since their names need not be distinct."""
+    if not any(casts):
+        return query
+    aliases = [f"c{index}" for index in range(len(names))]
+    wanted = [
+        f"{f'CAST({alias} AS {cast})' if cast else alias} AS {quote_name(name)}"
+        for alias, cast, name in zip(aliases, casts, names, strict=True)
+    ]
+    return f"SELECT {', '.join(wanted)} {query} AS t({', '.join(aliases)})"
 
 
 def _check_parquet(path: str) -> None:
@@ -113,23 +131,14 @@ def _check_parquet(path: str) -> None:
 def _rows(
     con: duckdb.DuckDBPyConnection, sql: str, staging: str, max_rows: int, max_bytes: int
 ) -> dict[str, Any]:
-    described = con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
-    columns = [{"name": row[0], "type": row[1]} for row in described]
-    # Of the connection, not of the module: that would open a second instance with threads of its own.
-    shapes = [shape(con.sqltype(row[1])) for row in described]
-    aliases = [f"c{index}" for index in range(len(shapes))]
-    wanted = ", ".join(
-        f"CAST({alias} AS {one.sql_type})" if one.cast else alias
-        for alias, one in zip(aliases, shapes, strict=True)
-    )
-    con.execute(
-        f"SELECT {wanted} FROM query($sql) AS t({', '.join(map(quote_name, aliases))}) LIMIT $limit",
-        {"sql": sql, "limit": max_rows + 1},
-    )
+    names, types = _columns(con, sql)
+    query = _cast("FROM query($sql)", names, [json_cast(one) for one in types])
+    con.execute(f"{query} LIMIT $limit", {"sql": sql, "limit": max_rows + 1})
     with (Path(staging) / "rows.json").open("w", encoding="utf-8", errors="replace") as file:
         row_count, truncated = _write_rows(
-            file.write, _lines(con, [one.convert for one in shapes]), max_rows, max_bytes
+            file.write, _lines(con, [converter(one) for one in types]), max_rows, max_bytes
         )
+    columns = [{"name": name, "type": str(one)} for name, one in zip(names, types, strict=True)]
     return {"file": "rows.json", "row_count": row_count, "truncated": truncated, "columns": columns}
 
 
