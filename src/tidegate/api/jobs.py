@@ -24,6 +24,7 @@ from tidegate.api.views import JOBS, job_links, job_view, task_view
 from tidegate.core.job import JobStatus
 from tidegate.errors import InvalidInput, NotFound, TidegateError
 from tidegate.ports import JobFilter
+from tidegate.server.judge import INTERACTIVE_QUEUE
 from tidegate.server.service import Service, Submitted
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
@@ -106,8 +107,13 @@ async def list_jobs(
 ) -> JSONResponse:
     """Newest first. The service's own small jobs are shown only with `queue=interactive`."""
     before = decode_number("jobs", cursor, 0)
-    wanted = JobFilter(status, kind, queue, before_id=before or None, limit=limit + 1)
+    # Accepted is what the scheduler has not looked at yet: to the store it is queued.
+    stored = JobStatus.QUEUED if status is JobStatus.ACCEPTED else status
+    hidden = INTERACTIVE_QUEUE if queue is None else None
+    wanted = JobFilter(stored, kind, queue, before_id=before or None, limit=limit + 1, not_queue=hidden)
     jobs = await service.run(service.store.jobs, wanted)
+    if status is JobStatus.ACCEPTED:
+        jobs = [job for job in jobs if service.status(job) is status]
     return page(jobs, limit, "jobs", lambda job: job.id, lambda job: job_view(service, job))
 
 

@@ -139,7 +139,7 @@ async def upload(
     """The file appears whole and written through to the disk, or not at all."""
     file = file_name(name)
     called = (source_name if source_name is not None else source_name_of(file)) if source else None
-    target = service.settings.data_dir / "files" / file
+    target = service.settings.data_dir.expanduser().resolve() / "files" / file
     old = await _refuse_early(service, target, called, overwrite=overwrite)
     received = await receive(
         service,

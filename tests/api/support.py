@@ -1,0 +1,235 @@
+"""The real application over a real server socket, with a store and a worker that only plays."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from tidegate.api import create_app
+from tidegate.core.job import Assignment, AttemptEnd, AttemptState, Exit, Source, SourceColumn, TaskState, Usage
+from tidegate.core.resources import GIB, Resources
+from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
+from tidegate.runtime.bell import LocalBell
+from tidegate.runtime.clock import SystemClock
+from tidegate.server.cycle import Cycle
+from tidegate.server.drain import DrainMeter
+from tidegate.server.intake import Intake
+from tidegate.server.judge import Rules
+from tidegate.server.progress import ProgressBoard
+from tidegate.server.service import Service
+from tidegate.settings import Settings
+from tidegate.store import open_store
+from tidegate.testing.fakes import FakeLauncher
+from tidegate.workloads.registry import load_workloads
+
+WORKER = "local"
+OFFERED = Resources(4000, 8 * GIB, 100 * GIB)
+
+
+@dataclass
+class Played:
+    """How an attempt ends: with a result (and the source made of it), or with an exit."""
+
+    result: Mapping[str, Any] | None = None
+    exit: Exit | None = None
+    source: Source | None = None
+
+
+Play = Callable[[Assignment], Played]
+
+
+class PlayingLauncher(FakeLauncher):
+    """A fake launcher whose attempts end as `play` says. While `hold` is set, what is started stays in the line."""
+
+    def __init__(self, store: AttemptStore, clock: Clock, bell: Bell, play: Play) -> None:
+        self._play = play
+        super().__init__(store, clock, bell, finish=True)
+
+    def _end(self, assignment: Assignment, worker_id: str, generation: int) -> AttemptEnd:
+        assert self._clock is not None
+        played = self._play(assignment)
+        worked = played.exit is None
+        return AttemptEnd(
+            assignment.key,
+            worker_id,
+            generation,
+            AttemptState.SUCCEEDED if worked else AttemptState.FAILED,
+            self._clock.now(),
+            TaskState.SUCCEEDED if worked else TaskState.FAILED,
+            exit=played.exit,
+            usage=Usage(peak_memory_bytes=1 << 20, cpu_seconds=0.01, wall_seconds=0.02),
+            result=played.result,
+            source=played.source if worked else None,
+        )
+
+
+@dataclass
+class World:
+    """A running API: `url`, a client that speaks to it, and what stands behind."""
+
+    url: str
+    http: httpx2.Client
+    service: Service
+    data_dir: Path
+    plays: list[Play] = field(default_factory=list)
+
+    def play(self, play: Play) -> None:
+        """From now on attempts end like this."""
+        self.plays[:] = [play]
+
+    def pause(self, queue: str = "default") -> None:
+        """Nothing of the queue starts."""
+        assert self.http.put(f"/api/v1/queues/{queue}", json={"paused": True}).status_code == 200
+
+    def submit(self, **fields: Any) -> str:
+        answer = self.http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 1", **fields})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job_id"])
+
+    def finished(self, job_id: str) -> dict[str, Any]:
+        job = self.http.get(f"/api/v1/jobs/{job_id}", params={"wait_s": 20}).json()
+        assert job["finished_at"], job
+        return dict(job)
+
+
+def as_the_runner_would(data_dir: Path) -> Play:
+    """Results as the sql and inspect runners leave them, with made-up content."""
+
+    def play(assignment: Assignment) -> Played:
+        columns = [{"name": "answer", "type": "INTEGER"}]
+        facts: dict[str, Any] = {"row_count": 1, "column_count": 1, "columns": columns}
+        if assignment.kind == "inspect":
+            path = Path(assignment.spec["path"])
+            return Played(
+                {"format": path.suffix[1:], "path": str(path), "file_count": 1, "options": {}, **facts}
+            )
+        output = assignment.spec["output"]
+        kind = {"source": "parquet", "inline": "json"}.get(output["kind"], output.get("format"))
+        path = data_dir / "results" / f"{assignment.key}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"[[42]]" if kind == "json" else f"PAR1 {kind} of {assignment.key}".encode())
+        facts |= {"path": str(path), "size_bytes": path.stat().st_size}
+        if output["kind"] == "inline":
+            return Played({**facts, "truncated": output["max_rows"] == 1})
+        if not assignment.result_name:
+            return Played(facts)
+        return Played({**facts, "source": assignment.result_name}, source=_source(assignment, path))
+
+    return play
+
+
+def fails_with(exit: Exit) -> Play:
+    return lambda assignment: Played(exit=exit)
+
+
+def _source(assignment: Assignment, path: Path) -> Source:
+    return Source(
+        name=str(assignment.result_name),
+        format="parquet",
+        path=str(path),
+        owner=assignment.owner,
+        created_at=SystemClock().now(),
+        columns=(SourceColumn("answer", "INTEGER"),),
+        row_count=1,
+        size_bytes=path.stat().st_size,
+        job_id=assignment.key.job_id,
+        sql=assignment.spec.get("sql"),
+        managed=True,
+    )
+
+
+@contextlib.contextmanager
+def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[Play]]]:
+    """A service over a real store and scheduler, its attempts ended by the newest of the plays."""
+    given = Settings(data_dir=data_dir, **settings)
+    store = open_store(f"sqlite:///{data_dir / 'tidegate.db'}")
+    clock, bell = SystemClock(), LocalBell()
+    store.register(WorkerInfo(WORKER, "here", OFFERED, OFFERED), clock.now(), 3600.0)
+    plays: list[Play] = [as_the_runner_would(data_dir)]
+    launcher = PlayingLauncher(store, clock, bell, lambda assignment: plays[-1](assignment))
+    drain = DrainMeter(clock.monotonic())
+    cycle = Cycle(store, launcher, bell, clock, drain=drain)
+    workloads = load_workloads()
+    rules = Rules(workloads, str(data_dir), (), given.default_timeout_s, store.sources_named)
+    intake = Intake(store, cycle, rules, bell, clock, drain, given.max_waiting)
+    service = Service(
+        settings=given, store=store, intake=intake, cycle=cycle, launcher=launcher, bell=bell, clock=clock,
+        board=ProgressBoard(bell), workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
+    )  # fmt: skip
+    cycle.run_once()
+    cycle.start()
+    intake.start()
+    try:
+        yield service, plays
+    finally:
+        intake.stop()
+        cycle.stop()
+        launcher.close()
+        service.close()
+        store.close()
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The application behind a real HTTP server on a free port of loopback; its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    ready = threading.Event()
+    server = _Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False), ready)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listening.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready.set()
+
+
+@contextlib.contextmanager
+def world_in(data_dir: Path, **settings: Any) -> Iterator[World]:
+    with (
+        service_in(data_dir, **settings) as (service, plays),
+        serving(create_app(service)) as url,
+        httpx2.Client(base_url=url, timeout=30) as http,
+    ):
+        yield World(url, http, service, data_dir, plays)
+
+
+def assert_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """The one shape of every error; gives it back for closer looks."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == code, problem
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:tidegate:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"].endswith((".", ">", "?", "!")), problem["detail"]
+    assert isinstance(problem["numbers"], dict)
+    for name in ("field", "asked", "limit", "retry_after_s"):
+        assert problem.get(name) == problem["numbers"].get(name)
+    assert answer.headers["x-request-id"]
+    return problem
