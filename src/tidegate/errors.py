@@ -92,7 +92,9 @@ class JobFailed(TidegateError):
 
     code = "job_failed"
 
-    def __init__(self, message: str, *, job_id: str, status: str, exit: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, message: str, *, job_id: str, status: str, exit: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message)
         self.job_id = job_id
         self.status = status

@@ -119,6 +119,8 @@ class JobFilter:
     owner: str | None = None
     before_id: int | None = None
     limit: int = 50
+    not_queue: str | None = None
+    """A queue whose jobs are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,9 @@ class AttemptStore(Protocol):
         """Register or return; the new generation, one above the last. Attempts of older generations become lost ones."""
         ...
 
-    def beat(self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float) -> list[AttemptKey] | None:
+    def beat(
+        self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float
+    ) -> list[AttemptKey] | None:
         """Renew the lease and the capacity; the worker's live attempts whose job is to be cancelled.
 
         None when the generation is no longer the worker's: stop everything and register again.
@@ -243,7 +247,9 @@ class AttemptStore(Protocol):
         """Leave: no more starts are placed here. False when the generation is not current."""
         ...
 
-    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> list[Assignment]:
+    def claim(
+        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
+    ) -> list[Assignment]:
         """Starting → running for those of the attempts that are still this worker's and not to be cancelled.
 
         An attempt of a job that is to be cancelled is ended as cancelled and released here, since nothing ran.
@@ -333,6 +339,13 @@ class QueueStore(Protocol):
 
 class Store(JobStore, ScheduleStore, AttemptStore, SourceStore, QueueStore, Protocol):
     """One database, all its faces, and its own care."""
+
+    def prune(self, before: datetime) -> int:
+        """Forget jobs that finished before, with their tasks, attempts, events and idempotency keys; how many.
+
+        Sources stay, also those that the jobs have made. A job whose attempt still holds an allocation stays.
+        """
+        ...
 
     def check(self) -> None:
         """Recount everything: sums equal their parts, nothing oversold. Raises LedgerError with what differs."""

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from tidegate.core.resources import GIB, MIB, Resources, parse_bytes, parse_cpus
 from tidegate.errors import SettingError
@@ -34,42 +39,63 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("TIDEGATE_DATA_DIR", "NFS_SHARE_ROOT_PATH", "data_dir"),
     )
     source_roots: list[Path] = Field(
-        default_factory=list, description="Folders outside the data directory whose files may be registered as sources."
+        default_factory=list,
+        description="Folders outside the data directory whose files may be registered as sources.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
     log_file: Path | None = Field(
         None,
         description="File to log to besides standard error, rotated.",
         validation_alias=AliasChoices("TIDEGATE_LOG_FILE", "LOG_FILE", "log_file"),
     )
 
-    cpus: float | None = Field(None, description="CPUs the worker offers; default: what the machine or container has.")
-    memory: str | None = Field(None, description="Memory the worker offers; default: what the machine or container has.")
+    cpus: float | None = Field(
+        None, description="CPUs the worker offers; default: what the machine or container has."
+    )
+    memory: str | None = Field(
+        None, description="Memory the worker offers; default: what the machine or container has."
+    )
     disk: str | None = Field(None, description="Scratch disk the worker offers; default: what is free.")
-    headroom_cpus: float = Field(0.0, ge=0, description="CPUs kept for system and service; weights protect them anyway.")
+    headroom_cpus: float = Field(
+        0.0, ge=0, description="CPUs kept for system and service; weights protect them anyway."
+    )
     headroom_memory: str | None = Field(
         None, description="Memory kept for system and service; default: 10 % and at least 512 MiB."
     )
     enforcement: Literal["auto", "cgroup2", "cgroup1", "watchdog"] = Field(
-        "auto", description="Which rung of the ladder of limits to use; auto takes the strongest that works here."
+        "auto",
+        description="Which rung of the ladder of limits to use; auto takes the strongest that works here.",
     )
     yield_cpu: Literal["idle", "nice", "weight", "off"] = Field(
-        "idle", description="How jobs yield the CPU to the service: SCHED_IDLE, niceness, cgroup weight only, or not."
+        "idle",
+        description="How jobs yield the CPU to the service: SCHED_IDLE, niceness, cgroup weight only, or not.",
     )
 
-    max_concurrent: int = Field(3, ge=1, description="Running tasks of a queue, unless the queue has its own cap.")
-    max_waiting: int = Field(200_000, ge=1, description="Waiting tasks above which submissions are refused with 429.")
+    max_concurrent: int = Field(
+        3, ge=1, description="Running tasks of a queue, unless the queue has its own cap."
+    )
+    max_waiting: int = Field(
+        200_000, ge=1, description="Waiting tasks above which submissions are refused with 429."
+    )
     max_bulk: int = Field(10_000, ge=1, description="Jobs in one bulk submission.")
     default_timeout_s: float = Field(3600.0, gt=0, description="Time limit of a job that names none.")
-    max_losses: int = Field(5, ge=0, description="How often a task is started again because its worker was lost.")
+    max_losses: int = Field(
+        5, ge=0, description="How often a task is started again because its worker was lost."
+    )
     query_timeout_s: float = Field(10.0, gt=0, description="Longest time of a synchronous query.")
     query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")
     max_upload: str = Field("0", description="Largest upload; 0: as much as the disk holds.")
     retention_days: float = Field(30.0, gt=0, description="How long finished jobs and their events are kept.")
 
     beat_s: float = Field(30.0, gt=0, description="Seconds between two beats of a worker.")
-    lease_s: float = Field(60.0, gt=0, description="Seconds without a beat after which a worker's attempts are lost.")
-    grace_s: float = Field(10.0, ge=0, description="Seconds running jobs get to finish when the server stops.")
+    lease_s: float = Field(
+        60.0, gt=0, description="Seconds without a beat after which a worker's attempts are lost."
+    )
+    grace_s: float = Field(
+        10.0, ge=0, description="Seconds running jobs get to finish when the server stops."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -87,7 +113,9 @@ class Settings(BaseSettings):
         return Resources(
             min(capacity.cpu_milli, parse_cpus(self.cpus)) if self.cpus is not None else capacity.cpu_milli,
             min(capacity.memory_bytes, parse_bytes(self.memory)) if self.memory else capacity.memory_bytes,
-            min(capacity.disk_bytes, parse_bytes(self.disk, name="disk")) if self.disk else capacity.disk_bytes,
+            min(capacity.disk_bytes, parse_bytes(self.disk, name="disk"))
+            if self.disk
+            else capacity.disk_bytes,
         )
 
     def allocatable(self, capacity: Resources) -> Resources:
@@ -111,5 +139,7 @@ def load_settings(**given: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}" for e in error.errors()
+        ]
         raise SettingError("These settings cannot be used. " + "; ".join(lines) + ".") from None

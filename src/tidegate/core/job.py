@@ -302,9 +302,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """The end of an attempt as facts, with what shall follow for its task. Made by the worker, believed if it is still the newest attempt.
+    """The end of an attempt as facts, with what shall follow for its task.
 
-    A cancel that was acknowledged before this is recorded wins: the store then records the task as cancelled.
+    Made by the worker, believed if it is still the newest attempt. A cancel that was acknowledged before this is recorded
+    wins: the store then records the task as cancelled.
     """
 
     key: AttemptKey

@@ -32,8 +32,15 @@ from tidegate.core.plan import Start
 from tidegate.core.retry import decide
 from tidegate.errors import TidegateError
 from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
-from tidegate.runtime.publish import DataFolders, PublishError, keep_log, publish_file, remove_attempt, sync_folder
-from tidegate.runtime.sandbox import Sandboxes, SandboxEnd, SandboxOrder, SandboxProgress
+from tidegate.runtime.publish import (
+    DataFolders,
+    PublishError,
+    keep_log,
+    publish_file,
+    remove_attempt,
+    sync_folder,
+)
+from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxGone, SandboxOrder, SandboxProgress
 from tidegate.runtime.wakeup import WakeUp
 
 log = logging.getLogger("tidegate.worker")
@@ -43,7 +50,7 @@ FIRST_RETRY_S = 1.0
 
 
 class ProgressSink(Protocol):
-    def moved(self, key: AttemptKey, share: float) -> None: ...
+    def moved(self, key: AttemptKey, share: float | None, peak_memory_bytes: int) -> None: ...
 
     def ended(self, key: AttemptKey) -> None: ...
 
@@ -107,6 +114,8 @@ class Worker:
         self._wake_up = WakeUp()
         self._running: dict[AttemptKey, Assignment] = {}
         self._unreported: list[AttemptEnd] = []
+        self._gone: list[AttemptKey] = []
+        """Attempts whose last process went after their end was taken: their allocations are to be released."""
         self._published: dict[AttemptKey, Path] = {}
         """Files that are in place but not yet named by a commit."""
         self._jitter = random.Random()  # spreads retries only
@@ -160,7 +169,7 @@ class Worker:
         while not self._finished():
             try:
                 self._turn()
-            except Exception:  # noqa: BLE001 - the worker outlives a store that is away; ends stay until reported
+            except Exception:
                 log.exception("A turn of the worker failed; it goes on.")
                 self._next_report_s = self._clock.monotonic() + FIRST_RETRY_S
         self._leave()
@@ -172,7 +181,9 @@ class Worker:
         self._take_ends([event for event in happened if isinstance(event, SandboxEnd)])
         for event in happened:
             if isinstance(event, SandboxProgress):
-                self._progress.moved(event.key, event.share)
+                self._progress.moved(event.key, event.progress, event.peak_memory_bytes)
+            elif isinstance(event, SandboxGone):
+                self._gone.append(event.key)
         self._take_commands()
         self._report()
         self._beat_if_due()
@@ -182,7 +193,7 @@ class Worker:
             return 0.0
         now = self._clock.monotonic()
         waits = [self._next_beat_s - now]
-        if self._unreported:
+        if self._unreported or self._gone:
             waits.append(self._next_report_s - now)
         if self._stop_at_s is not None:
             waits.append(self._stop_at_s - now)
@@ -326,9 +337,12 @@ class Worker:
         )
 
     def _report(self) -> None:
-        if not self._unreported or self._clock.monotonic() < self._next_report_s:
+        if not (self._unreported or self._gone) or self._clock.monotonic() < self._next_report_s:
             return
-        recorded = self._store.report(self._unreported)
+        recorded = self._store.report(self._unreported) if self._unreported else []
+        if self._gone:
+            self._store.release(self._gone, self._clock.now())
+            self._gone = []
         self._unreported = []
         self._settle_published({end.key for end in recorded if end.next_state is TaskState.SUCCEEDED})
         self._ring({end.key.job_id for end in recorded})
@@ -360,7 +374,9 @@ class Worker:
 
     def _lose_everything(self) -> None:
         """The registration is no longer ours: end all attempts, whose ends will be refused as stale, and come back."""
-        log.warning("Generation %s of worker %s was taken over; registering anew.", self.generation, self.info.id)
+        log.warning(
+            "Generation %s of worker %s was taken over; registering anew.", self.generation, self.info.id
+        )
         for key in list(self._running):
             self._sandboxes.cancel(key, ExitReason.LEASE_EXPIRED, "The worker's lease ended.")
         self._register()
@@ -368,7 +384,9 @@ class Worker:
     def _evict_all(self) -> None:
         for key in list(self._running):
             self._sandboxes.cancel(
-                key, ExitReason.LEASE_EXPIRED, "The server stopped before the attempt had ended; it will run again."
+                key,
+                ExitReason.LEASE_EXPIRED,
+                "The server stopped before the attempt had ended; it will run again.",
             )
 
     def _register(self) -> None:
@@ -394,7 +412,9 @@ def _result_source(assignment: Assignment, facts: Mapping[str, object], now: dat
         path=str(facts["path"]),
         owner=assignment.owner,
         created_at=now,
-        columns=tuple(SourceColumn(c["name"], c["type"]) for c in columns) if isinstance(columns, list) else (),
+        columns=tuple(SourceColumn(c["name"], c["type"]) for c in columns)
+        if isinstance(columns, list)
+        else (),
         row_count=_whole(facts.get("row_count")),
         size_bytes=_whole(facts.get("size_bytes")),
         job_id=assignment.key.job_id,

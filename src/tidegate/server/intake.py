@@ -34,7 +34,6 @@ class Submitted:
     position: int
 
 
-
 class Line(Protocol):
     """What intake asks the scheduling cycle about the line of waiting tasks."""
 
@@ -61,7 +60,14 @@ class Intake:
     """
 
     def __init__(
-        self, store: JobStore, line: Line, rules: Rules, bell: Bell, clock: Clock, drain: DrainMeter, max_waiting: int
+        self,
+        store: JobStore,
+        line: Line,
+        rules: Rules,
+        bell: Bell,
+        clock: Clock,
+        drain: DrainMeter,
+        max_waiting: int,
     ) -> None:
         self._store = store
         self._line = line
@@ -98,7 +104,7 @@ class Intake:
             parcels, last = self._gather()
             try:
                 answers = self._take([s for parcel in parcels for s in parcel.submissions])
-            except Exception as error:  # noqa: BLE001 - each submitter is told, and the next batch gets its chance
+            except Exception as error:
                 log.exception("A batch of submissions could not be stored.")
                 refusal = Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
                 answers = [refusal for parcel in parcels for _ in parcel.submissions]
@@ -127,7 +133,10 @@ class Intake:
         places = _Places(self._line, jobs)
         stored = iter(self._store.add_jobs(jobs))
         self._bell.ring("schedule")
-        return [job if isinstance(job, TidegateError) else self._answer(job, next(stored), places) for job in judged]
+        return [
+            job if isinstance(job, TidegateError) else self._answer(job, next(stored), places)
+            for job in judged
+        ]
 
     def _judge_all(self, submissions: Sequence[Submission]) -> list[NewJob | TidegateError]:
         now = self._clock.now()

@@ -19,7 +19,19 @@ from tidegate.errors import InvalidInput, NeverFits
 from tidegate.ports import IntakeContext, Workload, WorkOrder
 
 COMMON_FIELDS = frozenset(
-    "kind name queue priority cpus memory disk timeout_s max_attempts labels not_before".split()
+    [
+        "kind",
+        "name",
+        "queue",
+        "priority",
+        "cpus",
+        "memory",
+        "disk",
+        "timeout_s",
+        "max_attempts",
+        "labels",
+        "not_before",
+    ]
 )
 INTERACTIVE_QUEUE = "interactive"
 SMALLEST_MEMORY_BYTES = 64 * MIB
@@ -101,7 +113,9 @@ def refuse_what_never_fits(shape: Shape, workers: tuple[WorkerView, ...]) -> Non
     if not fitting:
         wanted = ", ".join(f"{name}={value}" for name, value in sorted(shape.labels))
         raise NeverFits(f"This job can never start: no worker has the labels {wanted}. Add such a worker.")
-    nearest = min(fitting, key=lambda worker: (len(shape.resources.shortfalls(worker.allocatable)), worker.id))
+    nearest = min(
+        fitting, key=lambda worker: (len(shape.resources.shortfalls(worker.allocatable)), worker.id)
+    )
     lack = shape.resources.shortfalls(nearest.allocatable)[0]
     show = format_cpus if lack.resource == "cpu" else format_bytes
     noun = "CPUs" if lack.resource == "cpu" else f"of {lack.resource}"
@@ -136,7 +150,9 @@ def _refuse_unknown(fields: Mapping[str, Any], workload: Workload, *, internal: 
     if not unknown:
         return
     near = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f"Did you mean `{near[0]}`?" if near else f"A {workload.kind} job knows: {', '.join(sorted(known))}."
+    hint = (
+        f"Did you mean `{near[0]}`?" if near else f"A {workload.kind} job knows: {', '.join(sorted(known))}."
+    )
     raise InvalidInput(f"Unknown field `{unknown[0]}`. {hint}", numbers={"field": str(unknown[0])})
 
 
@@ -149,12 +165,16 @@ def _resources(fields: Mapping[str, Any], order: WorkOrder, *, internal: bool) -
     asked = Resources(
         parse_cpus(fields["cpus"]) if fields.get("cpus") is not None else order.request.cpu_milli,
         parse_bytes(fields["memory"]) if fields.get("memory") is not None else order.request.memory_bytes,
-        parse_bytes(fields["disk"], name="disk") if fields.get("disk") is not None else order.request.disk_bytes,
+        parse_bytes(fields["disk"], name="disk")
+        if fields.get("disk") is not None
+        else order.request.disk_bytes,
     )
     if internal:
         return Resources(0, asked.memory_bytes, asked.disk_bytes)
     if asked.cpu_milli < SMALLEST_CPU_MILLI:
-        raise InvalidInput(f"cpus must be at least {format_cpus(SMALLEST_CPU_MILLI)}, not {fields.get('cpus')!r}.")
+        raise InvalidInput(
+            f"cpus must be at least {format_cpus(SMALLEST_CPU_MILLI)}, not {fields.get('cpus')!r}."
+        )
     if asked.memory_bytes < SMALLEST_MEMORY_BYTES:
         raise InvalidInput(
             f"memory must be at least {format_bytes(SMALLEST_MEMORY_BYTES)}, not {fields.get('memory')!r}.",
@@ -168,7 +188,9 @@ def _labels(fields: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     if labels is None:
         return frozenset()
     if not isinstance(labels, Mapping) or len(labels) > 20:
-        raise InvalidInput('labels must be an object of at most 20 names and values, such as {"disk": "ssd"}.')
+        raise InvalidInput(
+            'labels must be an object of at most 20 names and values, such as {"disk": "ssd"}.'
+        )
     for name, value in labels.items():
         if not (isinstance(value, str) and _LABEL.fullmatch(str(name)) and _LABEL.fullmatch(value)):
             raise InvalidInput(
@@ -210,7 +232,8 @@ def _number(fields: Mapping[str, Any], name: str, default: float, most: float) -
         raise InvalidInput(f"{name} must be a number of seconds, not {value!r:.80}.")
     if not 0 < value <= most:
         raise InvalidInput(
-            f"{name} must be above 0 and at most {most:g} seconds, not {value!r:.80}.", numbers={"limit": most}
+            f"{name} must be above 0 and at most {most:g} seconds, not {value!r:.80}.",
+            numbers={"limit": most},
         )
     return float(value)
 
@@ -220,7 +243,9 @@ def _attempts(fields: Mapping[str, Any], default: int) -> int:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ATTEMPTS:
-        raise InvalidInput(f"max_attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {value!r:.80}.")
+        raise InvalidInput(
+            f"max_attempts must be a whole number from 1 to {MOST_ATTEMPTS}, not {value!r:.80}."
+        )
     return value
 
 

@@ -7,7 +7,6 @@ import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -176,9 +175,20 @@ class Service:
         if job.status.final:
             return 1.0 if job.status is JobStatus.SUCCEEDED else None
         if tasks == 1:
-            return self._board.of(TaskKey(job.id, 1))
+            return self._board.share(TaskKey(job.id, 1))
         done = sum(count for state, count in counts.items() if state.final)
         return done / tasks if tasks else None
+
+    def peak_memory_bytes(self, job: JobRecord) -> int | None:
+        """The highest memory of the job so far: of its ended attempts and of what runs now."""
+        running = (
+            self._board.peak_memory_bytes(TaskKey(job.id, number + 1))
+            for number in range(min(sum(job.task_counts.values()), 1000))
+        )
+        peaks = (
+            [job.usage.peak_memory_bytes, *running] if not job.status.final else [job.usage.peak_memory_bytes]
+        )
+        return max((peak for peak in peaks if peak), default=None)
 
     async def register_source(
         self, owner: str, name: str, path: str, *, format: str | None = None, managed: bool = False
@@ -186,7 +196,9 @@ class Service:
         """Look at a file, glob or folder in the sandbox and register it. Raises Conflict, InvalidInput."""
         existing = await self.run(self.store.sources_named, [name])
         if existing:
-            raise Conflict(f"There is a source named {existing[0].name!r} already. Delete it or choose another name.")
+            raise Conflict(
+                f"There is a source named {existing[0].name!r} already. Delete it or choose another name."
+            )
         fields: dict[str, Any] = {"kind": "inspect", "path": path, "source_name": name}
         if format is not None:
             fields["format"] = format
@@ -236,16 +248,18 @@ class Service:
             if not future.done():  # the client may have gone
                 future.set_result(answers)
 
-        self._intake.offer(submissions, lambda answers: loop.call_soon_threadsafe(resolve, answers))
+        self._intake.offer(submissions, lambda answers: _tell(loop, resolve, answers))
         return await future
 
     def _listen(self, job_id: int) -> tuple[asyncio.Event, Callable[[], None]]:
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
-        return changed, self._bell.subscribe(f"job:{job_id}", lambda: loop.call_soon_threadsafe(changed.set))
+        return changed, self._bell.subscribe(f"job:{job_id}", lambda: _tell(loop, changed.set))
 
     def _progress_event(self, job_id: int, share: float) -> Event:
-        return Event(0, job_id, None, self.clock.now(), PROGRESS_EVENT, f"{share:.0%} done.", {"progress": share})
+        return Event(
+            0, job_id, None, self.clock.now(), PROGRESS_EVENT, f"{share:.0%} done.", {"progress": share}
+        )
 
 
 def result_of(job: JobRecord) -> dict[str, Any]:
@@ -257,6 +271,13 @@ def result_of(job: JobRecord) -> dict[str, Any]:
     if job.exit.reason is ExitReason.ERROR:
         raise InvalidInput(job.exit.message, code=job.exit.code)
     raise Unavailable(job.exit.message, code=str(job.exit.reason))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return  # the loop has ended with its last request: nobody listens any more
 
 
 async def _set_within(event: asyncio.Event, timeout_s: float) -> None:

@@ -56,5 +56,5 @@ class DutyRunner:
     def _do(self, duty: Duty) -> None:
         try:
             duty.run_once(self._clock.now())
-        except Exception:  # noqa: BLE001 - one duty's failure must not end the others
+        except Exception:
             log.exception("The duty %s failed; it will be tried again in %g s.", duty.name, duty.interval_s)

@@ -23,7 +23,12 @@ class Janitor:
     name = "janitor"
 
     def __init__(
-        self, store: Store, folders: tuple[Path, Path, Path], retention: timedelta, *, interval_s: float = 600.0
+        self,
+        store: Store,
+        folders: tuple[Path, Path, Path],
+        retention: timedelta,
+        *,
+        interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
         self._store = store
