@@ -1,0 +1,249 @@
+"""The attempt's own main: from the fork in the keeper to `_exit`, as flat steps.
+
+The process confines itself before it runs anything of the job; whatever fails before that is reported as `sandbox` and
+nothing is run. What it tells the keeper goes over one pipe as JSON lines, the last of which is a result or an error.
+
+Asked to stop (SIGTERM), it dies, unless the runner's module has a function `interrupt()`: then that is called, in a thread
+of its own, and the runner is to end soon.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import importlib
+import json
+import os
+import resource
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+from tidegate.core.job import AttemptKey
+from tidegate.core.resources import Resources
+from tidegate.ports import TaskContext
+from tidegate.runtime.limits import landlock, process
+from tidegate.runtime.processes import PR_SET_PDEATHSIG, parse_memory, prctl, write_file
+from tidegate.workloads.errors import TaskError
+
+MAX_RESULT_BYTES = 1024 * 1024
+"""Largest report of an attempt. Data belongs into files of the staging folder."""
+_MAX_MESSAGE = 8000
+_PROGRESS_EVERY_S = 0.1
+_KEPT_FDS = 5
+
+
+class ChildOrder(NamedTuple):
+    """What the keeper decided for this attempt."""
+
+    key: AttemptKey
+    runner: str
+    spec: Mapping[str, Any]
+    resources: Resources
+    timeout_s: float
+    staging: str
+    interactive: bool
+    join_paths: tuple[str, ...]
+    memory_bytes: int
+    disk_bytes: int
+    kernel_holds_memory: bool
+    group_yields_cpu: bool
+    yield_cpu: str
+    landlock_abi: int
+    system_paths: tuple[str, ...]
+    keeper_pid: int
+
+
+class Reporter:
+    """The child's end of the pipe to the keeper. Lines are whole even when several threads report."""
+
+    def __init__(self, fd: int, status_fd: int) -> None:
+        self._fd = fd
+        self._status_fd = status_fd
+        self._lock = _thread.allocate_lock()
+        self._next_progress_at = 0.0
+
+    def progress(self, share: float) -> None:
+        """At most ten times a second; the rest is dropped."""
+        now = time.monotonic()
+        if now < self._next_progress_at:
+            return
+        self._next_progress_at = now + _PROGRESS_EVERY_S
+        self._write({"progress": min(max(float(share), 0.0), 1.0)})
+
+    def result(self, facts: Mapping[str, Any]) -> None:
+        line = _encode({"result": facts, "memory": self._memory()})
+        if len(line) > MAX_RESULT_BYTES:
+            raise TaskError(
+                f"The runner's report of {len(line)} bytes is above the {MAX_RESULT_BYTES} bytes allowed. "
+                "Write data to a file in the staging folder instead.",
+                code="result_too_large",
+            )
+        self._send(line)
+
+    def error(self, facts: Mapping[str, Any]) -> None:
+        self._write({"error": facts, "memory": self._memory()})
+
+    def _memory(self) -> tuple[int, int]:
+        """Highest resident memory and resident file pages now, in bytes, by a file opened before confinement."""
+        memory = parse_memory(os.pread(self._status_fd, 4096, 0).decode())
+        return memory.highest_bytes, memory.file_bytes
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        self._send(_encode(message))
+
+    def _send(self, line: bytes) -> None:
+        with self._lock:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def _encode(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def run_child(order: ChildOrder, report_fd: int, log_fd: int) -> NoReturn:
+    """Run one attempt in this freshly forked process. Never returns."""
+    status = 70  # as EX_SOFTWARE of sysexits.h: the sandbox, not the job, went wrong
+    try:
+        reporter = _isolate(order, report_fd, log_fd)
+        try:
+            _confine(order)
+        except Exception as error:  # noqa: BLE001  any failure here must stop the attempt
+            reporter.error({"code": "sandbox", "message": f"The sandbox could not be set up: {error}"})
+        else:
+            status = _run(order, reporter)
+    except BaseException:  # noqa: BLE001  nothing may travel up into the keeper's code
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def _isolate(order: ChildOrder, report_fd: int, log_fd: int) -> Reporter:
+    """A session of its own, the keeper's death as its own, and none of the keeper's files or signal handlers."""
+    os.setsid()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != order.keeper_pid:
+        os._exit(1)
+    null_fd = os.open("/dev/null", os.O_RDWR)
+    status_fd = os.open("/proc/self/status", os.O_RDONLY)
+    _place_fds([null_fd, log_fd, log_fd, report_fd, status_fd])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    return Reporter(3, 4)
+
+
+def _place_fds(fds: Sequence[int]) -> None:
+    """Make these the descriptors 0, 1, 2, ... and close all others. Moved out of the way first, so none is overwritten."""
+    high = [os.dup(fd) for fd in fds]
+    if min(high) < len(fds):
+        high = [_dup_above(fd, len(fds)) for fd in high]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number, inheritable=number < 3)
+    os.closerange(_KEPT_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _dup_above(fd: int, least: int) -> int:
+    while fd < least:
+        fd = os.dup(fd)
+    return fd
+
+
+def _confine(order: ChildOrder) -> None:
+    """Limits first, before anything is allocated; privileges and Landlock last, since the rest needs them."""
+    for path in order.join_paths:
+        write_file(path, 0)
+    process.offer_to_oom_killer()
+    process.yield_cpu(order.yield_cpu, interactive=order.interactive, group_yields=order.group_yields_cpu)
+    process.set_resource_limits(
+        memory_bytes=order.memory_bytes,
+        disk_bytes=order.disk_bytes,
+        kernel_holds_memory=order.kernel_holds_memory,
+    )
+    os.umask(0o077)
+    os.chdir(order.staging)
+    os.environ["TMPDIR"] = tempfile.tempdir = order.staging
+    process.drop_privileges(files_confined=order.landlock_abi > 0)
+    readable = [path for path in order.spec.get("readable_paths", ()) if isinstance(path, str)]
+    landlock.confine(readable, [order.staging], system=order.system_paths, version=order.landlock_abi)
+
+
+def _run(order: ChildOrder, reporter: Reporter) -> int:
+    """Import and call the runner, report what came of it. Answers the exit status."""
+    try:
+        module, function = _load(order.runner)
+        _hear_interrupts(module)
+        reporter.result(dict(function(_context(order, reporter))))
+    except TaskError as error:
+        reporter.error(_facts(error, error.message, error.code, error.reason, error.numbers))
+    except MemoryError as error:
+        reporter.error(
+            _facts(error, str(error) or "memory could not be allocated", "memory_limit", "memory_limit")
+        )
+    except BaseException as error:  # noqa: BLE001  also SystemExit and KeyboardInterrupt end the attempt, and are told
+        traceback.print_exc()
+        reporter.error(_unexpected(error))
+    else:
+        return 0
+    return 1
+
+
+def _load(runner: str) -> tuple[ModuleType, Any]:
+    name, _, attribute = runner.partition(":")
+    module = importlib.import_module(name)
+    return module, getattr(module, attribute)
+
+
+def _context(order: ChildOrder, reporter: Reporter) -> TaskContext:
+    return TaskContext(
+        key=order.key,
+        spec=order.spec,
+        resources=order.resources,
+        timeout_s=order.timeout_s,
+        staging=order.staging,
+        progress=reporter.progress,
+        log=_log,
+    )
+
+
+def _log(line: str) -> None:
+    os.write(2, line.rstrip("\n").encode() + b"\n")
+
+
+def _hear_interrupts(module: ModuleType) -> None:
+    """Let a thread wait for SIGTERM: a handler would not run while the main thread is inside a library."""
+    interrupt = getattr(module, "interrupt", None)
+    if interrupt is None:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        interrupt()
+
+    _thread.start_new_thread(wait, ())
+
+
+def _facts(
+    error: BaseException, message: str, code: str, reason: str, numbers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": message[:_MAX_MESSAGE],
+        "code": code,
+        "reason": reason,
+        "numbers": dict(numbers or {}),
+    }
+
+
+def _unexpected(error: BaseException) -> dict[str, Any]:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if getattr(error, "errno", None) == errno.EFBIG:
+        return _facts(error, text, "disk_limit", "disk_limit")
+    return _facts(error, text, "exception", "error")

@@ -1,0 +1,73 @@
+"""Without control groups: the keeper itself watches the tree below it and ends it.
+
+The tree is everything below the keeper, which is a subreaper and runs one attempt at a time: no process can leave it,
+whatever session or group it moves to. The kernel enforces nothing here but the per-process limits of `rlimits`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage
+from tidegate.runtime.processes import descendants_of, memory_of, proportional_memory_of, send_signal
+
+_LOOK_CLOSER = 0.6
+"""Share of the limit above which shared pages are divided among the processes that map them."""
+
+
+class WatchdogGroup:
+    """The processes below this one."""
+
+    join_paths: tuple[str, ...] = ()
+
+    def __init__(self, name: str, limits: GroupLimits) -> None:
+        self.name = name
+        self._limits = limits
+        self._inherited_bytes = memory_of("self").anonymous_bytes
+
+    def usage(self) -> GroupUsage:
+        """Sum over the tree; what the first process inherited from the zygote by fork is not the attempt's own.
+
+        Resident memory is quick to read but counts pages shared by fork once per process. So with several processes,
+        or near the limit, the kernel is asked to divide shared pages.
+        """
+        pids = descendants_of([os.getpid()])
+        used = 0
+        for pid in pids:
+            memory = memory_of(pid)
+            used += memory.anonymous_bytes + memory.shared_bytes
+        own = max(used - self._inherited_bytes, 0)
+        if len(pids) > 1 or own > self._limits.memory_bytes * _LOOK_CLOSER:
+            own = min(own, self._divided(pids, own))
+        return GroupUsage(own, processes=len(pids))
+
+    def _divided(self, pids: list[int], otherwise: int) -> int:
+        parts = [proportional_memory_of(pid) for pid in pids]
+        return otherwise if None in parts else sum(part or 0 for part in parts)
+
+    def kill(self) -> None:
+        send_signal(descendants_of([os.getpid()]), signal.SIGKILL)
+
+    def empty(self) -> bool:
+        return not descendants_of([os.getpid()])
+
+    def remove(self) -> bool:
+        return True
+
+
+class Watchdog:
+    """The rung that works everywhere."""
+
+    name = "watchdog"
+    kernel_holds_memory = False
+    yields_cpu = False
+
+    def create(self, name: str, limits: GroupLimits) -> Group:
+        return WatchdogGroup(name, limits)
+
+    def leftovers(self) -> list[Group]:
+        return []
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,134 @@
+"""The keeper's ends of the two pipes from an attempt: its report, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tidegate.runtime.child import MAX_RESULT_BYTES
+
+_CHUNK_BYTES = 65536
+_MAX_UNREAD_BYTES = MAX_RESULT_BYTES + _CHUNK_BYTES
+MAX_LOG_BYTES = 10 * 1024 * 1024
+"""What is kept of an attempt's output; the rest is read and thrown away."""
+_LOG_CUT = b"\n[tidegate: output beyond 10 MiB was not kept]\n"
+
+
+class _Pipe:
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+
+    def close_writer(self) -> None:
+        os.close(self.writer)
+        self.writer = -1
+
+    def close(self) -> None:
+        os.close(self.reader)
+        if self.writer >= 0:
+            os.close(self.writer)
+
+    def read(self) -> bool:
+        """Take in what is there now; false at the end of the stream."""
+        try:
+            data = os.read(self.reader, _CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        self._take(data)
+        return bool(data)
+
+    def drain(self) -> None:
+        """Take in all that is left when nobody writes any more, at most a pipe full of it (64 KiB unless raised to 1 MiB)."""
+        if self.writer >= 0:
+            self.close_writer()
+        for _ in range(2 * MAX_RESULT_BYTES // _CHUNK_BYTES):
+            try:
+                data = os.read(self.reader, _CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class ReportPipe(_Pipe):
+    """JSON lines from the child. What is no such line, or too long, ends the report as an error: the job wrote into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unread = bytearray()
+        self._progress_changed = False
+        self.progress: float | None = None
+        self.result: dict[str, Any] | None = None
+        self.error: dict[str, Any] | None = None
+        self.memory: tuple[int, int] | None = None
+        """Highest resident memory and resident file pages of the child at its end, in bytes."""
+
+    @property
+    def finished(self) -> bool:
+        return self.result is not None or self.error is not None
+
+    def progress_changed(self) -> bool:
+        """Whether there is a new progress since this was last asked."""
+        changed, self._progress_changed = self._progress_changed, False
+        return changed
+
+    def _take(self, data: bytes) -> None:
+        self._unread += data
+        while b"\n" in self._unread and not self.finished:
+            line, _, rest = self._unread.partition(b"\n")
+            self._unread = bytearray(rest)
+            self._understand(bytes(line))
+        if len(self._unread) > _MAX_UNREAD_BYTES or self.finished:
+            self._unread.clear()
+
+    def _understand(self, line: bytes) -> None:
+        try:
+            self._accept(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            self.error = {
+                "code": "broken_report",
+                "message": "The job disturbed its own report to the sandbox.",
+            }
+
+    def _accept(self, message: dict[str, Any]) -> None:
+        if "progress" in message:
+            self.progress = float(message["progress"])
+            self._progress_changed = True
+            return
+        highest, file_pages = message["memory"]
+        self.memory = (int(highest), int(file_pages))
+        if "result" in message:
+            self.result = dict(message["result"])
+        else:
+            self.error = dict(message["error"])
+
+
+class LogPipe(_Pipe):
+    """Standard output and error, into a file that is made with the first byte."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._fd = -1
+        self.written_bytes = 0
+
+    def _take(self, data: bytes) -> None:
+        if not data or self.written_bytes >= MAX_LOG_BYTES:
+            return
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        data = data[: MAX_LOG_BYTES - self.written_bytes]
+        os.write(self._fd, data)
+        self.written_bytes += len(data)
+        if self.written_bytes >= MAX_LOG_BYTES:
+            os.write(self._fd, _LOG_CUT)
+
+    def close(self) -> None:
+        super().close()
+        if self._fd >= 0:
+            os.close(self._fd)

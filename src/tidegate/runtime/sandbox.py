@@ -1,0 +1,485 @@
+"""The server's side of the sandbox: starts the zygote, hands orders to keepers, collects what they tell.
+
+Driven by one thread, with no thread of its own; the server never forks. What a keeper or the zygote cannot report any more,
+because it died, is ended and reported here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.core.job import AttemptKey, Exit, ExitReason, Usage
+from tidegate.core.resources import Resources
+from tidegate.errors import BrokenInvariant, SettingError, Unavailable
+from tidegate.runtime.limits.group import Finding
+from tidegate.runtime.processes import GENERATION_VARIABLE, INSTANCE_VARIABLE
+from tidegate.runtime.protocol import Channel
+
+_READY_WITHIN_S = 60.0
+_SWEPT_WITHIN_S = 30.0
+_LEAVES_WITHIN_S = 8.0
+_STUCK_AFTER_S = 5.0
+"""A keeper that has not ended its attempt this long after it had to is killed, and its tree with it."""
+_IDLE_KEPT = 2
+_TRIM_AFTER_S = 30.0
+_PASSED_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
+                       "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONHOME")  # fmt: skip
+_PASSED_PREFIXES = ("LC_", "COVERAGE_")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOrder:
+    """One attempt to run. `folder` is its own, made if need be; the runner writes to `staging` in it, the log is `log`."""
+
+    key: AttemptKey
+    runner: str
+    spec: Mapping[str, Any]
+    resources: Resources
+    timeout_s: float
+    folder: str
+    interactive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStarted:
+    """The attempt's process exists."""
+
+    key: AttemptKey
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxProgress:
+    """How far an attempt is (0 to 1, None when it does not say) and its highest memory so far."""
+
+    key: AttemptKey
+    progress: float | None
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxEnd:
+    """The end of an attempt. With `tree_gone` false some process could not be ended yet: SandboxGone follows when it is."""
+
+    key: AttemptKey
+    succeeded: bool
+    exit: Exit | None
+    usage: Usage
+    result: Mapping[str, Any] | None
+    tree_gone: bool
+    enforced_by: str
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxGone:
+    """Of an attempt whose end was reported with `tree_gone` false: now nothing of it is left."""
+
+    key: AttemptKey
+
+
+SandboxEvent = SandboxStarted | SandboxProgress | SandboxEnd | SandboxGone
+
+
+@dataclass(frozen=True, slots=True)
+class Rungs:
+    """What holds the sandboxes: the rung in use, what was found about each, and how files are confined."""
+
+    in_use: str
+    findings: tuple[Finding, ...]
+    landlock: str
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A keeper as the server sees it. `order` while it is busy; `dead` once its channel has ended."""
+
+    number: int
+    channel: Channel
+    order: SandboxOrder | None = None
+    ended: bool = False
+    dead: bool = False
+    must_end_at: float | None = None
+    idle_since: float = 0.0
+    cancelled: tuple[ExitReason, str | None] | None = None
+
+
+class Sandboxes:
+    """All attempts on this machine."""
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        rung: str = "auto",
+        yield_cpu: str = "idle",
+        preload: Sequence[str] = (),
+        python_path: Sequence[str] = (),
+    ) -> None:
+        self.selector = selectors.DefaultSelector()
+        """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
+        self._instance = instance
+        self._config = {
+            "instance": instance,
+            "rung": rung,
+            "yield_cpu": yield_cpu,
+            "preload": list(preload),
+            "python_path": list(python_path),
+        }
+        self._zygote: Channel | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._slots: dict[int, _Slot] = {}
+        self._running: dict[AttemptKey, _Slot] = {}
+        self._idle: list[_Slot] = []
+        self._retiring: list[subprocess.Popen[bytes]] = []
+        self._next_number = 1
+        self._waiting_events: list[SandboxEvent] = []
+        self._rungs: Rungs | None = None
+        self._swept: dict[str, Any] | None = None
+        self.warnings: list[str] = []
+        """What the zygote could not load."""
+
+    @property
+    def rungs(self) -> Rungs:
+        """What holds the sandboxes. Raises Unavailable before `open`."""
+        if self._rungs is None:
+            raise Unavailable("The sandboxes are not open.")
+        return self._rungs
+
+    @property
+    def running(self) -> frozenset[AttemptKey]:
+        """Attempts that were started and have not ended."""
+        return frozenset(self._running)
+
+    def open(self) -> None:
+        """Start the zygote and wait until it is warm; nothing to do when it is. Raises SettingError when the wanted rung
+        does not work here.
+        """
+        if self._zygote is not None:
+            return
+        self._start_zygote()
+        self._wait_for(lambda: self._rungs is not None or self._zygote is None, _READY_WITHIN_S)
+        if self._rungs is None:
+            self._stop_zygote()
+            raise Unavailable("The sandbox's zygote did not become ready.")
+
+    def start(self, order: SandboxOrder) -> None:
+        """Run an attempt; what becomes of it comes from `poll`. Never waits for the keeper."""
+        if order.key in self._running:
+            raise BrokenInvariant(f"Attempt {order.key} is already running.")
+        slot = self._idle.pop() if self._idle else self._new_slot()
+        slot.order, slot.ended, slot.cancelled = order, False, None
+        slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
+        self._running[order.key] = slot
+        resources = order.resources
+        slot.channel.send(
+            {
+                "do": "run",
+                "key": order.key,
+                "runner": order.runner,
+                "spec": order.spec,
+                "resources": (resources.cpu_milli, resources.memory_bytes, resources.disk_bytes),
+                "timeout_s": order.timeout_s,
+                "folder": order.folder,
+                "interactive": order.interactive,
+            }
+        )
+        self._watch(slot)
+
+    def cancel(
+        self, key: AttemptKey, reason: ExitReason = ExitReason.CANCELLED, message: str | None = None
+    ) -> bool:
+        """Ask an attempt to end, within two seconds by force. False when it is not running here."""
+        slot = self._running.get(key)
+        if slot is None:
+            return False
+        slot.channel.send({"do": "cancel", "key": key, "reason": reason.value, "message": message})
+        slot.cancelled = slot.cancelled or (reason, message)
+        slot.must_end_at = time.monotonic() + _STUCK_AFTER_S
+        self._watch(slot)
+        return True
+
+    def poll(self, timeout_s: float | None) -> list[SandboxEvent]:
+        """Wait for news at most this long (None: for ever) and answer all there is."""
+        if self._waiting_events:
+            timeout_s = 0.0
+        for key, _ in self.selector.select(self._patience(timeout_s)):
+            if callable(key.data):
+                key.data()
+        self._tend(time.monotonic())
+        events, self._waiting_events = self._waiting_events, []
+        return events
+
+    def sweep_leftovers(self) -> tuple[int, int]:
+        """End what earlier servers of this instance left; how many processes and groups there were. Opens if need be."""
+        self.open()
+        zygote = self._zygote
+        assert zygote is not None
+        self._swept = None
+        zygote.send({"do": "sweep"})
+        self._wait_for(lambda: self._swept is not None or self._zygote is not zygote, _SWEPT_WITHIN_S)
+        swept = self._answer_of_sweep()
+        if not swept.get("clean"):
+            raise Unavailable("Processes of an earlier server of this instance could not be ended.")
+        return int(swept["processes"]), int(swept["groups"])
+
+    def _answer_of_sweep(self) -> dict[str, Any]:
+        return self._swept or {}
+
+    def close(self, grace_s: float = 0.0) -> list[SandboxEvent]:
+        """Let running attempts finish for a while, end the rest, leave nothing behind; answers the last events."""
+        until = time.monotonic() + grace_s
+        events: list[SandboxEvent] = []
+        while self._running and (left := until - time.monotonic()) > 0:
+            events += self.poll(left)
+        for key in list(self._running):
+            self.cancel(key, ExitReason.EVICTED, "The service was stopped. The job can be run again.")
+        until = time.monotonic() + _LEAVES_WITHIN_S
+        while self._running and (left := until - time.monotonic()) > 0:
+            events += self.poll(left)
+        for slot in list(self._slots.values()):
+            self._hang_up(slot)
+        self._stop_zygote()
+        self.selector.close()
+        return events + self._waiting_events
+
+    def _start_zygote(self) -> None:
+        ours, theirs = socket.socketpair()
+        generation = secrets.token_hex(4)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tidegate.runtime.zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                env=_environment(self._instance, generation),
+                start_new_session=True,
+            )
+        self._rungs = None
+        self._zygote = channel = Channel(ours)
+        channel.send({**self._config, "generation": generation})
+        self.selector.register(channel.fileno(), selectors.EVENT_READ, self._on_zygote)
+
+    def _stop_zygote(self) -> None:
+        """Hang up; it ends everything below it before it leaves."""
+        self._forget_zygote()
+        for process in self._retiring:
+            try:
+                process.wait(_LEAVES_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._retiring.clear()
+
+    def _forget_zygote(self) -> None:
+        if self._zygote is not None:
+            self.selector.unregister(self._zygote.fileno())
+            self._zygote.close()
+        if self._process is not None:
+            self._retiring.append(self._process)
+        self._zygote = self._process = None
+
+    def _new_slot(self) -> _Slot:
+        if self._zygote is None:
+            self.open()
+        assert self._zygote is not None
+        ours, theirs = socket.socketpair()
+        slot = _Slot(self._next_number, Channel(ours))
+        self._next_number += 1
+        self._slots[slot.number] = slot
+        self.selector.register(slot.channel.fileno(), selectors.EVENT_READ, lambda: self._on_keeper(slot))
+        with theirs:
+            self._zygote.send_fd({"do": "keeper", "number": slot.number}, theirs.fileno())
+        return slot
+
+    def _watch(self, slot: _Slot) -> None:
+        """Look at writability only while something could not be sent at once."""
+        if slot.dead or slot.channel.fileno() < 0:
+            return
+        wanted = selectors.EVENT_READ | selectors.EVENT_WRITE * slot.channel.wants_write
+        key = self.selector.get_key(slot.channel.fileno())
+        if key.events != wanted:
+            self.selector.modify(slot.channel.fileno(), wanted, key.data)
+
+    def _on_keeper(self, slot: _Slot) -> None:
+        slot.channel.flush()
+        for message in slot.channel.receive():
+            self._heard(slot, message)
+        if slot.channel.closed:
+            self._keeper_died(slot)
+        else:
+            self._watch(slot)
+
+    def _heard(self, slot: _Slot, message: dict[str, Any]) -> None:
+        key = AttemptKey(*message["key"])
+        match message["is"]:
+            case "started":
+                self._waiting_events.append(SandboxStarted(key, message["pid"]))
+            case "progress":
+                self._waiting_events.append(
+                    SandboxProgress(key, message["progress"], message["peak_memory_bytes"])
+                )
+            case "end":
+                self._ended(slot, _end_of(key, message))
+            case "gone":
+                self._waiting_events.append(SandboxGone(key))
+                self._free(slot)
+
+    def _ended(self, slot: _Slot, end: SandboxEnd) -> None:
+        self._waiting_events.append(end)
+        self._running.pop(end.key, None)
+        slot.ended = True
+        slot.must_end_at = None
+        if end.tree_gone:
+            self._free(slot)
+
+    def _free(self, slot: _Slot) -> None:
+        slot.order = None
+        slot.idle_since = time.monotonic()
+        if self._zygote is None:
+            self._hang_up(slot)  # an orphan of a dead zygote has nobody above it to clear up after it
+        else:
+            self._idle.append(slot)
+
+    def _hang_up(self, slot: _Slot) -> None:
+        if not slot.dead:
+            self.selector.unregister(slot.channel.fileno())
+            slot.channel.close()
+        slot.dead = True
+        self._slots.pop(slot.number, None)
+        if slot in self._idle:
+            self._idle.remove(slot)
+
+    def _keeper_died(self, slot: _Slot) -> None:
+        """Its attempt ends when the zygote has proven that the tree is gone."""
+        self.selector.unregister(slot.channel.fileno())
+        slot.channel.close()
+        slot.dead = True
+        if slot in self._idle:
+            self._idle.remove(slot)
+        if slot.order is None:
+            self._slots.pop(slot.number, None)
+        elif self._zygote is None:
+            self._bury(slot, clean=False)
+
+    def _bury(self, slot: _Slot, *, clean: bool) -> None:
+        self._slots.pop(slot.number, None)
+        order = slot.order
+        if order is None:
+            return
+        if slot.ended:
+            self._waiting_events.append(SandboxGone(order.key))
+            return
+        del self._running[order.key]
+        self._waiting_events.append(_lost_keeper(order, slot.cancelled, clean, self._rung_name()))
+
+    def _rung_name(self) -> str:
+        return self._rungs.in_use if self._rungs else ""
+
+    def _on_zygote(self) -> None:
+        assert self._zygote is not None
+        for message in self._zygote.receive():
+            self._heard_zygote(message)
+        if self._zygote.closed:
+            self._zygote_died()
+
+    def _heard_zygote(self, message: dict[str, Any]) -> None:
+        match message["is"]:
+            case "ready":
+                findings = tuple(Finding(*finding) for finding in message["findings"])
+                self._rungs = Rungs(message["rung"], findings, message["landlock"])
+            case "gone":
+                slot = self._slots.get(message["number"])
+                if slot is not None and not slot.dead:
+                    self._on_keeper(slot)  # its last words may still be on the way
+                if slot is not None:
+                    self._bury(slot, clean=message["clean"])
+            case "swept":
+                self._swept = message
+            case "warning":
+                self.warnings.append(message["message"])
+            case "failed":
+                error = SettingError if message["code"] == SettingError.code else Unavailable
+                self._stop_zygote()
+                raise error(message["message"])
+
+    def _zygote_died(self) -> None:
+        """Keepers at work go on to the end of their attempt; idle ones are let go, and the next start makes a new zygote."""
+        self._forget_zygote()
+        for slot in list(self._idle):
+            self._hang_up(slot)
+        for slot in list(self._slots.values()):
+            if slot.dead:
+                self._bury(slot, clean=False)
+
+    def _patience(self, timeout_s: float | None) -> float | None:
+        """Wake up in time for a keeper that must have ended."""
+        times = [slot.must_end_at for slot in self._running.values() if slot.must_end_at is not None]
+        if not times:
+            return timeout_s
+        left = max(min(times) - time.monotonic(), 0.0)
+        return left if timeout_s is None else min(left, timeout_s)
+
+    def _tend(self, now: float) -> None:
+        """Kill keepers that hang; let go of those that have been idle for long."""
+        for slot in self._running.values():
+            if slot.must_end_at is not None and now >= slot.must_end_at and self._zygote is not None:
+                slot.must_end_at = now + _STUCK_AFTER_S
+                self._zygote.send({"do": "kill", "number": slot.number})
+        while len(self._idle) > _IDLE_KEPT and now - self._idle[0].idle_since > _TRIM_AFTER_S:
+            self._hang_up(self._idle[0])
+
+    def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Poll until the condition holds or the time is over; events that come meanwhile are kept."""
+        until = time.monotonic() + timeout_s
+        while not condition() and (left := until - time.monotonic()) > 0:
+            for key, _ in self.selector.select(left):
+                if callable(key.data):
+                    key.data()
+
+
+def _environment(instance: str, generation: str) -> dict[str, str]:
+    """What a job may see of the server's environment: nothing that could be a secret. The mark finds left-overs."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ENVIRONMENT or name.startswith(_PASSED_PREFIXES)
+    }
+    return {"HOME": "/", **passed, INSTANCE_VARIABLE: instance, GENERATION_VARIABLE: generation}
+
+
+def _end_of(key: AttemptKey, message: Mapping[str, Any]) -> SandboxEnd:
+    exit_ = message["exit"]
+    return SandboxEnd(
+        key=key,
+        succeeded=message["succeeded"],
+        exit=None if exit_ is None else Exit(**{**exit_, "reason": ExitReason(exit_["reason"])}),
+        usage=Usage(**message["usage"]),
+        result=message["result"],
+        tree_gone=message["tree_gone"],
+        enforced_by=message["enforced_by"],
+        log_bytes=message["log_bytes"],
+    )
+
+
+def _lost_keeper(
+    order: SandboxOrder, cancelled: tuple[ExitReason, str | None] | None, clean: bool, rung: str
+) -> SandboxEnd:
+    """The end of an attempt whose keeper died. A cancel that was on the way has then been carried out."""
+    if cancelled is not None:
+        exit_ = Exit(cancelled[0], cancelled[1] or "The job was cancelled.", code=cancelled[0].value)
+    else:
+        message = (
+            "The process that watched over the job died, and the job was ended with it. It can be run again."
+        )
+        exit_ = Exit(ExitReason.SIGNAL, message, code="keeper_died")
+    return SandboxEnd(order.key, False, exit_, Usage(), None, clean, rung, 0)
