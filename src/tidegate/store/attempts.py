@@ -82,7 +82,6 @@ _live = (
         and_(*(attempts.c[name] == allocations.c[name] for name in ("job_id", "number", "attempt"))),
     )
     .join(jobs, jobs.c.id == attempts.c.job_id)
-    .join(workers, workers.c.id == allocations.c.worker_id)
 )
 _is_live = (
     allocations.c.released_at.is_(None),
@@ -94,16 +93,16 @@ _TO_STOP = Statement(
     .where(*_is_live, allocations.c.worker_id == bindparam("worker"), jobs.c.cancel_requested_at.is_not(None)),
     "worker",
 )
-_LOST = Statement(
+_HELD_BY = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.worker_id, attempts.c.generation,
         jobs.c.max_attempts, tasks.c.losses,
     )
     .select_from(_live.join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number)))
-    .where(*_is_live, or_(workers.c.lease_until <= bindparam("at"), workers.c.generation != attempts.c.generation))
-    .order_by(attempts.c.job_id, attempts.c.number),
-    "at",
+    .where(*_is_live, allocations.c.worker_id == bindparam("worker")),
+    "worker",
 )  # fmt: skip
+_LEASES = Statement(select(workers.c.id, workers.c.generation, workers.c.lease_until))
 
 _wanted = table("wanted", column("job_id"), column("number"), column("attempt"))
 _CLAIMABLE = Statement(
@@ -118,7 +117,6 @@ _CLAIMABLE = Statement(
         )
         .join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number))
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(workers, workers.c.id == attempts.c.worker_id)
         .join(
             allocations, and_(*(allocations.c[name] == attempts.c[name] for name in ("job_id", "number", "attempt")))
         )
@@ -127,7 +125,6 @@ _CLAIMABLE = Statement(
         attempts.c.state == word(AttemptState.STARTING),
         attempts.c.worker_id == bindparam("worker"),
         attempts.c.generation == bindparam("now_generation"),
-        workers.c.generation == attempts.c.generation,
     ),
     "worker now_generation",
     keys="job_id, number, attempt",
@@ -185,7 +182,7 @@ def claim(
     tx: Tx, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
 ) -> list[Assignment]:
     """See `AttemptStore.claim`."""
-    if not keys:
+    if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
         return []
     found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation), keys=set(keys))}
     mine = [(key, found[key]) for key in dict.fromkeys(keys) if key in found]
@@ -215,4 +212,9 @@ def _assignment(key: AttemptKey, row: Row) -> Assignment:
 
 def lost(tx: Tx, at: datetime) -> list[LostAttempt]:
     """See `AttemptStore.lost`."""
-    return [LostAttempt(AttemptKey(*row[:3]), *row[3:]) for row in tx.rows(_LOST, (to_micros(at),))]
+    found: list[LostAttempt] = []
+    for worker_id, generation, lease_until in tx.rows(_LEASES):  # few; a join over all workers would read all attempts
+        held = (LostAttempt(AttemptKey(*row[:3]), *row[3:]) for row in tx.rows(_HELD_BY, (worker_id,)))
+        ended = lease_until <= to_micros(at)
+        found += (attempt for attempt in held if ended or attempt.generation != generation)
+    return sorted(found, key=lambda attempt: attempt.key)

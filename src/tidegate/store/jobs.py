@@ -74,7 +74,7 @@ _CANCEL_TASKS = Statement(
     ),
     "new_change new_exit job",
 )
-_COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in TaskState)
+_COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in rules.TASK_STATES)
 _TO_CANCEL = Statement(
     select(
         jobs.c.status, jobs.c.queue, jobs.c.cancel_requested_at, jobs.c.task_count, jobs.c.exit, jobs.c.result_name, *_COUNTS
@@ -232,7 +232,7 @@ def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     status, queue, requested_at, task_count, exit, result_name = row[:6]
-    counts = dict(zip(TaskState, row[6:], strict=True))
+    counts = dict(zip(rules.TASK_STATES, row[6:], strict=True))
     waited = counts[TaskState.SCHEDULED] + counts[TaskState.QUEUED]
     if JobStatus(status).final:
         return Cancelled(JobStatus(status), 0, ())

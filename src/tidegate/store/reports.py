@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, bindparam, column, select, table
@@ -30,7 +30,7 @@ def _same(one: object, other: object, *names: str) -> object:
 _ENDING = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, attempts.c.worker_id,
-        attempts.c.generation, workers.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
+        attempts.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
         allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
         jobs.c.result_name, jobs.c.task_count, jobs.c.exit, *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
@@ -38,12 +38,13 @@ _ENDING = Statement(
         _wanted.join(attempts, _same(attempts, _wanted, "job_id", "number", "attempt"))  # type: ignore[arg-type]
         .join(tasks, _same(tasks, attempts, "job_id", "number"))  # type: ignore[arg-type]
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(workers, workers.c.id == attempts.c.worker_id)
         .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))  # type: ignore[arg-type]
     )
     .where(attempts.c.state.in_(_LIVE)),
     keys="job_id, number, attempt",
 )  # fmt: skip
+
+GENERATIONS = Statement(select(workers.c.id, workers.c.generation))
 
 
 def _of_attempt(of: object) -> tuple[object, ...]:
@@ -134,17 +135,16 @@ class _Live:
     state: AttemptState
     worker_id: str
     generation: int
-    newest_generation: int
     newest_attempt: int
     resources: Resources
 
-    def believes(self, end: AttemptEnd) -> bool:
+    def believes(self, end: AttemptEnd, generations: Mapping[str, int]) -> bool:
         """Whether the end is for the newest attempt, from who holds it. A worker that came back under a new
         generation has lost what it held before; that can then only be recorded as lost."""
         return (
             end.key.attempt == self.newest_attempt
             and (end.worker_id, end.generation) == (self.worker_id, self.generation)
-            and (end.generation == self.newest_generation or end.state is AttemptState.LOST)
+            and (end.generation == generations[end.worker_id] or end.state is AttemptState.LOST)
         )
 
 
@@ -153,7 +153,7 @@ def report(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
     if not ends:
         return []
     live, jobs_of = _read(tx, {end.key for end in ends})
-    believed = _believed(ends, live, jobs_of)
+    believed = _believed(tx, ends, live, jobs_of)
     recorded = _with_names(tx, believed)
     if not recorded:
         return []
@@ -175,23 +175,24 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     live: dict[AttemptKey, _Live] = {}
     jobs_of: dict[int, _Job] = {}
     for row in tx.rows(_ENDING, keys=keys):
-        live[AttemptKey(*row[:3])] = _Live(AttemptState(row[3]), *row[4:8], Resources(*row[8:11]))
+        live[AttemptKey(*row[:3])] = _Live(AttemptState(row[3]), *row[4:7], Resources(*row[7:10]))
         if row[0] not in jobs_of:
-            counts = dict(zip(TaskState, row[22:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[21:], strict=True))
             jobs_of[row[0]] = _Job(
-                row[11], row[12] is not None, *row[13:16], Usage(*row[16:22]), counts, counts[TaskState.RUNNING]
+                row[10], row[11] is not None, *row[12:15], Usage(*row[15:21]), counts, counts[TaskState.RUNNING]
             )
     return live, jobs_of
 
 
 def _believed(
-    ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live], jobs_of: dict[int, _Job]
+    tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live], jobs_of: dict[int, _Job]
 ) -> list[AttemptEnd]:
     """The ends that count, the first of each attempt, as cancelled where a cancel came before."""
     believed: dict[AttemptKey, AttemptEnd] = {}
+    generations = dict(tx.rows(GENERATIONS))
     for end in ends:
         attempt = live.get(end.key)
-        if attempt is None or end.key in believed or not attempt.believes(end):
+        if attempt is None or end.key in believed or not attempt.believes(end, generations):
             continue
         rules.check_end(end, attempt.state)
         believed[end.key] = rules.cancelled_end(end) if jobs_of[end.key.job_id].cancelled else end
