@@ -1,0 +1,69 @@
+"""`tidegate jobs`: a list of jobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from tidegate.client.job import Job
+from tidegate.ui.cli.options import DataDir, Json, Queue, Url, client
+from tidegate.ui.cli.output import clean, duration, print_json, print_table, size
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+HEADERS = ("Job", "Status", "Priority", "Queue", "Name", "Age", "Ran", "Peak", "Note")
+_PAGE = 200
+
+
+@app.command()
+def jobs(
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only jobs of this status, such as RUNNING or failed.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    queue: Queue = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most jobs to list.")] = 20,
+    json: Json = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List jobs, the newest first."""
+    with client(url, data_dir) as server:
+        wanted = status.upper() if status else None
+        found = server.jobs(status=wanted, kind=kind, queue=queue, page_size=min(limit, _PAGE))
+        listed = list(islice(found, limit))
+    if json:
+        print_json([job.document for job in listed])
+        return
+    now = datetime.now(UTC)
+    print_table(HEADERS, [_row(job, now) for job in listed], right=(0, 5, 6, 7))
+
+
+def _row(job: Job, now: datetime) -> tuple[str | None, ...]:
+    created = job.created_at
+    return (
+        job.id,
+        job.status,
+        job.priority,
+        job.queue,
+        job.name,
+        duration((now - created).total_seconds()) if created else None,
+        duration(job.usage.get("wall_seconds")),
+        size(job.usage.get("peak_memory_bytes")),
+        _note(job),
+    )
+
+
+def _note(job: Job) -> str | None:
+    """What one wants to know at a glance: how far it is, why it waits, why it failed, what it made."""
+    if job.status == "RUNNING":
+        return None if job.progress is None else f"{job.progress:.0%}"
+    if job.exit:
+        return str(job.exit.get("code") or job.exit.get("reason"))
+    if not job.finished:
+        return job.explanation.code
+    result = job.document.get("result") or {}
+    return clean(result["source"]) if result.get("source") else None

@@ -1,0 +1,70 @@
+"""The group of commands that loads a command's module when it is called, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tidegate.errors import TidegateError
+from tidegate.ui.cli.exits import INTERRUPTED, NOT_IN_TIME, READER_GONE, exit_code_of, report, report_timeout
+
+COMMANDS = {
+    "serve": "Run a server with its worker, until Ctrl-C.",
+    "sql": "Run a query as a job and show its first rows.",
+    "submit": "Submit a job, or many, given as JSON.",
+    "jobs": "List jobs, the newest first.",
+    "job": "Look at one job, wait for it, cancel it.",
+    "sources": "Named data sets: list, add, look into, delete.",
+    "queues": "Queues: list, pause, resume, set caps.",
+    "doctor": "Show what this machine offers and what is missing.",
+    "version": "Print the version.",
+}
+"""Each command and its line in the help; its module in this package has the same name, except for short ones."""
+
+_MODULES = {"serve": "serve", "version": "about", "sources": "sources", "queues": "queues"}
+
+
+class LazyGroup(TyperGroup):
+    """Knows the names and help lines of all commands without loading any."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"tidegate.ui.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in sys.argv if not ctx.args else "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except TidegateError as error:
+            report(error, as_json)
+            raise typer.Exit(exit_code_of(error)) from None
+        except TimeoutError as error:
+            report_timeout(error, as_json)
+            raise typer.Exit(NOT_IN_TIME) from None
+        except KeyboardInterrupt:
+            print("\nInterrupted.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _silence_stdout()
+            raise typer.Exit(READER_GONE) from None
+
+
+def _silence_stdout() -> None:
+    """Whoever read our output has gone: what is still buffered goes nowhere, so that the interpreter ends quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
