@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, case, column, or_, select, table
+from sqlalchemy import ColumnElement, and_, bindparam, case, column, or_, select, table
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, Priority, TaskState
+from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
 from tidegate.core.resources import Resources
 from tidegate.ports import LostAttempt, WorkerInfo
 from tidegate.store import rules
@@ -15,7 +15,7 @@ from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.reports import report
 from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
 from tidegate.store.shared import insert_into, number, word
-from tidegate.store.values import from_json, labels_to_json, to_json, to_micros
+from tidegate.store.values import PRIORITIES, from_json, labels_to_json, to_json, to_micros
 
 _OFFER = (
     "lease_until beat_at capacity_cpu_milli capacity_memory_bytes capacity_disk_bytes allocatable_cpu_milli "
@@ -27,7 +27,7 @@ _INSERT_WORKER = insert_into(
 )
 
 
-def _shrunk() -> object:
+def _shrunk() -> ColumnElement[int]:
     """1 while more is allocated than the worker can offer now."""
     over = [
         workers.c[f"allocated_{name}"] > bindparam(f"new_{name}")
@@ -76,13 +76,10 @@ _LEAVE = Statement(
     "at worker now_generation",
 )
 
-_live = (
-    allocations.join(
-        attempts,
-        and_(*(attempts.c[name] == allocations.c[name] for name in ("job_id", "number", "attempt"))),
-    )
-    .join(jobs, jobs.c.id == attempts.c.job_id)
-)
+_live = allocations.join(
+    attempts,
+    and_(*(attempts.c[name] == allocations.c[name] for name in ("job_id", "number", "attempt"))),
+).join(jobs, jobs.c.id == attempts.c.job_id)
 _is_live = (
     allocations.c.released_at.is_(None),
     attempts.c.state.in_([word(AttemptState.STARTING), word(AttemptState.RUNNING)]),
@@ -90,7 +87,9 @@ _is_live = (
 _TO_STOP = Statement(
     select(attempts.c.job_id, attempts.c.number, attempts.c.attempt)
     .select_from(_live)
-    .where(*_is_live, allocations.c.worker_id == bindparam("worker"), jobs.c.cancel_requested_at.is_not(None)),
+    .where(
+        *_is_live, allocations.c.worker_id == bindparam("worker"), jobs.c.cancel_requested_at.is_not(None)
+    ),
     "worker",
 )
 _HELD_BY = Statement(
@@ -145,8 +144,17 @@ _CLAIM = Statement(
 def _offer_row(worker: WorkerInfo, lease_until: int, at: int) -> tuple[Row, Row, Row]:
     """Offer, amounts to compare with, description: in the order of the statements."""
     capacity = (worker.capacity.cpu_milli, worker.capacity.memory_bytes, worker.capacity.disk_bytes)
-    allocatable = (worker.allocatable.cpu_milli, worker.allocatable.memory_bytes, worker.allocatable.disk_bytes)
-    about = (worker.hostname, labels_to_json(worker.labels), to_json(dict(worker.versions)), to_json(list(worker.rungs)))
+    allocatable = (
+        worker.allocatable.cpu_milli,
+        worker.allocatable.memory_bytes,
+        worker.allocatable.disk_bytes,
+    )
+    about = (
+        worker.hostname,
+        labels_to_json(worker.labels),
+        to_json(dict(worker.versions)),
+        to_json(list(worker.rungs)),
+    )
     return (lease_until, at, *capacity, *allocatable), allocatable, about
 
 
@@ -165,7 +173,9 @@ def register(tx: Tx, worker: WorkerInfo, at: datetime, lease_s: float) -> int:
     return int(row[0])
 
 
-def beat(tx: Tx, worker: WorkerInfo, generation: int, at: datetime, lease_s: float) -> list[AttemptKey] | None:
+def beat(
+    tx: Tx, worker: WorkerInfo, generation: int, at: datetime, lease_s: float
+) -> list[AttemptKey] | None:
     """See `AttemptStore.beat`."""
     offer, amounts, about = _offer_row(worker, *_lease(at, lease_s))
     if not tx.run(_BEAT, (*offer, *amounts, *about, worker.id, generation)):
@@ -184,7 +194,9 @@ def claim(
     """See `AttemptStore.claim`."""
     if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
         return []
-    found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation), keys=set(keys))}
+    found = {
+        AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation), keys=set(keys))
+    }
     mine = [(key, found[key]) for key in dict.fromkeys(keys) if key in found]
     cancelled = [key for key, row in mine if row[0] is not None]
     claimed = [(key, row) for key, row in mine if row[0] is None]
@@ -194,26 +206,52 @@ def claim(
     return [_assignment(key, row) for key, row in claimed]
 
 
-def _unstarted(keys: Iterable[AttemptKey], worker_id: str, generation: int, at: datetime) -> Iterable[AttemptEnd]:
+def _unstarted(
+    keys: Iterable[AttemptKey], worker_id: str, generation: int, at: datetime
+) -> Iterable[AttemptEnd]:
     for key in keys:
         yield AttemptEnd(
-            key, worker_id, generation, AttemptState.FAILED, at, TaskState.CANCELLED, exit=rules.CANCELLED_STARTING
+            key,
+            worker_id,
+            generation,
+            AttemptState.FAILED,
+            at,
+            TaskState.CANCELLED,
+            exit=rules.CANCELLED_STARTING,
         )
 
 
 def _assignment(key: AttemptKey, row: Row) -> Assignment:
-    _, kind, owner, queue, name, spec, own, cpu, memory, disk, timeout_s, max_attempts, losses, result, priority = row
+    (
+        _,
+        kind,
+        owner,
+        queue,
+        name,
+        spec,
+        own,
+        cpu,
+        memory,
+        disk,
+        timeout_s,
+        max_attempts,
+        losses,
+        result,
+        priority,
+    ) = row
     laid: Mapping[str, object] = from_json(spec) if own == "{}" else {**from_json(spec), **from_json(own)}
     return Assignment(
         key, kind, owner, queue, name, laid, Resources(cpu, memory, disk), timeout_s, max_attempts, losses, result,
-        Priority(priority),
+        PRIORITIES[priority],
     )  # fmt: skip
 
 
 def lost(tx: Tx, at: datetime) -> list[LostAttempt]:
     """See `AttemptStore.lost`."""
     found: list[LostAttempt] = []
-    for worker_id, generation, lease_until in tx.rows(_LEASES):  # few; a join over all workers would read all attempts
+    for worker_id, generation, lease_until in tx.rows(
+        _LEASES
+    ):  # few; a join over all workers would read all attempts
         held = (LostAttempt(AttemptKey(*row[:3]), *row[3:]) for row in tx.rows(_HELD_BY, (worker_id,)))
         ended = lease_until <= to_micros(at)
         found += (attempt for attempt in held if ended or attempt.generation != generation)

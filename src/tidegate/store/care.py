@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Select, Table, delete, select, text
+from sqlalchemy import ColumnElement, Select, Table, delete, select, text
 
 from tidegate.errors import LedgerError
 from tidegate.store import rules
@@ -21,7 +21,9 @@ _SAME_ATTEMPT = "l.job_id = a.job_id AND l.number = a.number AND l.attempt = a.a
 
 _SUMS = ", ".join(f"COALESCE(SUM(l.{name}), 0)" for name in _AMOUNTS)
 _STATED = ", ".join(f"w.allocated_{name}" for name in _AMOUNTS)
-_COUNTED = ", ".join(f"COALESCE(SUM(CASE WHEN t.state = '{state}' THEN 1 ELSE 0 END), 0)" for state in _STATES)
+_COUNTED = ", ".join(
+    f"COALESCE(SUM(CASE WHEN t.state = '{state}' THEN 1 ELSE 0 END), 0)" for state in _STATES
+)
 _COUNTS = ", ".join(f"j.tasks_{state}" for state in _STATES)
 
 
@@ -130,9 +132,11 @@ def prune(tx: Tx, before: datetime) -> list[int]:
     return ids
 
 
-def _kept(job_id: object) -> Select[tuple[int]]:
+def _kept(job_id: ColumnElement[int]) -> Select[tuple[int]]:
     """Allocations that a job's dead attempts still hold; such a job is not forgotten."""
-    return select(allocations.c.job_id).where(allocations.c.job_id == job_id, allocations.c.released_at.is_(None))  # type: ignore[arg-type]
+    return select(allocations.c.job_id).where(
+        allocations.c.job_id == job_id, allocations.c.released_at.is_(None)
+    )
 
 
 def _delete(tx: Tx, table: Table, ids: list[int]) -> None:

@@ -77,7 +77,13 @@ _CANCEL_TASKS = Statement(
 _COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in rules.TASK_STATES)
 _TO_CANCEL = Statement(
     select(
-        jobs.c.status, jobs.c.queue, jobs.c.cancel_requested_at, jobs.c.task_count, jobs.c.exit, jobs.c.result_name, *_COUNTS
+        jobs.c.status,
+        jobs.c.queue,
+        jobs.c.cancel_requested_at,
+        jobs.c.task_count,
+        jobs.c.exit,
+        jobs.c.result_name,
+        *_COUNTS,
     ).where(jobs.c.id == bindparam("job_id")),
     "job_id",
 )
@@ -87,6 +93,8 @@ _LIVE_OF_JOB = Statement(
     .order_by(attempts.c.number),
     "job",
 )
+
+
 def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of at most `size`."""
     rest = iter(values)
@@ -164,7 +172,9 @@ def _stored_keys(tx: Tx, new_jobs: Sequence[NewJob]) -> dict[tuple[str, str], tu
             query = select(jobs.c.idempotency_key, jobs.c.id, jobs.c.request_digest).where(
                 jobs.c.owner == owner, jobs.c.idempotency_key.in_(chunk)
             )
-            found.update({(owner, key): (job_id, digest) for key, job_id, digest in tx.connection.execute(query)})
+            found.update(
+                {(owner, key): (job_id, digest) for key, job_id, digest in tx.connection.execute(query)}
+            )
     return found
 
 
@@ -172,7 +182,7 @@ def _taken_names(tx: Tx, names: Sequence[str]) -> dict[str, int | None]:
     taken: dict[str, int | None] = {}
     for chunk in chunks({rules.name_key(name) for name in names}, _MOST_PARAMETERS):
         query = select(sources.c.name_key, sources.c.reserved_by).where(sources.c.name_key.in_(chunk))
-        taken.update({key: reserved_by for key, reserved_by in tx.connection.execute(query)})
+        taken.update((row.name_key, row.reserved_by) for row in tx.connection.execute(query))
     return taken
 
 
@@ -217,12 +227,14 @@ def _job_row(job_id: int, job: NewJob, created_at: int, change: int) -> Row:
 
 
 def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[Row]:
+    fixed: tuple[int | None, int | None, int | None]
     if _scheduled(job):
         state, fixed = "scheduled", (None, to_micros_or_none(job.not_before), None)
     else:
         state, fixed = "queued", (created_at, None, change)
     return [
-        (job_id, number, task.name, state, *fixed, to_json(task.spec)) for number, task in enumerate(job.tasks, 1)
+        (job_id, number, task.name, state, *fixed, to_json(task.spec))
+        for number, task in enumerate(job.tasks, 1)
     ]
 
 
@@ -231,7 +243,7 @@ def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
     row = tx.one(_TO_CANCEL, (job_id,))
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    status, queue, requested_at, task_count, exit, result_name = row[:6]
+    status, queue, requested_at, task_count, exit_text, result_name = row[:6]
     counts = dict(zip(rules.TASK_STATES, row[6:], strict=True))
     waited = counts[TaskState.SCHEDULED] + counts[TaskState.QUEUED]
     if JobStatus(status).final:
@@ -242,7 +254,7 @@ def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
     counts.update({TaskState.SCHEDULED: 0, TaskState.QUEUED: 0})
     counts[TaskState.CANCELLED] += waited
     new_status = rules.status_of(counts)
-    _record_cancel(tx, job_id, to_micros(at), (status, new_status, exit), waited, queue)
+    _record_cancel(tx, job_id, to_micros(at), (status, new_status, exit_text), waited, queue)
     if new_status.final:
         drop_reservations(tx, [(result_name, job_id)])
     add_events(tx, _cancel_events(job_id, to_micros(at), new_status, task_count, waited, len(live), counts))
@@ -252,10 +264,10 @@ def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
 def _record_cancel(
     tx: Tx, job_id: int, at: int, outcome: tuple[str, JobStatus, str | None], waited: int, queue: str
 ) -> None:
-    old_status, new_status, exit = outcome
+    old_status, new_status, exit_text = outcome
     cancelled = exit_to_json(rules.CANCELLED_WAITING)
     final = new_status.final
-    new_exit = (exit or cancelled) if final else exit
+    new_exit = (exit_text or cancelled) if final else exit_text
     expect(tx.run(_CANCEL_JOB, (new_status, at if final else None, at, new_exit, job_id, old_status)), 1)
     if waited:
         expect(tx.run(_CANCEL_TASKS, (take(tx, "change"), cancelled, job_id)), waited)
@@ -263,13 +275,20 @@ def _record_cancel(
 
 
 def _cancel_events(
-    job_id: int, at: int, status: JobStatus, task_count: int, waited: int, live: int, counts: dict[TaskState, int]
+    job_id: int,
+    at: int,
+    status: JobStatus,
+    task_count: int,
+    waited: int,
+    live: int,
+    counts: dict[TaskState, int],
 ) -> list[EventRow]:
     if not status.final:
         message = f"Cancel requested: {waited} waiting and {live} running tasks end now."
-        return [(job_id, None, at, "cancel_requested", message, to_json({"waiting": waited, "running": live}))]
+        return [
+            (job_id, None, at, "cancel_requested", message, to_json({"waiting": waited, "running": live}))
+        ]
     if task_count == 1:
         return [(job_id, None, at, "cancelled", rules.CANCELLED_WAITING.message, "{}")]
     kind, message = rules.job_ended_event(status, counts)
     return [(job_id, None, at, kind, message, "{}")]
-

@@ -76,9 +76,13 @@ def check_queue_settings(name: str, *, max_concurrent: int | None, no_cap: bool,
     if not name or len(name) > 255:
         raise InvalidInput(f"A queue's name must have 1 to 255 characters, not {len(name)}.")
     if max_concurrent is not None and max_concurrent < 1:
-        raise InvalidInput(f"max_concurrent must be at least 1, not {max_concurrent}. To stop a queue, pause it.")
+        raise InvalidInput(
+            f"max_concurrent must be at least 1, not {max_concurrent}. To stop a queue, pause it."
+        )
     if no_cap and max_concurrent is not None:
-        raise InvalidInput(f"A queue has either a cap or none: max_concurrent={max_concurrent} came with no_cap.")
+        raise InvalidInput(
+            f"A queue has either a cap or none: max_concurrent={max_concurrent} came with no_cap."
+        )
     if weight is not None and weight < 1:
         raise InvalidInput(f"weight must be at least 1, not {weight}.")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, func, literal_column, select
+from sqlalchemy import Select, and_, bindparam, func, literal_column, select
 
 from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
 from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
-from tidegate.store.engine import Tx
+from tidegate.store.engine import Statement, Tx
 from tidegate.store.schema import attempts, events, jobs, queues, tasks
+from tidegate.store.shared import number
 from tidegate.store.values import (
     exit_from_json,
     from_json,
@@ -23,19 +25,53 @@ from tidegate.store.values import (
 _first_task = tasks.alias("first_task")
 _JOBS: Select[Any] = select(jobs, _first_task.c.result).select_from(
     jobs.outerjoin(
-        _first_task, and_(_first_task.c.job_id == jobs.c.id, _first_task.c.number == 1, jobs.c.task_count == 1)
+        _first_task,
+        and_(
+            _first_task.c.job_id == jobs.c.id,
+            _first_task.c.number == number(1),
+            jobs.c.task_count == number(1),
+        ),
     )
 )
+_JOB = Statement(_JOBS.where(jobs.c.id == bindparam("job")), "job")
+_JOB_COLUMNS = [*jobs.c.keys(), "result"]
+_EVENTS = Statement(
+    select(
+        events.c.id,
+        events.c.job_id,
+        events.c.task_number,
+        events.c.at,
+        events.c.type,
+        events.c.message,
+        events.c.data,
+    )
+    .where(events.c.job_id == bindparam("job"), events.c.id > bindparam("after"))
+    .order_by(events.c.id)
+    .limit(bindparam("most"))
+    .offset(number(0)),
+    "job after most",
+)
+_KNOWN = Statement(select(jobs.c.id).where(jobs.c.id == bindparam("job")), "job")
+_WAITING = Statement(select(func.sum(queues.c.waiting)))
 _AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name")
-_USAGE = ("peak_memory_bytes", "peak_memory_with_cache_bytes", "cpu_seconds", "wall_seconds", "read_bytes", "written_bytes")
+_USAGE = (
+    "peak_memory_bytes",
+    "peak_memory_with_cache_bytes",
+    "cpu_seconds",
+    "wall_seconds",
+    "read_bytes",
+    "written_bytes",
+)
+
+_COUNTS = [(state, f"tasks_{state}") for state in TaskState]
 
 
 def one_job(tx: Tx, job_id: int) -> JobRecord:
     """See `JobStore.job`."""
-    row = tx.connection.execute(_JOBS.where(jobs.c.id == job_id)).mappings().first() if _storable(job_id) else None
+    row = tx.one(_JOB, (job_id,)) if _storable(job_id) else None
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    return _job(row)
+    return _job(dict(zip(_JOB_COLUMNS, row, strict=True)))
 
 
 def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
@@ -43,15 +79,19 @@ def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
     query = _JOBS
     if filter.status is not None:
         query = query.where(*_with_status(filter.status))
-    for column, wanted in ((jobs.c.kind, filter.kind), (jobs.c.queue, filter.queue), (jobs.c.owner, filter.owner)):
+    for column, wanted in (
+        (jobs.c.kind, filter.kind),
+        (jobs.c.queue, filter.queue),
+        (jobs.c.owner, filter.owner),
+    ):
         if wanted is not None:
             query = query.where(column == wanted)
     if filter.not_queue is not None:
         query = query.where(jobs.c.queue != filter.not_queue)
     if filter.before_id is not None and _storable(filter.before_id):
         query = query.where(jobs.c.id < filter.before_id)
-    rows = tx.connection.execute(query.order_by(jobs.c.id.desc()).limit(filter.limit)).mappings()
-    return [_job(row) for row in rows]
+    rows = tx.connection.execute(query.order_by(jobs.c.id.desc()).limit(filter.limit))
+    return [_job(dict(zip(_JOB_COLUMNS, row, strict=True))) for row in rows]
 
 
 def _with_status(status: JobStatus) -> list[Any]:
@@ -66,31 +106,38 @@ def _with_status(status: JobStatus) -> list[Any]:
 def list_tasks(tx: Tx, job_id: int, after: int, limit: int) -> list[TaskRecord]:
     """See `JobStore.tasks`."""
     _check_job(tx, job_id)
-    query = select(tasks).where(tasks.c.job_id == job_id, tasks.c.number > after).order_by(tasks.c.number).limit(limit)
+    query = (
+        select(tasks)
+        .where(tasks.c.job_id == job_id, tasks.c.number > after)
+        .order_by(tasks.c.number)
+        .limit(limit)
+    )
     rows = tx.connection.execute(query).mappings().all()
     if not rows:
         return []
     tries: dict[int, list[AttemptRecord]] = {}
     last = rows[-1]["number"]
-    query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number.between(rows[0]["number"], last))
+    query = select(attempts).where(
+        attempts.c.job_id == job_id, attempts.c.number.between(rows[0]["number"], last)
+    )
     for row in tx.connection.execute(query.order_by(attempts.c.number, attempts.c.attempt)).mappings():
-        tries.setdefault(row["number"], []).append(_attempt(row))
-    return [_task(row, tuple(tries.get(row["number"], ()))) for row in rows]
+        tries.setdefault(row["number"], []).append(_attempt(dict(row)))
+    return [_task(dict(row), tuple(tries.get(row["number"], ()))) for row in rows]
 
 
 def list_events(tx: Tx, job_id: int, after: int, limit: int) -> list[Event]:
     """See `JobStore.events`."""
     _check_job(tx, job_id)
-    query = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
     return [
-        Event(row.id, job_id, row.task_number, from_micros(row.at), row.type, row.message, from_json(row.data))
-        for row in tx.connection.execute(query)
+        Event(event_id, job_id, task_number, from_micros(at), kind, message, from_json(data))
+        for event_id, _, task_number, at, kind, message, data in tx.rows(_EVENTS, (job_id, after, limit))
     ]
 
 
 def waiting_count(tx: Tx) -> int:
     """See `JobStore.waiting_count`."""
-    return int(tx.connection.scalar(select(func.coalesce(func.sum(queues.c.waiting), 0))) or 0)
+    row = tx.one(_WAITING)
+    return int(row[0] or 0) if row else 0
 
 
 def _storable(job_id: int) -> bool:
@@ -99,12 +146,11 @@ def _storable(job_id: int) -> bool:
 
 
 def _check_job(tx: Tx, job_id: int) -> None:
-    known = select(jobs.c.id).where(jobs.c.id == job_id)
-    if not _storable(job_id) or tx.connection.scalar(known) is None:
+    if not _storable(job_id) or tx.one(_KNOWN, (job_id,)) is None:
         raise NotFound(f"There is no job {job_id}.")
 
 
-def _job(row: RowMapping) -> JobRecord:
+def _job(row: Mapping[str, Any]) -> JobRecord:
     return JobRecord(
         **{name: row[name] for name in _AS_THEY_ARE},
         priority=Priority(row["priority"]),
@@ -115,14 +161,14 @@ def _job(row: RowMapping) -> JobRecord:
         started_at=from_micros_or_none(row["started_at"]),
         finished_at=from_micros_or_none(row["finished_at"]),
         cancel_requested_at=from_micros_or_none(row["cancel_requested_at"]),
-        task_counts={state: row[f"tasks_{state}"] for state in TaskState},
+        task_counts={state: row[column] for state, column in _COUNTS},
         usage=_usage(row),
-        exit=exit_from_json(row[jobs.c.exit]),
-        result=from_json_or_none(row[_first_task.c.result]),
+        exit=exit_from_json(row["exit"]),
+        result=from_json_or_none(row["result"]),
     )
 
 
-def _task(row: RowMapping, tries: tuple[AttemptRecord, ...]) -> TaskRecord:
+def _task(row: Mapping[str, Any], tries: tuple[AttemptRecord, ...]) -> TaskRecord:
     return TaskRecord(
         TaskKey(row["job_id"], row["number"]),
         row["name"],
@@ -134,7 +180,7 @@ def _task(row: RowMapping, tries: tuple[AttemptRecord, ...]) -> TaskRecord:
     )
 
 
-def _attempt(row: RowMapping) -> AttemptRecord:
+def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
     return AttemptRecord(
         AttemptKey(row["job_id"], row["number"], row["attempt"]),
         AttemptState(row["state"]),
@@ -146,5 +192,5 @@ def _attempt(row: RowMapping) -> AttemptRecord:
     )
 
 
-def _usage(row: RowMapping) -> Usage:
+def _usage(row: Mapping[str, Any]) -> Usage:
     return Usage(**{name: row[name] for name in _USAGE})

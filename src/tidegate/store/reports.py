@@ -5,26 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, column, select, table
+from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, column, select, table
 
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState, Usage
 from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
-from tidegate.store.shared import EventRow, add_events, count_in_queues, drop_reservations, give_back, number, take, word
+from tidegate.store.shared import (
+    EventRow,
+    add_events,
+    count_in_queues,
+    drop_reservations,
+    give_back,
+    number,
+    take,
+    word,
+)
 from tidegate.store.sources import register_results, taken_by_others
-from tidegate.store.values import exit_to_json, to_json, to_json_or_none, to_micros, to_micros_or_none, usage_to_row
+from tidegate.store.values import (
+    exit_to_json,
+    to_json,
+    to_json_or_none,
+    to_micros,
+    to_micros_or_none,
+    usage_to_row,
+)
 
 _COUNTS = tuple(jobs.c[f"tasks_{state}"] for state in TaskState)
-_USAGE = ("peak_memory_bytes", "peak_memory_with_cache_bytes", "cpu_seconds", "wall_seconds", "read_bytes", "written_bytes")
+_USAGE = (
+    "peak_memory_bytes",
+    "peak_memory_with_cache_bytes",
+    "cpu_seconds",
+    "wall_seconds",
+    "read_bytes",
+    "written_bytes",
+)
+_STATES = {state.value: state for state in AttemptState}
 _LIVE = (word(AttemptState.STARTING), word(AttemptState.RUNNING))
 
 _wanted = table("wanted", column("job_id"), column("number"), column("attempt"))
 
 
-def _same(one: object, other: object, *names: str) -> object:
-    return and_(*(one.c[name] == other.c[name] for name in names))  # type: ignore[attr-defined]
+def _same(one: FromClause, other: FromClause, *names: str) -> ColumnElement[bool]:
+    return and_(*(one.c[name] == other.c[name] for name in names))
 
 
 _ENDING = Statement(
@@ -35,10 +59,10 @@ _ENDING = Statement(
         jobs.c.result_name, jobs.c.task_count, jobs.c.exit, *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
-        _wanted.join(attempts, _same(attempts, _wanted, "job_id", "number", "attempt"))  # type: ignore[arg-type]
-        .join(tasks, _same(tasks, attempts, "job_id", "number"))  # type: ignore[arg-type]
+        _wanted.join(attempts, _same(attempts, _wanted, "job_id", "number", "attempt"))
+        .join(tasks, _same(tasks, attempts, "job_id", "number"))
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))  # type: ignore[arg-type]
+        .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))
     )
     .where(attempts.c.state.in_(_LIVE)),
     keys="job_id, number, attempt",
@@ -47,16 +71,16 @@ _ENDING = Statement(
 GENERATIONS = Statement(select(workers.c.id, workers.c.generation))
 
 
-def _of_attempt(of: object) -> tuple[object, ...]:
+def _of_attempt(of: Table) -> tuple[ColumnElement[bool], ...]:
     names = (("job_id", "job"), ("number", "task"), ("attempt", "try"))
-    return tuple(of.c[name] == bindparam(param) for name, param in names)  # type: ignore[attr-defined]
+    return tuple(of.c[name] == bindparam(param) for name, param in names)
 
 
 _END_ATTEMPT = Statement(
     attempts.update()
     .values({"state": bindparam("to"), "ended_at": bindparam("at"), "exit": bindparam("why")}
             | {name: bindparam(f"used_{name}") for name in _USAGE})
-    .where(*_of_attempt(attempts), attempts.c.state.in_(_LIVE)),  # type: ignore[arg-type]
+    .where(*_of_attempt(attempts), attempts.c.state.in_(_LIVE)),
     "to at " + " ".join(f"used_{name}" for name in _USAGE) + " why job task try",
 )  # fmt: skip
 _END_TASK = Statement(
@@ -74,13 +98,13 @@ _END_TASK = Statement(
 _RELEASE = Statement(
     allocations.update()
     .values(released_at=bindparam("at"), kept=number(0))
-    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),  # type: ignore[arg-type]
+    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),
     "at job task try",
 )
 _KEEP = Statement(
     allocations.update()
     .values(kept=number(1))
-    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),  # type: ignore[arg-type]
+    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),
     "job task try",
 )
 _HELD = Statement(
@@ -88,7 +112,7 @@ _HELD = Statement(
         allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
         allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
     )
-    .select_from(_wanted.join(allocations, _same(allocations, _wanted, "job_id", "number", "attempt")))  # type: ignore[arg-type]
+    .select_from(_wanted.join(allocations, _same(allocations, _wanted, "job_id", "number", "attempt")))
     .where(allocations.c.released_at.is_(None), allocations.c.kept == number(1)),
     keys="job_id, number, attempt",
 )  # fmt: skip
@@ -175,11 +199,18 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     live: dict[AttemptKey, _Live] = {}
     jobs_of: dict[int, _Job] = {}
     for row in tx.rows(_ENDING, keys=keys):
-        live[AttemptKey(*row[:3])] = _Live(AttemptState(row[3]), *row[4:7], Resources(*row[7:10]))
+        live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
         if row[0] not in jobs_of:
             counts = dict(zip(rules.TASK_STATES, row[21:], strict=True))
             jobs_of[row[0]] = _Job(
-                row[10], row[11] is not None, *row[12:15], Usage(*row[15:21]), counts, counts[TaskState.RUNNING]
+                row[10],
+                row[11] is not None,
+                row[12],
+                row[13],
+                row[14],
+                Usage(*row[15:21]),
+                counts,
+                counts[TaskState.RUNNING],
             )
     return live, jobs_of
 
@@ -189,7 +220,7 @@ def _believed(
 ) -> list[AttemptEnd]:
     """The ends that count, the first of each attempt, as cancelled where a cancel came before."""
     believed: dict[AttemptKey, AttemptEnd] = {}
-    generations = dict(tx.rows(GENERATIONS))
+    generations: dict[str, int] = {row[0]: row[1] for row in tx.rows(GENERATIONS)}
     for end in ends:
         attempt = live.get(end.key)
         if attempt is None or end.key in believed or not attempt.believes(end, generations):
@@ -217,7 +248,8 @@ def _with_names(tx: Tx, ends: list[AttemptEnd]) -> list[AttemptEnd]:
 
 def _write_attempts(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
     rows: list[Row] = [
-        (end.state, to_micros(end.ended_at), *usage_to_row(end.usage), exit_to_json(end.exit), *end.key) for end in ends
+        (end.state, to_micros(end.ended_at), *usage_to_row(end.usage), exit_to_json(end.exit), *end.key)
+        for end in ends
     ]
     expect(tx.many(_END_ATTEMPT, rows), len(rows))
 
@@ -227,12 +259,12 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
     rows: list[Row] = []
     for end in ends:
         queued = end.next_state is TaskState.QUEUED
-        exit = exit_to_json(end.exit) if end.next_state in (TaskState.FAILED, TaskState.CANCELLED) else None
+        why = exit_to_json(end.exit) if end.next_state in (TaskState.FAILED, TaskState.CANCELLED) else None
         result = to_json_or_none(end.result) if end.next_state is TaskState.SUCCEEDED else None
         later = to_micros_or_none(end.not_before) if end.next_state is TaskState.SCHEDULED else None
         rows.append(
             (end.next_state, int(end.state is AttemptState.LOST), to_micros(end.ended_at) if queued else None, later,
-             change if queued else None, exit, result, *end.key)
+             change if queued else None, why, result, *end.key)
         )  # fmt: skip
     expect(tx.many(_END_TASK, rows), len(rows))
 
@@ -267,7 +299,9 @@ def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], jobs_of: dict[int, _Job]) 
 
 
 def _free_names(tx: Tx, touched: dict[int, _Job]) -> None:
-    ended = ((job.result_name, job_id) for job_id, job in touched.items() if rules.status_of(job.counts).final)
+    ended = (
+        (job.result_name, job_id) for job_id, job in touched.items() if rules.status_of(job.counts).final
+    )
     drop_reservations(tx, ended)
 
 
@@ -297,4 +331,3 @@ def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:
     expect(tx.many(_RELEASE, rows), len(rows))
     give_back(tx, [(row[3], Resources(*row[4:])) for row in held])
     return len(rows)
-

@@ -68,7 +68,9 @@ def check_end(end: AttemptEnd, current: AttemptState) -> None:
     check_attempt_transition(end.key, current, end.state)
     check_task_transition(end.key.task, TaskState.RUNNING, end.next_state)
     if (end.next_state is TaskState.SUCCEEDED) != (end.state is AttemptState.SUCCEEDED):
-        raise InvalidInput(f"Attempt {end.key} ended as {end.state}, so its task cannot become {end.next_state}.")
+        raise InvalidInput(
+            f"Attempt {end.key} ended as {end.state}, so its task cannot become {end.next_state}."
+        )
     if end.next_state is TaskState.SCHEDULED and end.not_before is None:
         raise InvalidInput(f"Task {end.key.task} cannot be scheduled without a time in `not_before`.")
 
@@ -108,16 +110,19 @@ def name_taken_end(end: AttemptEnd) -> AttemptEnd:
 
 def name_conflict(name: str, reserved_by: int | None) -> Conflict:
     if reserved_by is None:
-        return Conflict(f"A source named {name!r} exists already. Delete it, or choose another name.", code="source_exists")
+        return Conflict(
+            f"A source named {name!r} exists already. Delete it, or choose another name.",
+            code="source_exists",
+        )
     return Conflict(
         f"The name {name!r} is reserved for the result of job {reserved_by}. Choose another name, or cancel that job.",
         code="source_exists",
     )
 
 
-def key_conflict(key: str, job_id: int) -> Conflict:
+def key_conflict(key: str, job_id: int | None) -> Conflict:
     return Conflict(
-        f"The idempotency key {key!r} was used for another request, which became job {job_id}. "
+        f"The idempotency key {key!r} was used for another request{f', job {job_id}' if job_id else ''}. "
         "Use a new key for a new request.",
         code="idempotency_key_used",
     )
@@ -128,7 +133,9 @@ def check_new_job(job: NewJob) -> None:
     if not job.tasks:
         raise InvalidInput("A job needs at least one task.")
     if job.result_name is not None and len(job.tasks) > 1:
-        raise InvalidInput(f"A job of {len(job.tasks)} tasks cannot have one result_name. Submit them as jobs.")
+        raise InvalidInput(
+            f"A job of {len(job.tasks)} tasks cannot have one result_name. Submit them as jobs."
+        )
 
 
 def add_usage(old: Usage, new: Usage) -> Usage:
@@ -174,7 +181,11 @@ def ended_event(end: AttemptEnd) -> tuple[str, str, dict[str, Any]]:
     if end.exit is not None:
         pairs = (("reason", str(end.exit.reason)), ("limit", end.exit.limit), ("observed", end.exit.observed))
         data.update((name, value) for name, value in pairs if value is not None)
-    kind = "lost" if end.state is AttemptState.LOST and not end.next_state.final else _ENDS.get(end.next_state, "retrying")
+    kind = (
+        "lost"
+        if end.state is AttemptState.LOST and not end.next_state.final
+        else _ENDS.get(end.next_state, "retrying")
+    )
     return kind, _end_message(end), data
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, column, func, null, or_, select, table
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, column, func, null, or_, select, table
 
-from tidegate.core.job import Priority, TaskKey, TaskState, WaitingTask
+from tidegate.core.job import TaskKey, TaskState, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
 from tidegate.core.resources import Resources
 from tidegate.ports import Changes
@@ -16,8 +16,18 @@ from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.queues import queue_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
-from tidegate.store.shared import EventRow, add_events, count_in_queues, insert_into, number, take, value_of, word
+from tidegate.store.shared import (
+    EventRow,
+    add_events,
+    count_in_queues,
+    insert_into,
+    number,
+    take,
+    value_of,
+    word,
+)
 from tidegate.store.values import (
+    PRIORITIES,
     from_micros,
     from_micros_or_none,
     labels_from_json,
@@ -65,7 +75,10 @@ _START_TASK = Statement(
 )
 _INSERT_ATTEMPT = Statement(
     attempts.insert().values(
-        {name: bindparam(name) for name in ("job_id", "number", "attempt", "worker_id", "generation", "started_at")}
+        {
+            name: bindparam(name)
+            for name in ("job_id", "number", "attempt", "worker_id", "generation", "started_at")
+        }
         | {"state": word("starting")}
     ),
     "job_id number attempt worker_id generation started_at",
@@ -86,8 +99,8 @@ _START_JOB = Statement(
 )
 
 
-def _has_room(resource: str) -> object:
-    asked = bindparam(f"{resource}_room")
+def _has_room(resource: str) -> ColumnElement[bool]:
+    asked: BindParameter[int] = bindparam(f"{resource}_room")
     allocated, allocatable = workers.c[f"allocated_{resource}"], workers.c[f"allocatable_{resource}"]
     return or_(bindparam(f"{resource}_none") == number(0), allocated + asked <= allocatable)
 
@@ -103,9 +116,9 @@ _ALLOCATE = Statement(
         workers.c.id == bindparam("worker"),
         workers.c.generation == bindparam("worker_generation"),
         workers.c.present == number(1),
-        _has_room("cpu_milli"),  # type: ignore[arg-type]
-        _has_room("memory_bytes"),  # type: ignore[arg-type]
-        _has_room("disk_bytes"),  # type: ignore[arg-type]
+        _has_room("cpu_milli"),
+        _has_room("memory_bytes"),
+        _has_room("disk_bytes"),
     ),
     "cpu memory disk worker worker_generation cpu_milli_none cpu_milli_room memory_bytes_none memory_bytes_room "
     "disk_bytes_none disk_bytes_room",
@@ -121,7 +134,10 @@ _NEXT_DUE = Statement(select(func.min(tasks.c.not_before)).where(tasks.c.state =
 _WAKE_TASK = Statement(
     tasks.update()
     .values(
-        state=word(TaskState.QUEUED), queued_at=bindparam("now"), not_before=null(), change=bindparam("new_change")
+        state=word(TaskState.QUEUED),
+        queued_at=bindparam("now"),
+        not_before=null(),
+        change=bindparam("new_change"),
     )
     .where(
         tasks.c.job_id == bindparam("job"),
@@ -133,7 +149,8 @@ _WAKE_TASK = Statement(
 _WAKE_JOB = Statement(
     jobs.update()
     .values(
-        tasks_scheduled=jobs.c.tasks_scheduled - bindparam("woken"), tasks_queued=jobs.c.tasks_queued + bindparam("queued")
+        tasks_scheduled=jobs.c.tasks_scheduled - bindparam("woken"),
+        tasks_queued=jobs.c.tasks_queued + bindparam("queued"),
     )
     .where(jobs.c.id == bindparam("job")),
     "woken queued job",
@@ -150,7 +167,13 @@ def changes(tx: Tx, cursor: int, default_cap: int | None) -> Changes:
         if state == "queued":
             waiting.append(
                 WaitingTask(
-                    TaskKey(job_id, number), queue, owner, Priority(priority), shape_of(*shape), from_micros(queued_at), made
+                    TaskKey(job_id, number),
+                    queue,
+                    owner,
+                    PRIORITIES[priority],
+                    shape_of(*shape),
+                    from_micros(queued_at),
+                    made,
                 )
             )
         elif cursor:
@@ -231,7 +254,9 @@ def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room) -> None
     per_job: dict[int, int] = {}
     for start in starts:
         per_job[start.key.job_id] = per_job.get(start.key.job_id, 0) + 1
-    expect(tx.many(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()]), len(per_job))
+    expect(
+        tx.many(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()]), len(per_job)
+    )
     amounts: list[Row] = [_allocate_row(view, amount) for view, amount in room.allocated()]
     expect(tx.many(_ALLOCATE, amounts), len(amounts))
     count_in_queues(tx, {queue: (-count, count) for queue, count in room.started.items()})
@@ -261,7 +286,8 @@ def wake_scheduled(tx: Tx, now: datetime) -> datetime | None:
         per_job: dict[int, int] = {}
         for job_id, _, _ in due:
             per_job[job_id] = per_job.get(job_id, 0) + 1
-        expect(tx.many(_WAKE_JOB, [(count, count, job_id) for job_id, count in per_job.items()]), len(per_job))
+        expect(
+            tx.many(_WAKE_JOB, [(count, count, job_id) for job_id, count in per_job.items()]), len(per_job)
+        )
     row = tx.one(_NEXT_DUE)
     return from_micros_or_none(row[0]) if row else None
-

@@ -1,7 +1,7 @@
 """The tables. Instants are integers: microseconds since 1970 in UTC, so that every database keeps them exactly.
 
-JSON is text. There are no foreign keys: every write is conditional and counted, and `check()` recounts all of it. Columns that may be
-long stand last, so that lists need not read them.
+JSON is text. There are no foreign keys: every write is conditional and counted, and `check()` recounts all of it.
+Columns that may be long stand last, so that lists need not read them.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ sources = Table(
     metadata,
     Column("name_key", _Name, primary_key=True),  # the name folded to lower case
     Column("name", _Name, nullable=False),
-    Column("reserved_by", BigInteger),  # the job whose result will have this name; NULL for a source that exists
+    Column(
+        "reserved_by", BigInteger
+    ),  # the job whose result will have this name; NULL for a source that exists
     Column("format", _Word, nullable=False),
     Column("path", Text, nullable=False),
     Column("owner", _Name, nullable=False),

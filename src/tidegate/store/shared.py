@@ -55,7 +55,8 @@ _GIVE_BACK = Statement(
 )
 
 _DROP_RESERVATION = Statement(
-    sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by == bindparam("job")), "key job"
+    sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by == bindparam("job")),
+    "key job",
 )
 
 EventRow = tuple[int, int | None, int, str, str, str]
@@ -101,7 +102,9 @@ def give_back(tx: Tx, released: Iterable[tuple[str, Resources]]) -> None:
     sums: dict[str, Resources] = {}
     for worker_id, amount in released:
         sums[worker_id] = sums.get(worker_id, Resources()) + amount
-    rows: list[Row] = [(s.cpu_milli, s.memory_bytes, s.disk_bytes, worker_id) for worker_id, s in sums.items()]
+    rows: list[Row] = [
+        (s.cpu_milli, s.memory_bytes, s.disk_bytes, worker_id) for worker_id, s in sums.items()
+    ]
     expect(tx.many(_GIVE_BACK, rows), len(rows))
 
 

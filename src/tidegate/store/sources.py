@@ -21,7 +21,8 @@ _INSERT = insert_into(
     "name_key name format path owner created_at row_count size_bytes file_count job_id managed columns lineage sql options",
 )
 _FREE = Statement(
-    sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by == bindparam("job")), "key job"
+    sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by == bindparam("job")),
+    "key job",
 )
 _HOLDER = Statement(select(sources.c.reserved_by).where(sources.c.name_key == bindparam("key")), "key")
 _DELETE = Statement(
@@ -46,7 +47,9 @@ def taken_by_others(tx: Tx, names: Sequence[tuple[str, int]]) -> set[str]:
         query = select(sources.c.name_key, sources.c.reserved_by).where(
             sources.c.name_key.in_(keys[start : start + _MOST_PARAMETERS])
         )
-        taken.update(key for key, holder in tx.connection.execute(query) if holder is None or holder != by_key[key])
+        taken.update(
+            key for key, holder in tx.connection.execute(query) if holder is None or holder != by_key[key]
+        )
     return taken
 
 
@@ -91,7 +94,9 @@ def sources_named(tx: Tx, names: Iterable[str]) -> list[Source]:
         query = select(sources).where(
             sources.c.reserved_by.is_(None), sources.c.name_key.in_(keys[start : start + _MOST_PARAMETERS])
         )
-        found += [_source(row) for row in tx.connection.execute(query.order_by(sources.c.name_key)).mappings()]
+        found += [
+            _source(row) for row in tx.connection.execute(query.order_by(sources.c.name_key)).mappings()
+        ]
     return found
 
 
@@ -134,7 +139,17 @@ def _row(source: Source) -> Row:
 def _source(row: RowMapping) -> Source:
     fields: dict[str, Any] = {
         name: row[name]
-        for name in ("name", "format", "path", "owner", "row_count", "size_bytes", "file_count", "job_id", "sql")
+        for name in (
+            "name",
+            "format",
+            "path",
+            "owner",
+            "row_count",
+            "size_bytes",
+            "file_count",
+            "job_id",
+            "sql",
+        )
     }
     return Source(
         **fields,

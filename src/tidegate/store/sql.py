@@ -92,7 +92,9 @@ class SqlStore:
     def register(self, worker: WorkerInfo, at: datetime, lease_s: float) -> int:
         return self._db.write(attempts.register, worker, at, lease_s)
 
-    def beat(self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float) -> list[AttemptKey] | None:
+    def beat(
+        self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float
+    ) -> list[AttemptKey] | None:
         return self._db.write(attempts.beat, worker, generation, at, lease_s)
 
     def unregister(self, worker_id: str, generation: int, at: datetime) -> bool:
@@ -179,7 +181,9 @@ _add_jobs = jobs.add_jobs  # inside the class `jobs` is the method
 
 def _unstorable(error: Exception) -> InvalidInput:
     text = str(getattr(error, "orig", None) or error)
-    return InvalidInput(f"The job cannot be stored: {text}. Send plain JSON values and valid Unicode.", code="unstorable")
+    return InvalidInput(
+        f"The job cannot be stored: {text}. Send plain JSON values and valid Unicode.", code="unstorable"
+    )
 
 
 def open_store(url: str, *, max_concurrent: int | None = None) -> SqlStore:

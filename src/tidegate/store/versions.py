@@ -37,9 +37,12 @@ def _version(tx: Tx) -> str | None:
     inspector = inspect(tx.connection)
     if not inspector.has_table("alembic_version"):
         if inspector.has_table("jobs"):
-            raise Unavailable("The database has tables named like Tidegate's, but not made by it. Use another one.")
+            raise Unavailable(
+                "The database has tables named like Tidegate's, but not made by it. Use another one."
+            )
         return None
-    return tx.connection.scalar(text("SELECT version_num FROM alembic_version"))
+    version = tx.connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if version is None else str(version)
 
 
 def _create(tx: Tx) -> None:
