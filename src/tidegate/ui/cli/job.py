@@ -13,7 +13,8 @@ import typer
 
 from tidegate.client.job import Job
 from tidegate.client.shapes import job_failed
-from tidegate.ui.cli.options import DataDir, JobId, Json, RowFormat, Url, client
+from tidegate.ui.cli.connection import client
+from tidegate.ui.cli.options import DataDir, JobId, Json, RowFormat, Url
 from tidegate.ui.cli.output import clean, count, duration, print_facts, print_json, print_table, size
 from tidegate.ui.cli.progress import ending_sentence, follow
 from tidegate.ui.cli.sql import DEFAULT_ROWS, print_result

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tidegate.client.job import Job
-from tidegate.ui.cli.options import DataDir, Json, Queue, Url, client
+from tidegate.ui.cli.connection import client
+from tidegate.ui.cli.options import DataDir, Json, Queue, Url
 from tidegate.ui.cli.output import clean, duration, print_json, print_table, size
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

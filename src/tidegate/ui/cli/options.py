@@ -1,21 +1,16 @@
-"""Options that many commands share, and the client they make."""
+"""Options that many commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from tidegate.client.client import Client
-from tidegate.client.session import choose_server
 
 Url = Annotated[str | None, typer.Option("--url", help="Address of the server; default: TIDEGATE_URL.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Data directory whose server is meant.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-JobId = Annotated[str, typer.Argument(help="The job's id.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="The name.", show_default=False)]
 Queue = Annotated[str | None, typer.Option("--queue", help="The line to wait in.")]
 Priority = Annotated[str | None, typer.Option("--priority", help="low, normal or high.")]
@@ -32,17 +27,3 @@ class RowFormat(StrEnum):
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
-
-
-@contextmanager
-def client(
-    url: str | None,
-    data_dir: str | None,
-    *,
-    may_start: bool = False,
-    start_settings: Mapping[str, Any] | None = None,
-) -> Iterator[Client]:
-    """A client of the server that is meant. Only where `may_start` says so is one started when none runs."""
-    target = choose_server(url, data_dir, None, {}, may_start=may_start, start_settings=start_settings)
-    with Client(target) as made:
-        yield made

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tidegate.client.views import Queue
-from tidegate.ui.cli.options import DataDir, Json, Name, Url, client
+from tidegate.ui.cli.connection import client
+from tidegate.ui.cli.options import DataDir, Json, Name, Url
 from tidegate.ui.cli.output import print_json, print_table
 
 app = typer.Typer(

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tidegate.client.views import Source
-from tidegate.ui.cli.options import DataDir, Json, Name, RowFormat, Url, client
+from tidegate.ui.cli.connection import client
+from tidegate.ui.cli.options import DataDir, Json, Name, RowFormat, Url
 from tidegate.ui.cli.output import count, print_facts, print_json, print_rows, print_table, size
 
 app = typer.Typer(

@@ -15,6 +15,7 @@ from tidegate.client.client import Client
 from tidegate.client.job import Job, Result
 from tidegate.client.shapes import job_failed
 from tidegate.errors import NotFound, TidegateError
+from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import INTERRUPTED
 from tidegate.ui.cli.options import (
     Cpus,
@@ -27,7 +28,6 @@ from tidegate.ui.cli.options import (
     RowFormat,
     TimeLimit,
     Url,
-    client,
 )
 from tidegate.ui.cli.output import clean, print_json, print_rows, size
 from tidegate.ui.cli.progress import ending_sentence, follow

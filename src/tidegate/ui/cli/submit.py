@@ -13,8 +13,9 @@ from tidegate.client.client import Client
 from tidegate.client.job import Job
 from tidegate.client.shapes import job_failed
 from tidegate.errors import TidegateError
+from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import exit_code_of, problem_of, report
-from tidegate.ui.cli.options import Cpus, DataDir, Disk, Json, Memory, Priority, Queue, TimeLimit, Url, client
+from tidegate.ui.cli.options import Cpus, DataDir, Disk, Json, Memory, Priority, Queue, TimeLimit, Url
 from tidegate.ui.cli.output import print_json
 from tidegate.ui.cli.progress import ending_sentence, follow
 
@@ -57,7 +58,7 @@ def submit(
     url: Url = None,
     data_dir: DataDir = None,
 ) -> None:
-    r"""Submit a job, or many, given as JSON. Options win over what the JSON says. Prints the ids.
+    """Submit a job, or many, given as JSON. Options win over what the JSON says. Prints the ids.
 
     \b
     tidegate submit job.json --priority high
