@@ -89,7 +89,8 @@ class Server:
     def _start(self) -> FastAPI:
         self._open_folders()
         workloads = load_workloads()
-        self.store = open_store(f"sqlite:///{self.folders.root / 'tidegate.db'}")
+        database = self.folders.root / "tidegate.db"
+        self.store = open_store(f"sqlite:///{database}", max_concurrent=self.settings.max_concurrent)
         self._closing.callback(self.store.close)
         drain = DrainMeter(self.clock.monotonic())
         board = ProgressBoard(self.bell)

@@ -151,7 +151,7 @@ def _refuse_unknown(fields: Mapping[str, Any], workload: Workload, *, internal: 
         return
     near = difflib.get_close_matches(unknown[0], known, n=1)
     hint = (
-        f"Did you mean `{near[0]}`?" if near else f"A {workload.kind} job knows: {', '.join(sorted(known))}."
+        f"Did you mean `{near[0]}`?" if near else f"The fields of kind {workload.kind}: {', '.join(sorted(known))}."
     )
     raise InvalidInput(f"Unknown field `{unknown[0]}`. {hint}", numbers={"field": str(unknown[0])})
 

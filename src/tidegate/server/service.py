@@ -199,14 +199,14 @@ class Service:
             raise Conflict(
                 f"There is a source named {existing[0].name!r} already. Delete it or choose another name."
             )
-        fields: dict[str, Any] = {"kind": "inspect", "path": path, "source_name": name}
+        fields: dict[str, Any] = {"kind": "inspect", "path": path, "name": f"look at {name}"}
         if format is not None:
             fields["format"] = format
         facts = result_of(await self.interactive(owner, fields, timeout_s=60.0))
         source = Source(
             name=name,
             format=str(facts["format"]),
-            path=str(facts["path"]),
+            path=path,
             owner=owner,
             created_at=self.clock.now(),
             columns=tuple(SourceColumn(c["name"], c["type"]) for c in facts["columns"]),
