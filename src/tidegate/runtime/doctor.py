@@ -1,0 +1,327 @@
+"""What this machine offers, what is missing, and what to do about it. Finds out by doing where it can.
+
+Nothing is left behind: the rungs of the ladder are tried by a zygote of its own, which is gone at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from tidegate.core.resources import GIB, MIB, format_bytes
+from tidegate.errors import TidegateError
+from tidegate.ports import Probe, Reading
+from tidegate.runtime.limits import landlock
+from tidegate.runtime.limits.process import yield_cpu
+from tidegate.runtime.probe import MachineProbe
+from tidegate.runtime.processes import read_file
+from tidegate.runtime.sandbox import Rungs, Sandboxes
+from tidegate.settings import Settings
+
+LITTLE_MEMORY_BYTES = 512 * MIB
+LITTLE_DISK_BYTES = 5 * GIB
+_NO_LIMIT = 2**62
+_MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something to know. An `error` keeps a server from working here, a `warning` makes it work less well."""
+
+    severity: Literal["error", "warning", "info"]
+    code: str
+    message: str
+    advice: str
+
+
+class Machine:
+    """What is asked of the machine; tests give other answers."""
+
+    def probe(self, data_dir: Path) -> Probe:
+        return MachineProbe(data_dir)
+
+    def rungs(self, settings: Settings) -> Rungs:
+        """The ladder as a server would find it. Raises SettingError when the wanted rung does not work."""
+        sandboxes = Sandboxes(
+            instance=f"doctor-{os.getpid()}", rung=settings.enforcement, yield_cpu=settings.yield_cpu
+        )
+        try:
+            sandboxes.open()
+            return sandboxes.rungs
+        finally:
+            sandboxes.close(grace_s=1.0)
+
+    def landlock_abi(self) -> int:
+        return landlock.abi()
+
+    def can_yield(self, how: str) -> bool:
+        """Whether a thread may put itself behind others; on Linux that is a property of each thread."""
+        answers: list[bool] = []
+        thread = threading.Thread(target=lambda: answers.append(_yields(how)))
+        thread.start()
+        thread.join()
+        return answers == [True]
+
+    def mounts(self) -> str:
+        return read_file("/proc/self/mountinfo")
+
+    def duckdb_version(self) -> str | None:
+        """Without importing it: that would cost this process 30 MB."""
+        try:
+            return version("duckdb")
+        except PackageNotFoundError:
+            return None
+
+
+def _yields(how: str) -> bool:
+    try:
+        yield_cpu(how, interactive=False, group_yields=False)
+    except OSError:
+        return False
+    return True
+
+
+def examine(settings: Settings, machine: Machine | None = None) -> dict[str, Any]:
+    """What a server with these settings would find here, as JSON values.
+
+    Sections: `problems` (the worst first), `software`, `capacity` (each amount with its origin and every bound that was
+    found), `offered` (amounts that jobs may share, and what is kept back), `limits` (rungs, Landlock, CPU policy),
+    `data_dir`, `server`.
+    """
+    machine = machine or Machine()
+    data_dir = settings.data_dir.expanduser().absolute()
+    problems: list[Problem] = []
+    report: dict[str, Any] = {"problems": problems}
+    report["software"] = _software(machine, problems)
+    report |= _capacity(settings, machine.probe(data_dir), problems)
+    report["limits"] = _limits(settings, machine, problems)
+    report["data_dir"] = found = _data_dir(data_dir, machine, problems)
+    report["server"] = _server(settings, found["used_by"], problems)
+    order = ("error", "warning", "info")
+    report["problems"] = [asdict(one) for one in sorted(problems, key=lambda one: order.index(one.severity))]
+    return report
+
+
+def _software(machine: Machine, problems: list[Problem]) -> dict[str, Any]:
+    duckdb = machine.duckdb_version()
+    if duckdb is None:
+        advice = "Install Tidegate with its dependencies again: `make setup`."
+        problems.append(
+            Problem("error", "no_duckdb", "DuckDB is not installed: sql jobs cannot run.", advice)
+        )
+    return {
+        "tidegate": version("tidegate"),
+        "python": sys.version.split()[0],
+        "duckdb": duckdb,
+        "kernel": os.uname().release,
+        "machine": os.uname().machine,
+        "host": os.uname().nodename,
+        "user_id": os.getuid(),
+    }
+
+
+# Capacity
+
+
+def _capacity(settings: Settings, probe: Probe, problems: list[Problem]) -> dict[str, Any]:
+    capacity = probe.capacity()
+    allocatable = settings.allocatable(capacity)
+    if allocatable.memory_bytes < LITTLE_MEMORY_BYTES:
+        message = f"Jobs can share only {format_bytes(allocatable.memory_bytes)} of memory."
+        advice = "Give the machine or container more memory, or lower `headroom_memory`."
+        problems.append(Problem("warning", "little_memory", message, advice))
+    if allocatable.disk_bytes < LITTLE_DISK_BYTES:
+        message = f"Jobs can share only {format_bytes(allocatable.disk_bytes)} of scratch disk."
+        advice = "Free space where the data directory is, or choose another one with --data-dir."
+        problems.append(Problem("warning", "little_disk", message, advice))
+    return {
+        "capacity": {name: _figure(found) for name, found in _readings(probe).items()},
+        "offered": {
+            "allocatable": asdict(allocatable),
+            "headroom": asdict(settings.offered(capacity) - allocatable),
+            "withheld_by_settings": asdict(capacity - settings.offered(capacity)),
+        },
+    }
+
+
+def _readings(probe: Probe) -> Mapping[str, list[Reading]]:
+    if isinstance(probe, MachineProbe):
+        return probe.readings()
+    return {name: [reading] for name, reading in probe.origins().items()}
+
+
+def _figure(found: list[Reading]) -> dict[str, Any]:
+    """The least counts. What says "none", as cgroup v1 does with nearly 2**63, is left out of the bounds."""
+    least = min(found, key=lambda reading: reading.value)
+    bounds = [asdict(reading) for reading in found if reading.value < _NO_LIMIT]
+    return {**asdict(least), "bounds": bounds}
+
+
+# Limits
+
+
+def _limits(settings: Settings, machine: Machine, problems: list[Problem]) -> dict[str, Any]:
+    rungs = _rungs(settings, machine, problems)
+    abi = machine.landlock_abi()
+    yields = machine.can_yield(settings.yield_cpu)
+    problems.extend(_limit_problems(settings, rungs, abi, yields))
+    return {
+        "in_use": rungs.in_use if rungs else None,
+        "rungs": [finding._asdict() for finding in rungs.findings] if rungs else [],
+        "landlock_abi": abi,
+        "landlock": landlock.coverage(abi),
+        "yield_cpu": settings.yield_cpu,
+        "yield_cpu_works": yields,
+    }
+
+
+def _rungs(settings: Settings, machine: Machine, problems: list[Problem]) -> Rungs | None:
+    try:
+        return machine.rungs(settings)
+    except TidegateError as error:
+        advice = "Set `enforcement` to auto, or see docs/limits.md for what the rung needs."
+        problems.append(Problem("error", "enforcement", error.message, advice))
+    if settings.enforcement == "auto":
+        return None
+    return _rungs(settings.model_copy(update={"enforcement": "auto"}), machine, problems)
+
+
+def _limit_problems(settings: Settings, rungs: Rungs | None, abi: int, yields: bool) -> Iterator[Problem]:
+    if rungs is not None and rungs.in_use == "watchdog":
+        reasons = "; ".join(f"{one.rung}: {one.reason}" for one in rungs.findings if not one.works)
+        message = "Memory limits are held by sampling alone, so a fast job can pass its limit for a moment"
+        message += f" ({reasons})." if reasons else "."
+        advice = "Run as root, as a systemd service with Delegate=yes, or with a writable /sys/fs/cgroup; see docs/limits.md."
+        yield Problem("warning", "no_cgroups", message, advice)
+    if abi == 0:
+        message = "The kernel has no Landlock: jobs are kept from other files by DuckDB's own lock and permissions alone."
+        yield Problem("warning", "no_landlock", message, "Use Linux 5.13 or later with Landlock enabled.")
+    if not yields:
+        message = f"Jobs cannot give way to the service by {settings.yield_cpu!r}: this process may not lower its own rank."
+        yield Problem(
+            "warning",
+            "no_yield",
+            message,
+            "Allow sched_setscheduler(2), or set `yield_cpu` to nice or weight.",
+        )
+
+
+# Data directory
+
+
+def _data_dir(data_dir: Path, machine: Machine, problems: list[Problem]) -> dict[str, Any]:
+    present = data_dir
+    while not present.exists() and present != present.parent:
+        present = present.parent
+    fault = _write_fault(present)
+    point, kind = file_system_of(present.resolve(), machine.mounts())
+    used_by = server_of(data_dir)
+    problems.extend(_data_dir_problems(data_dir, fault, kind, used_by))
+    return {
+        "path": str(data_dir),
+        "exists": data_dir.exists(),
+        "writable": fault is None,
+        "file_system": kind,
+        "mounted_at": point,
+        "used_by": used_by,
+    }
+
+
+def _data_dir_problems(
+    data_dir: Path, fault: str | None, type: str, used_by: Mapping[str, Any] | None
+) -> Iterator[Problem]:
+    other = "Choose another data directory with --data-dir."
+    if fault is not None:
+        yield Problem(
+            "error", "data_dir", f"The data directory {data_dir} cannot be written: {fault}.", other
+        )
+    if type in _MEMORY_FILE_SYSTEMS:
+        message = f"The data directory {data_dir} lies in memory ({type}): files of jobs take memory, and a reboot loses all."
+        yield Problem(
+            "warning", "data_in_memory", message, "Choose a data directory on a disk with --data-dir."
+        )
+    if type in _NETWORK_FILE_SYSTEMS:
+        message = f"The data directory {data_dir} lies on a network ({type}), where SQLite's database can be damaged."
+        yield Problem(
+            "error", "data_on_network", message, "Choose a data directory on a local disk with --data-dir."
+        )
+    if used_by is not None:
+        message = f"A server uses the data directory {data_dir} (process {used_by['pid'] or 'unknown'})."
+        yield Problem("info", "in_use", message, "Stop it before another one is started there.")
+
+
+def _write_fault(folder: Path) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def file_system_of(path: Path, mountinfo: str) -> tuple[str, str]:
+    """Mount point and type of the file system that a resolved path lies on, from the text of /proc/<pid>/mountinfo."""
+    found = (Path("/"), "unknown")
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        point = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), left.split()[4]))
+        # A later mount hides an earlier one at the same place.
+        if path.is_relative_to(point) and len(point.parts) >= len(found[0].parts):
+            found = (point, right.split()[0])
+    return str(found[0]), found[1]
+
+
+def server_of(data_dir: Path) -> dict[str, Any] | None:
+    """Process id and address of the server that holds the data directory's lock; None when nobody does."""
+    try:
+        with (data_dir / "lock").open() as file:
+            # Held for an instant when it is free; a server that starts in just that instant says it is taken.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EWOULDBLOCK:
+            return None
+    try:
+        note = json.loads((data_dir / "server.json").read_text())
+        return {"pid": int(note["pid"]), "url": str(note["url"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"pid": None, "url": None}
+
+
+# Address
+
+
+def _server(settings: Settings, used_by: Mapping[str, Any] | None, problems: list[Problem]) -> dict[str, Any]:
+    fault = _listen_fault(settings.host, settings.port)
+    ours = used_by is not None and str(used_by["url"]).endswith(f":{settings.port}")
+    if fault is not None and not ours:
+        message = f"Cannot listen on {settings.host}:{settings.port}: {fault}."
+        problems.append(Problem("error", "port", message, "Choose another --port; 0 picks a free one."))
+    return {"host": settings.host, "port": settings.port, "can_listen": fault is None}
+
+
+def _listen_fault(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
