@@ -27,14 +27,14 @@ from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.ports import TaskContext
 from tidegate.runtime.limits import landlock, process
-from tidegate.runtime.processes import PR_SET_PDEATHSIG, parse_memory, prctl, write_file
+from tidegate.runtime.limits.files import parse_numbers, used_memory
+from tidegate.runtime.processes import PR_SET_PDEATHSIG, MemoryOf, parse_memory, prctl, write_file
 from tidegate.workloads.errors import TaskError
 
 MAX_RESULT_BYTES = 1024 * 1024
 """Largest report of an attempt. Data belongs into files of the staging folder."""
 _MAX_MESSAGE = 8000
 _PROGRESS_EVERY_S = 0.1
-_KEPT_FDS = 5
 
 
 class ChildOrder(NamedTuple):
@@ -48,6 +48,7 @@ class ChildOrder(NamedTuple):
     staging: str
     interactive: bool
     join_paths: tuple[str, ...]
+    memory_stat_path: str | None
     memory_bytes: int
     disk_bytes: int
     kernel_holds_memory: bool
@@ -61,11 +62,21 @@ class ChildOrder(NamedTuple):
 class Reporter:
     """The child's end of the pipe to the keeper. Lines are whole even when several threads report."""
 
-    def __init__(self, fd: int, status_fd: int) -> None:
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._status_fd = status_fd
+        self._status_fd = -1
+        self._stat_fd = -1
+        self._inherited_bytes = 0
         self._lock = _thread.allocate_lock()
         self._next_progress_at = 0.0
+
+    def open_figures(self, memory_stat_path: str | None) -> None:
+        """Open what tells our memory, before confinement closes the way to it."""
+        self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        memory = self._memory_now()
+        self._inherited_bytes = memory.anonymous_bytes + memory.shared_bytes
+        if memory_stat_path is not None:
+            self._stat_fd = os.open(memory_stat_path, os.O_RDONLY | os.O_CLOEXEC)
 
     def progress(self, share: float) -> None:
         """At most ten times a second; the rest is dropped."""
@@ -76,7 +87,7 @@ class Reporter:
         self._write({"progress": min(max(float(share), 0.0), 1.0)})
 
     def result(self, facts: Mapping[str, Any]) -> None:
-        line = _encode({"result": facts, "memory": self._memory()})
+        line = _encode({"result": facts, "peak_memory_bytes": self._peak()})
         if len(line) > MAX_RESULT_BYTES:
             raise TaskError(
                 f"The runner's report of {len(line)} bytes is above the {MAX_RESULT_BYTES} bytes allowed. "
@@ -86,12 +97,24 @@ class Reporter:
         self._send(line)
 
     def error(self, facts: Mapping[str, Any]) -> None:
-        self._write({"error": facts, "memory": self._memory()})
+        self._write({"error": facts, "peak_memory_bytes": self._peak()})
 
-    def _memory(self) -> tuple[int, int]:
-        """Highest resident memory and resident file pages now, in bytes, by a file opened before confinement."""
-        memory = parse_memory(os.pread(self._status_fd, 4096, 0).decode())
-        return memory.highest_bytes, memory.file_bytes
+    def _peak(self) -> int:
+        """Highest anonymous and shared memory so far: what is used now, and how much more was resident at the highest.
+
+        Too low, never too high, as long as no file was unmapped: resident file pages count in both.
+        """
+        if self._status_fd < 0:
+            return 0
+        memory = self._memory_now()
+        resident = memory.anonymous_bytes + memory.shared_bytes
+        used = max(resident - self._inherited_bytes, 0)
+        if self._stat_fd >= 0:
+            used = used_memory(parse_numbers(os.pread(self._stat_fd, 16384, 0).decode()))
+        return used + max(memory.highest_bytes - resident - memory.file_bytes, 0)
+
+    def _memory_now(self) -> MemoryOf:
+        return parse_memory(os.pread(self._status_fd, 4096, 0).decode())
 
     def _write(self, message: Mapping[str, Any]) -> None:
         self._send(_encode(message))
@@ -113,7 +136,7 @@ def run_child(order: ChildOrder, report_fd: int, log_fd: int) -> NoReturn:
     try:
         reporter = _isolate(order, report_fd, log_fd)
         try:
-            _confine(order)
+            _confine(order, reporter)
         except Exception as error:  # noqa: BLE001  any failure here must stop the attempt
             reporter.error({"code": "sandbox", "message": f"The sandbox could not be set up: {error}"})
         else:
@@ -130,13 +153,11 @@ def _isolate(order: ChildOrder, report_fd: int, log_fd: int) -> Reporter:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order.keeper_pid:
         os._exit(1)
-    null_fd = os.open("/dev/null", os.O_RDWR)
-    status_fd = os.open("/proc/self/status", os.O_RDONLY)
-    _place_fds([null_fd, log_fd, log_fd, report_fd, status_fd])
+    _place_fds([os.open("/dev/null", os.O_RDWR), log_fd, log_fd, report_fd])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    return Reporter(3, 4)
+    return Reporter(3)
 
 
 def _place_fds(fds: Sequence[int]) -> None:
@@ -146,7 +167,7 @@ def _place_fds(fds: Sequence[int]) -> None:
         high = [_dup_above(fd, len(fds)) for fd in high]
     for number, fd in enumerate(high):
         os.dup2(fd, number, inheritable=number < 3)
-    os.closerange(_KEPT_FDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(len(fds), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _dup_above(fd: int, least: int) -> int:
@@ -155,10 +176,11 @@ def _dup_above(fd: int, least: int) -> int:
     return fd
 
 
-def _confine(order: ChildOrder) -> None:
+def _confine(order: ChildOrder, reporter: Reporter) -> None:
     """Limits first, before anything is allocated; privileges and Landlock last, since the rest needs them."""
     for path in order.join_paths:
         write_file(path, 0)
+    reporter.open_figures(order.memory_stat_path)
     process.offer_to_oom_killer()
     process.yield_cpu(order.yield_cpu, interactive=order.interactive, group_yields=order.group_yields_cpu)
     process.set_resource_limits(

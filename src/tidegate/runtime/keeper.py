@@ -28,7 +28,6 @@ from tidegate.runtime.processes import (
     disk_use_bytes,
     end_descendants,
     host_oom_kills,
-    memory_of,
     prctl,
     read_file,
     reap,
@@ -135,7 +134,6 @@ class Attempt:
 
     def _fork(self) -> None:
         assert self._group is not None
-        self._inherited_bytes = memory_of("self").anonymous_bytes
         order = self._child_order(self._group)
         self._child = os.fork()
         if self._child == 0:
@@ -156,6 +154,7 @@ class Attempt:
             staging=os.path.realpath(f"{self._folder}/staging"),
             interactive=self._interactive,
             join_paths=tuple(group.join_paths),
+            memory_stat_path=group.memory_stat_path,
             memory_bytes=self._memory_limit,
             disk_bytes=self._disk_limit,
             kernel_holds_memory=world.rung.kernel_holds_memory,
@@ -289,12 +288,14 @@ class Attempt:
 
     def _end_tree(self) -> None:
         """Nothing may outlive the first process. Proof: a subreaper without children has no descendants."""
-        kill_group = self._group.kill if self._group is not None else _nothing
+        kill, hurry = (
+            (self._group.kill, self._group.hurry) if self._group is not None else (_nothing, _nothing)
+        )
         quick = reap()
         self._note_status(quick.ended)
         self.tree_gone = quick.none_left
         if not quick.none_left:
-            round_ = end_descendants(kill_group, time.monotonic() + _GONE_WITHIN_S)
+            round_ = end_descendants(kill, hurry, time.monotonic() + _GONE_WITHIN_S)
             self._note_status(round_.ended)
             self.tree_gone = round_.none_left
 
@@ -347,20 +348,15 @@ class Attempt:
     def _peak_memory(self, usage: GroupUsage | None) -> int | None:
         """The highest of the samples and of what the child saw itself at its end, never above what the kernel charged.
 
-        The child's figure is its highest resident memory less file pages less what it inherited by fork. It makes a short
-        attempt's peak sensible; samples alone would miss it.
+        The child's own figure makes a short attempt's peak sensible; samples alone would miss it.
         """
         if self._child == 0:
             return None
         if usage is not None and usage.oom_kills and usage.limit_hit:
             return self._memory_limit
-        peak = self._peak
-        if self._report.memory is not None:
-            highest, file_pages = self._report.memory
-            own = highest - file_pages - self._inherited_bytes
-            ceiling = usage.peak_with_cache_bytes if usage is not None else None
-            peak = max(peak, own if ceiling is None else min(own, ceiling))
-        return peak
+        own = max(self._report.peak_memory_bytes, 0)
+        ceiling = usage.peak_with_cache_bytes if usage is not None else None
+        return max(self._peak, own if ceiling is None else min(own, ceiling))
 
     def _host_kills(self) -> int:
         if (

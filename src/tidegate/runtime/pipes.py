@@ -65,8 +65,8 @@ class ReportPipe(_Pipe):
         self.progress: float | None = None
         self.result: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
-        self.memory: tuple[int, int] | None = None
-        """Highest resident memory and resident file pages of the child at its end, in bytes."""
+        self.peak_memory_bytes = 0
+        """What the child saw of its own highest memory, at its end."""
 
     @property
     def finished(self) -> bool:
@@ -100,8 +100,7 @@ class ReportPipe(_Pipe):
             self.progress = float(message["progress"])
             self._progress_changed = True
             return
-        highest, file_pages = message["memory"]
-        self.memory = (int(highest), int(file_pages))
+        self.peak_memory_bytes = int(message["peak_memory_bytes"])
         if "result" in message:
             self.result = dict(message["result"])
         else:

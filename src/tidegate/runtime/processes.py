@@ -143,14 +143,19 @@ def reap() -> Reaped:
         ended[pid] = status
 
 
-def end_descendants(kill_more: Callable[[], None], until: float) -> Reaped:
+_HURRY_AFTER_S = 0.02
+
+
+def end_descendants(kill_more: Callable[[], None], hurry: Callable[[], None], until: float) -> Reaped:
     """Kill and reap everything below this process until nothing is left or the monotonic time `until` has come.
 
-    The caller must be a subreaper. `kill_more` is called in each round, for what else is known of the tree. Each round
-    kills what it sees; what was forked meanwhile hangs below a process that is now dying and is seen in the next.
+    The caller must be a subreaper. `kill_more` is called in each round, for what else is known of the tree, and `hurry` when
+    it takes long. Each round kills what it sees; what was forked meanwhile hangs below a process that is now dying and is
+    seen in the next.
     """
     ended: dict[int, int] = {}
     pause_s = 0.0002
+    hurry_at = time.monotonic() + _HURRY_AFTER_S
     while True:
         round_ = reap()
         ended.update(round_.ended)
@@ -158,6 +163,8 @@ def end_descendants(kill_more: Callable[[], None], until: float) -> Reaped:
             return Reaped(ended, round_.none_left)
         kill_more()
         send_signal(descendants_of([os.getpid()]), signal.SIGKILL)
+        if time.monotonic() >= hurry_at:
+            hurry()
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.02)
 
@@ -193,18 +200,21 @@ def memory_of(pid: int | str) -> MemoryOf:
 
 
 def proportional_memory_of(pid: int) -> int | None:
-    """Anonymous and shared memory in bytes, each page divided among the processes that map it; None if not readable.
+    """Anonymous and shared memory in bytes, each page divided among the processes that map it.
 
-    Exact for trees that share pages by fork, but the kernel walks the page tables for it.
+    Exact for trees that share pages by fork, but the kernel walks the page tables for it. Zero for a process that is
+    gone; None where the kernel does not tell (before Linux 5.9) or refuses.
     """
     try:
         text = read_file(f"/proc/{pid}/smaps_rollup")
+    except ProcessLookupError:
+        return 0
     except OSError:
-        return None
+        return None if os.path.exists(f"/proc/{pid}/stat") else 0
     amounts = [
         int(line.split()[1]) for line in text.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
     ]
-    return sum(amounts) * 1024 if len(amounts) == 2 else None
+    return None if text and len(amounts) < 2 else sum(amounts) * 1024
 
 
 def virtual_data_bytes() -> int:

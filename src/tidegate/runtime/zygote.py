@@ -164,6 +164,7 @@ class Zygote:
         for group in groups:
             while not group.empty() and time.monotonic() < until:
                 group.kill()
+                group.hurry()
                 time.sleep(0.001)
                 self._end_orphans(until)
         return all([remove_within(group, max(until - time.monotonic(), 0.01)) for group in groups])  # noqa: C419  all are tried
@@ -204,7 +205,7 @@ class Zygote:
         while not reap().none_left and time.monotonic() < until:
             self._end_orphans(until)
             select.select([self._wake_reader], [], [], 0.05)
-        end_descendants(_nothing, time.monotonic() + _KEEPERS_LEAVE_WITHIN_S)
+        end_descendants(_nothing, _nothing, time.monotonic() + _KEEPERS_LEAVE_WITHIN_S)
         own = f"{self._world.generation}-"
         self._remove_groups([group for group in self._rung.leftovers() if group.name.startswith(own)])
         self._rung.close()

@@ -23,17 +23,19 @@ _CHARGE_BATCH_BYTES = 1024 * 1024
 class Cgroup1Group:
     """One attempt's folders, one per hierarchy."""
 
-    def __init__(self, name: str, folders: Mapping[str, str]) -> None:
+    def __init__(self, name: str, folders: Mapping[str, str], normal_cpu: str | None) -> None:
         self.name = name
         self._folders = folders
+        self._normal_cpu = normal_cpu
         self._memory = folders["memory"]
+        self.memory_stat_path = f"{self._memory}/memory.stat"
         self.join_paths = tuple(f"{folder}/tasks" for folder in dict.fromkeys(folders.values()))
 
     def usage(self) -> GroupUsage:
         stat = files.read_numbers(f"{self._memory}/memory.stat")
         highest = files.read_number(f"{self._memory}/memory.max_usage_in_bytes")
         return GroupUsage(
-            memory_bytes=stat["total_rss"] + stat.get("total_shmem", 0),
+            memory_bytes=files.used_memory(stat),
             peak_with_cache_bytes=highest,
             oom_kills=files.read_numbers(f"{self._memory}/memory.oom_control").get("oom_kill", 0),
             # The fail counters are no help: which of two moves depends on whether swap is accounted.
@@ -44,6 +46,10 @@ class Cgroup1Group:
         files.write_if_there(f"{self._folders['pids']}/pids.max", 0)
         for folder in dict.fromkeys(self._folders.values()):
             files.kill_listed(folder)
+
+    def hurry(self) -> None:
+        if self._normal_cpu is not None:
+            files.move_processes(self._folders["cpu"], self._normal_cpu)
 
     def empty(self) -> bool:
         return not any(files.processes_in(folder) for folder in self._folders.values())
@@ -95,7 +101,7 @@ class Cgroup1:
     def create(self, name: str, limits: GroupLimits) -> Group:
         container = self._names[limits.interactive]
         folders = {controller: f"{base}/{container}/{name}" for controller, base in self._bases.items()}
-        group = Cgroup1Group(name, folders)
+        group = Cgroup1Group(name, folders, self._bases.get("cpu"))
         made: list[str] = []
         try:
             for folder in dict.fromkeys(folders.values()):
@@ -114,7 +120,10 @@ class Cgroup1:
             for container in self._names:
                 for name in files.subgroups(f"{base}/{container}"):
                     found.setdefault(name, {})[controller] = f"{base}/{container}/{name}"
-        return [Cgroup1Group(name, self._all_folders(folders)) for name, folders in found.items()]
+        return [
+            Cgroup1Group(name, self._all_folders(folders), self._bases.get("cpu"))
+            for name, folders in found.items()
+        ]
 
     def _all_folders(self, known: Mapping[str, str]) -> dict[str, str]:
         """Folders of a group that may be half made or half removed: what is missing is named like a sibling."""

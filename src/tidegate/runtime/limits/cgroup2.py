@@ -12,21 +12,24 @@ from tidegate.runtime.processes import read_file, write_file
 
 _NEEDED = ("memory", "pids")
 _SERVICE = "tidegate-service"
+_ENDING = "ending"
 
 
 class Cgroup2Group:
     """One attempt's folder."""
 
-    def __init__(self, name: str, folder: str) -> None:
+    def __init__(self, name: str, folder: str, normal_cpu: str) -> None:
         self.name = name
         self._folder = folder
+        self._normal_cpu = normal_cpu
+        self.memory_stat_path = f"{folder}/memory.stat"
         self.join_paths = (f"{folder}/cgroup.procs",)
 
     def usage(self) -> GroupUsage:
         stat = files.read_numbers(f"{self._folder}/memory.stat")
         events = files.read_numbers(f"{self._folder}/memory.events")
         return GroupUsage(
-            memory_bytes=stat["anon"] + stat["shmem"],
+            memory_bytes=files.used_memory(stat),
             peak_with_cache_bytes=self._peak(),
             cpu_seconds=files.read_numbers(f"{self._folder}/cpu.stat")["usage_usec"] / 1e6,
             oom_kills=events["oom_kill"],
@@ -45,6 +48,10 @@ class Cgroup2Group:
             return
         files.write_if_there(f"{self._folder}/pids.max", 0)
         files.kill_listed(self._folder)
+
+    def hurry(self) -> None:
+        """Memory stays charged where it was; only the CPU weight is another."""
+        files.move_processes(self._folder, self._normal_cpu)
 
     def empty(self) -> bool:
         return not files.processes_in(self._folder)
@@ -81,6 +88,8 @@ class Cgroup2:
         for name in self._names:
             files.make_folder(f"{self._base}/{name}")
             _enable(f"{self._base}/{name}", controllers)
+        self._ending = f"{self._base}/{self._names[1]}/{_ENDING}"
+        files.make_folder(self._ending)
         self.yields_cpu = "cpu" in controllers
         if self.yields_cpu:
             self._weigh(yield_cpu)
@@ -101,7 +110,7 @@ class Cgroup2:
         except OSError:
             files.remove_folder(folder)
             raise
-        return Cgroup2Group(name, folder)
+        return Cgroup2Group(name, folder, self._ending)
 
     def _limit(self, folder: str, limits: GroupLimits) -> None:
         write_file(f"{folder}/memory.max", limits.memory_bytes)
@@ -115,12 +124,14 @@ class Cgroup2:
 
     def leftovers(self) -> list[Group]:
         return [
-            Cgroup2Group(name, f"{self._base}/{container}/{name}")
+            Cgroup2Group(name, f"{self._base}/{container}/{name}", self._ending)
             for container in self._names
             for name in files.subgroups(f"{self._base}/{container}")
+            if name != _ENDING
         ]
 
     def close(self) -> None:
+        files.remove_folder(self._ending)
         for name in self._names:
             files.remove_folder(f"{self._base}/{name}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 
 from tidegate.runtime.processes import read_file, send_signal, write_file
 
@@ -16,13 +17,25 @@ def container_names(instance: str) -> tuple[str, str]:
     return BATCH.format(instance=instance), INTERACTIVE.format(instance=instance)
 
 
-def read_numbers(path: str) -> dict[str, int]:
+def parse_numbers(text: str) -> dict[str, int]:
     """A flat keyed file such as `memory.stat`."""
     numbers = {}
-    for line in read_file(path).splitlines():
+    for line in text.splitlines():
         name, _, value = line.rpartition(" ")
         numbers[name] = int(value)
     return numbers
+
+
+def read_numbers(path: str) -> dict[str, int]:
+    """A flat keyed file, by its path."""
+    return parse_numbers(read_file(path))
+
+
+def used_memory(stat: Mapping[str, int]) -> int:
+    """Anonymous plus shared memory of a group in bytes, from its `memory.stat` of either version."""
+    if "anon" in stat:
+        return stat["anon"] + stat["shmem"]
+    return stat["total_rss"] + stat.get("total_shmem", 0)
 
 
 def read_number(path: str) -> int:
@@ -41,6 +54,12 @@ def processes_in(folder: str) -> list[int]:
 def kill_listed(folder: str) -> None:
     """SIGKILL to each process listed, frozen or not."""
     send_signal(processes_in(folder), signal.SIGKILL)
+
+
+def move_processes(folder: str, to: str) -> None:
+    """Move what is in a group to another one; what is already exiting stays."""
+    for pid in processes_in(folder):
+        write_if_there(f"{to}/cgroup.procs", pid)
 
 
 def make_folder(path: str) -> None:

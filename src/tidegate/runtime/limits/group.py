@@ -48,10 +48,21 @@ class Group(Protocol):
         """Files to which the attempt's own process writes `0` before it allocates anything."""
         ...
 
+    @property
+    def memory_stat_path(self) -> str | None:
+        """The file that tells the group's memory, for a last look from inside; None where there is no such file."""
+        ...
+
     def usage(self) -> GroupUsage: ...
 
     def kill(self) -> None:
         """End what is in the group now, in a way that a fork cannot outrun. May have to be called again."""
+        ...
+
+    def hurry(self) -> None:
+        """Let what was killed and has not ended yet run at normal weight: also dying takes CPU, and work that yields gets
+        none while others take all.
+        """
         ...
 
     def empty(self) -> bool: ...
