@@ -31,6 +31,8 @@ CODES: Mapping[str, str] = {
     "permission": "The query reached for a file, a setting or an extension that it may not have.",
     "missing_file": "A file of a source is gone since the query was submitted.",
     "corrupt_file": "A file is not what its source says, or is damaged.",
+    "empty_file": "A file that shall become a source is empty.",
+    "not_text": "A file that shall be read as CSV or JSON is no text.",
     "unlike_columns": "The files of one source do not have the same columns.",
     "memory_limit": "The query needed more memory than it may have, and could not spill.",
     "disk_limit": "The query needed more scratch disk than it may have.",
@@ -38,7 +40,7 @@ CODES: Mapping[str, str] = {
     "interrupted": "The query was cancelled while it ran.",
     "internal": "DuckDB failed in a way that is not the query's fault.",
 }
-"""Every code of a failed query, and what it means."""
+"""Every code of a failed query or inspection, and what it means."""
 
 _LONGEST = 2000
 _SPILL = ("max_temp_directory_size", "failed to offload", "No space left on device", "File too large")

@@ -29,7 +29,9 @@ _INSTANTS = frozenset(
 
 
 def json_cast(kind: DuckDBPyType) -> str | None:
-    """The type to cast a column to before its values are fetched; None where Python has the value as it is."""
+    """The type to cast a column to before its values are fetched; None where Python has the value as it
+    is.
+    """
     return cast_type(kind, lambda one: None if one.id in _FETCHED else "VARCHAR")
 
 

@@ -95,7 +95,7 @@ class SqlWorkload:
             name=first_words(sql) or "sql",
             spec=spec,
             request=(
-                _within(INTERACTIVE_REQUEST, context.largest)
+                within(INTERACTIVE_REQUEST, context.largest)
                 if interactive
                 else default_request(inputs, context.largest)
             ),
@@ -122,7 +122,7 @@ def default_request(inputs: Sequence[Input], largest: Resources) -> Resources:
         memory = _clamp(
             _next_power_of_two(working_set), 512 * MIB, min(4 * GIB, largest.memory_bytes // 2 or 4 * GIB)
         )
-    return _within(
+    return within(
         Resources(
             cpu_milli=2000 if read_bytes >= _LARGE_INPUT_BYTES else 1000,
             memory_bytes=memory,
@@ -211,7 +211,7 @@ def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (distinct[at : at + _NAMES_AT_ONCE] for at in range(0, len(distinct), _NAMES_AT_ONCE))
 
 
-def _within(request: Resources, largest: Resources) -> Resources:
+def within(request: Resources, largest: Resources) -> Resources:
     """`request`, lowered to what the largest worker has; as it is where there is no worker yet."""
     if largest == Resources():
         return request

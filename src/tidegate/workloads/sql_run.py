@@ -20,7 +20,7 @@ from tidegate.workloads.duckdb_errors import QueryFacts
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.json_values import Convert, converter, json_cast
 from tidegate.workloads.literals import quote_name
-from tidegate.workloads.readers import path_names, view_statement
+from tidegate.workloads.readers import check_headers, path_names, view_statement
 from tidegate.workloads.types import parquet_cast
 
 _COPY = {
@@ -52,6 +52,8 @@ def run(context: TaskContext) -> Mapping[str, Any]:
         source_names=tuple(source["name"] for source in inputs),
         path_names={**path_names(inputs), context.staging: "(staging)"},
     )
+    for source in inputs:
+        check_headers(source["format"], source["paths"], source["options"])
     with duckdb_session.explained(facts):
         con = duckdb_session.open_session(
             context.resources, context.staging, map(view_statement, inputs), path_names(inputs)
@@ -92,7 +94,9 @@ def _export(con: duckdb.DuckDBPyConnection, sql: str, staging: str, kind: str) -
 
 
 def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int:
-    """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one SELECT."""
+    """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
+    SELECT.
+    """
     query = "FROM query($sql)"
     if kind == "parquet":
         names, types = _columns(con, sql)
@@ -104,12 +108,15 @@ def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int
 def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[DuckDBPyType]]:
     """Names, made distinct by DuckDB (`a`, `a_1`), and types of the query's columns."""
     described = con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
-    # Of the connection, not of the module: `duckdb.sqltype` would open a second instance with threads of its own.
+    # Of the connection, not of the module: `duckdb.sqltype` would open a second instance with threads of its
+    # own.
     return [row[0] for row in described], [con.sqltype(row[1]) for row in described]
 
 
 def _cast(query: str, names: Sequence[str], casts: Sequence[str | None]) -> str:
-    """The query with some of its columns cast; columns go by place, since their names need not be distinct."""
+    """The query with some of its columns cast; columns go by place, since their names need not be
+    distinct.
+    """
     if not any(casts):
         return query
     aliases = [f"c{index}" for index in range(len(names))]

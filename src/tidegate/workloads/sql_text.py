@@ -13,8 +13,8 @@ _TOKEN = re.compile(
     r"""
       (?P<line> --[^\r\n]* )
     | (?P<block> /\* )
-    | (?P<escape> \b[eE]'(?:[^'\\]|\\.|'')*' )
-    | (?P<string> '(?:[^']|'')*' )
+    | (?P<escape> \b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) )
+    | (?P<string> '(?:[^']|'')*(?:'|\Z) )
     | (?P<quoted> "(?:[^"]|"")*" )
     | (?P<dollar> \$(?P<tag>(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*)?)\$ )
     | (?P<name> [A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]* )

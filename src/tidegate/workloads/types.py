@@ -9,8 +9,8 @@ from duckdb.sqltypes import DuckDBPyType
 from tidegate.workloads.literals import quote_name
 
 LOSSLESS_INTEGER = "DECIMAL(38,0)"
-"""What results hold for 128-bit integers, such as the sum of integers: Parquet has none, and DuckDB would write
-DOUBLE, which silently rounds above 2⁵³."""
+"""What results hold for 128-bit integers, such as the sum of integers: Parquet has none, and DuckDB would
+write DOUBLE, which silently rounds above 2⁵³."""
 
 
 def inner_types(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:

@@ -1,0 +1,43 @@
+"""Kinds are found by entry point; a broken one is named."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from tidegate.errors import SettingError
+from tidegate.workloads import load_workloads
+from tidegate.workloads.inspect import InspectWorkload
+from tidegate.workloads.sql import SqlWorkload
+
+
+class NoRunner:
+    kind = "norunner"
+    fields: frozenset[str] = frozenset()
+    runner = "nowhere"
+
+
+def point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name=name, value=value, group="tidegate.workloads")
+
+
+def test_the_installed_kinds_are_found() -> None:
+    found = load_workloads()
+    assert isinstance(found["sql"], SqlWorkload)
+    assert isinstance(found["inspect"], InspectWorkload)
+
+
+@pytest.mark.parametrize(
+    ("points", "part"),
+    [
+        ([point("x", "tidegate.nowhere:X")], "'x' cannot be loaded.*tidegate.nowhere:X"),
+        ([point("x", "tidegate.workloads.sql:Nothing")], "'x' cannot be loaded"),
+        ([point("x", "tidegate.workloads.sql:SqlWorkload")], "its `kind` is 'sql'"),
+        ([point("norunner", f"{__name__}:NoRunner")], "norunner"),
+        ([point("sql", "tidegate.workloads.sql:SqlWorkload")] * 2, "Two plugins offer the kind 'sql'"),
+    ],
+)
+def test_a_broken_plugin_is_named(points: list[EntryPoint], part: str) -> None:
+    with pytest.raises(SettingError, match=part):
+        load_workloads(points)
