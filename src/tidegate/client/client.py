@@ -208,7 +208,7 @@ class Sources:
         self._client = client
 
     def add(self, name: str, path: str | os.PathLike[str], *, format: str | None = None) -> Source:
-        """Register a file, glob or folder of the server's machine under a name. The format goes by the name of the file."""
+        """Register a file, glob or folder of the server's machine. The format goes by its name unless given."""
         return Source(self._client.send(calls.add_source(name, os.fspath(path), format)))
 
     def upload(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -31,8 +32,12 @@ def choose_server(
     settings: Mapping[str, Any],
     *,
     may_start: bool = True,
+    start_settings: Mapping[str, Any] | None = None,
 ) -> Target:
-    """The server to speak to. Raises ServerUnreachable when none runs and none may be started."""
+    """The server to speak to. `start_settings` are used only if one is started; `settings` must be.
+
+    Raises ServerUnreachable when none runs and none may be started.
+    """
     key = api_key or os.environ.get("TIDEGATE_API_KEY") or None
     named = url or (os.environ.get("TIDEGATE_URL") if data_dir is None else None)
     if named:
@@ -48,13 +53,15 @@ def choose_server(
             f"No Tidegate server runs on {folder}. Start one with `tidegate serve`, "
             "or set TIDEGATE_URL to the address of one that runs."
         )
-    return _start_or_find(folder, key, settings)
+    return _start_or_find(folder, key, settings, {**(start_settings or {}), **settings})
 
 
-def _start_or_find(folder: Any, key: str | None, settings: Mapping[str, Any]) -> Target:
+def _start_or_find(
+    folder: Path, key: str | None, settings: Mapping[str, Any], to_start: Mapping[str, Any]
+) -> Target:
     """Two programs may start a server at the same moment; the second finds that of the first."""
     try:
-        server = start_server(folder, settings)
+        server = start_server(folder, to_start)
     except ServerUnreachable:
         found = running_url(folder, answers)
         if found is None:

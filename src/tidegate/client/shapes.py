@@ -171,7 +171,10 @@ def failure_sentence(document: Mapping[str, Any]) -> str:
     ended = document.get("exit") or {}
     message = str(ended.get("message") or "").strip()
     head = _state_sentence(document)[:-1]
-    reason = f" ({ended['reason']})" if ended.get("reason") else ""
+    if ended.get("reason") == "cancelled":
+        return f"{head}."
+    cause = ended.get("code") or ended.get("reason")
+    reason = f" ({cause})" if cause else ""
     return f"{head}{reason}{': ' + message if message else '.'}{_numbers_note(ended, message)}"
 
 

@@ -82,7 +82,7 @@ def _asked(asked: Any, timeout_s: float | None) -> str | None:
     if not asked:
         return None
     parts = (
-        f"{asked['cpus']:g} CPUs",
+        f"{asked['cpus']:g} CPU{'' if asked['cpus'] == 1 else 's'}",
         f"memory {size(asked['memory_bytes'])}",
         f"disk {size(asked['disk_bytes'])}",
     )

@@ -40,7 +40,7 @@ def jobs(
         print_json([job.document for job in listed])
         return
     now = datetime.now(UTC)
-    print_table(HEADERS, [_row(job, now) for job in listed], right=(0, 5, 6, 7))
+    print_table(HEADERS, [_row(job, now) for job in listed], right=(0, 5, 6, 7), cut=(4, 8))
 
 
 def _row(job: Job, now: datetime) -> tuple[str | None, ...]:

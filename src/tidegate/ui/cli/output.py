@@ -45,13 +45,18 @@ def print_table(
     rows: Sequence[Sequence[Any]],
     *,
     right: Iterable[int] = (),
+    cut: Iterable[int] = (),
     title: str | None = None,
 ) -> None:
-    """A table. `right`: the columns whose values stand at their right end."""
+    """A table. `right`: the columns whose values stand at their right end; `cut`: those that may lose their end to fit."""
+    if not headers:
+        return
     cells = [[clean(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _painter().table(headers, cells, frozenset(right), title)
+        _painter().table(headers, cells, frozenset(right), frozenset(cut), title)
         return
+    if title:
+        print(title)
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     for line in (headers, *cells):
         aligned = [_aligned(text, widths[index], index in right) for index, text in enumerate(line)]
@@ -68,6 +73,8 @@ def print_facts(facts: Iterable[tuple[str, Any]], *, title: str | None = None) -
     if sys.stdout.isatty():
         _painter().facts(known, title)
         return
+    if title:
+        print(title)
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
         print(f"{name.ljust(width)}  {value}")
@@ -122,5 +129,6 @@ def duration(seconds: float | None) -> str | None:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -24,28 +24,27 @@ _STYLES = {
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int], title: str | None
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int],
+    cut: frozenset[int],
+    title: str | None,
 ) -> None:
-    """A table that fits the terminal: long cells are folded."""
-    drawn = Table(
-        box=SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        pad_edge=False,
-    )
-    last = len(headers) - 1
+    """A table that fits the terminal: long cells are folded, those of `cut` columns lose their end."""
+    drawn = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for index, header in enumerate(headers):
         drawn.add_column(
             Text(header),
             justify="right" if index in right else "left",
-            overflow="fold",
-            no_wrap=index == 0 and last > 0,
+            overflow="ellipsis" if index in cut else "fold",
+            no_wrap=index in cut or index == 0 < len(headers) - 1,
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "dim" if cell == "-" else "")) for cell in row))
-    Console(highlight=False).print(drawn)
+    console = Console(highlight=False)
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(drawn)
 
 
 def facts(known: Sequence[tuple[str, str]], title: str | None) -> None:
