@@ -24,6 +24,7 @@ BULK_CONNECTIONS = 2
 BULK_SIZE = 1000
 HELD = 100_000
 _DONE_WITHIN_S = 120.0
+_LOOKS_EVERY_S = 0.05
 _SETTINGS = {"max_concurrent": 500, "log_level": "warning"}
 
 
@@ -151,7 +152,7 @@ async def finished(port: int, queue: str) -> None:
                 return
             if time.monotonic() > until:
                 raise TimeoutError(f"Queue {queue} has still {state['waiting']} waiting, {state['running']} running.")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_LOOKS_EVERY_S)
 
 
 async def _hold(port: int, jobs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -64,11 +65,11 @@ class ServerProcess:
     def _address(self) -> int:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode().strip()
-        port = line.rpartition(":")[2]
-        if not port.isdigit():
+        found = re.search(r"http://[^/ ]*:(\d+)", line)
+        if found is None:
             self.kill()
             raise RuntimeError(f"The server did not print its address but {line!r}.\n{self.tail()}")
-        return int(port)
+        return int(found.group(1))
 
 
 def tidegate(folder: Path, settings: Mapping[str, object] | None = None) -> ServerProcess:
@@ -153,10 +154,11 @@ def memory(pids: Sequence[int]) -> tuple[int, int]:
     return rss, pss
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds a process has used, in itself and the system."""
+def cpu_s(pid: int, *, with_children: bool = False) -> float:
+    """CPU seconds a process has used, in itself and the kernel; with those of the children it has waited for, if told."""
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+    ticks = fields[11 : 15 if with_children else 13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_until(holds: Callable[[], bool], within_s: float, every_s: float = 0.02) -> bool:
