@@ -141,7 +141,7 @@ class Intake:
     def _judge_all(self, submissions: Sequence[Submission]) -> list[NewJob | TidegateError]:
         now = self._clock.now()
         workers = tuple(self._line.workers())
-        room = self._max_waiting - self._line.waiting()
+        room = self._max_waiting - self._waiting()
         judged: list[NewJob | TidegateError] = []
         for submission in submissions:
             try:
@@ -151,6 +151,11 @@ class Intake:
             except TidegateError as error:
                 judged.append(error)
         return judged
+
+    def _waiting(self) -> int:
+        """How many tasks wait. The scheduler's count may be a few commits behind, so near the limit the store is asked."""
+        seen = self._line.waiting()
+        return seen if seen + 4 * MOST_IN_ONE_COMMIT < self._max_waiting else self._store.waiting_count()
 
     def _busy(self, too_many: int) -> Busy:
         retry_after_s = self._drain.retry_after_s(too_many, self._clock.monotonic())

@@ -1,0 +1,31 @@
+"""A real server in a process of its own, for tests that go the whole way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.e2e.server import Running
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("data"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Running]:
+    """A server for one test that kills, fills or configures it; not started yet."""
+    running = Running(tmp_path / "data")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def http(server: Running) -> Iterator[httpx2.Client]:
+    with server.client() as client:
+        yield client
