@@ -22,6 +22,7 @@ from tidegate.store.shared import (
     drop_reservations,
     insert_into,
     number,
+    storable,
     take,
     word,
 )
@@ -240,7 +241,7 @@ def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[R
 
 def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
     """See `JobStore.request_cancel`."""
-    row = tx.one(_TO_CANCEL, (job_id,))
+    row = tx.one(_TO_CANCEL, (job_id,)) if storable(job_id) else None
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     status, queue, requested_at, task_count, exit_text, result_name = row[:6]

@@ -12,7 +12,7 @@ from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store.engine import Statement, Tx
 from tidegate.store.schema import attempts, events, jobs, queues, tasks
-from tidegate.store.shared import number
+from tidegate.store.shared import number, storable
 from tidegate.store.values import (
     exit_from_json,
     from_json,
@@ -68,7 +68,7 @@ _COUNTS = [(state, f"tasks_{state}") for state in TaskState]
 
 def one_job(tx: Tx, job_id: int) -> JobRecord:
     """See `JobStore.job`."""
-    row = tx.one(_JOB, (job_id,)) if _storable(job_id) else None
+    row = tx.one(_JOB, (job_id,)) if storable(job_id) else None
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return _job(dict(zip(_JOB_COLUMNS, row, strict=True)))
@@ -88,7 +88,7 @@ def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
             query = query.where(column == wanted)
     if filter.not_queue is not None:
         query = query.where(jobs.c.queue != filter.not_queue)
-    if filter.before_id is not None and _storable(filter.before_id):
+    if filter.before_id is not None and storable(filter.before_id):
         query = query.where(jobs.c.id < filter.before_id)
     rows = tx.connection.execute(query.order_by(jobs.c.id.desc()).limit(filter.limit))
     return [_job(dict(zip(_JOB_COLUMNS, row, strict=True))) for row in rows]
@@ -140,13 +140,8 @@ def waiting_count(tx: Tx) -> int:
     return int(row[0] or 0) if row else 0
 
 
-def _storable(job_id: int) -> bool:
-    """Whether the number fits the column; a larger one can be no job's."""
-    return -(2**63) <= job_id < 2**63
-
-
 def _check_job(tx: Tx, job_id: int) -> None:
-    if not _storable(job_id) or tx.one(_KNOWN, (job_id,)) is None:
+    if not storable(job_id) or tx.one(_KNOWN, (job_id,)) is None:
         raise NotFound(f"There is no job {job_id}.")
 
 

@@ -63,6 +63,11 @@ EventRow = tuple[int, int | None, int, str, str, str]
 """Job, task number, instant, type, message, data as JSON."""
 
 
+def storable(job_id: int) -> bool:
+    """Whether the number fits its column; a larger one can be no job's."""
+    return -(2**63) <= job_id < 2**63
+
+
 def take(tx: Tx, sequence: str, count: int = 1) -> int:
     """Take `count` numbers; the first of them. They are never given again, and held until this transaction ends."""
     expect(tx.run(_ADVANCE, (count, sequence)), 1)
