@@ -62,7 +62,7 @@ def warm() -> None:
     instance = duckdb.connect(":memory:", config=dict(_WARM))
     instance.execute("SET GLOBAL TimeZone = 'UTC'")
     tiny = {"sql": "SELECT 1 AS x"}
-    instance.execute("COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet, COMPRESSION zstd)", tiny)
+    instance.execute("COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet, COMPRESSION snappy)", tiny)
     instance.execute("DESCRIBE FROM query($sql)", tiny).fetchall()
     instance.execute("SELECT x FROM query($sql) AS t(x) LIMIT $limit", {**tiny, "limit": 1}).fetchmany(1)
     threads = len(os.listdir("/proc/self/task"))

@@ -24,7 +24,7 @@ from tidegate.workloads.readers import check_headers, path_names, view_statement
 from tidegate.workloads.types import parquet_cast
 
 _COPY = {
-    "parquet": "(FORMAT parquet, COMPRESSION zstd)",
+    "parquet": "(FORMAT parquet, COMPRESSION snappy)",
     "csv": "(FORMAT csv, HEADER true)",
     "jsonl": "(FORMAT json)",
 }
