@@ -153,6 +153,7 @@ def _isolate(order: ChildOrder, report_fd: int, log_fd: int) -> Reporter:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order.keeper_pid:
         os._exit(1)
+    write_file("/proc/self/comm", f"job {order.key}")
     _place_fds([os.open("/dev/null", os.O_RDWR), log_fd, log_fd, report_fd])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

@@ -288,9 +288,9 @@ class Attempt:
 
     def _end_tree(self) -> None:
         """Nothing may outlive the first process. Proof: a subreaper without children has no descendants."""
-        kill, hurry = (
-            (self._group.kill, self._group.hurry) if self._group is not None else (_nothing, _nothing)
-        )
+        group = self._group
+        kill = group.kill if group is not None else _nothing
+        hurry = group.hurry if group is not None else _nothing
         quick = reap()
         self._note_status(quick.ended)
         self.tree_gone = quick.none_left
@@ -398,7 +398,7 @@ def _spent() -> _Spent:
     return _Spent(usage.ru_utime + usage.ru_stime, amounts["read_bytes"], amounts["write_bytes"])
 
 
-def _nothing() -> None:
+def _nothing(_: bool = False) -> None:
     return
 
 

@@ -146,7 +146,7 @@ def reap() -> Reaped:
 _HURRY_AFTER_S = 0.02
 
 
-def end_descendants(kill_more: Callable[[], None], hurry: Callable[[], None], until: float) -> Reaped:
+def end_descendants(kill_more: Callable[[], None], hurry: Callable[[bool], None], until: float) -> Reaped:
     """Kill and reap everything below this process until nothing is left or the monotonic time `until` has come.
 
     The caller must be a subreaper. `kill_more` is called in each round, for what else is known of the tree, and `hurry` when
@@ -156,15 +156,19 @@ def end_descendants(kill_more: Callable[[], None], hurry: Callable[[], None], un
     ended: dict[int, int] = {}
     pause_s = 0.0002
     hurry_at = time.monotonic() + _HURRY_AFTER_S
+    hurried = False
     while True:
         round_ = reap()
         ended.update(round_.ended)
         if round_.none_left or time.monotonic() >= until:
+            if hurried:
+                hurry(False)
             return Reaped(ended, round_.none_left)
         kill_more()
         send_signal(descendants_of([os.getpid()]), signal.SIGKILL)
         if time.monotonic() >= hurry_at:
-            hurry()
+            hurried = True
+            hurry(True)
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.02)
 

@@ -164,9 +164,10 @@ class Zygote:
         for group in groups:
             while not group.empty() and time.monotonic() < until:
                 group.kill()
-                group.hurry()
+                group.hurry(True)
                 time.sleep(0.001)
                 self._end_orphans(until)
+            group.hurry(False)
         return all([remove_within(group, max(until - time.monotonic(), 0.01)) for group in groups])  # noqa: C419  all are tried
 
     def _sweep(self) -> dict[str, Any]:
@@ -241,7 +242,7 @@ def _note(number: int, frame: FrameType | None) -> None:
     """A handler must be there for the wake-up descriptor to be written."""
 
 
-def _nothing() -> None:
+def _nothing(_: bool = False) -> None:
     return
 
 

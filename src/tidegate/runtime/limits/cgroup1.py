@@ -8,7 +8,7 @@ joined: with `pids.max` at zero no fork can outrun a kill, so its `cgroup.kill` 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tidegate.runtime.limits import files
 from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage
@@ -23,10 +23,10 @@ _CHARGE_BATCH_BYTES = 1024 * 1024
 class Cgroup1Group:
     """One attempt's folders, one per hierarchy."""
 
-    def __init__(self, name: str, folders: Mapping[str, str], normal_cpu: str | None) -> None:
+    def __init__(self, name: str, folders: Mapping[str, str], hurry: Callable[[bool], None]) -> None:
         self.name = name
         self._folders = folders
-        self._normal_cpu = normal_cpu
+        self.hurry = hurry
         self._memory = folders["memory"]
         self.memory_stat_path = f"{self._memory}/memory.stat"
         self.join_paths = tuple(f"{folder}/tasks" for folder in dict.fromkeys(folders.values()))
@@ -46,10 +46,6 @@ class Cgroup1Group:
         files.write_if_there(f"{self._folders['pids']}/pids.max", 0)
         for folder in dict.fromkeys(self._folders.values()):
             files.kill_listed(folder)
-
-    def hurry(self) -> None:
-        if self._normal_cpu is not None:
-            files.move_processes(self._folders["cpu"], self._normal_cpu)
 
     def empty(self) -> bool:
         return not any(files.processes_in(folder) for folder in self._folders.values())
@@ -89,19 +85,25 @@ class Cgroup1:
             self._make_containers(base)
         except OSError:
             return
-        batch, interactive = (f"{base}/{name}" for name in self._names)
-        write_file(f"{interactive}/cpu.shares", files.INTERACTIVE_SHARES)
-        files.write_if_there(f"{batch}/cpu.idle", 0)
-        write_file(f"{batch}/cpu.shares", files.cpu_shares(yield_cpu))
-        if yield_cpu == "idle":
-            files.write_if_there(f"{batch}/cpu.idle", 1)
+        write_file(f"{base}/{self._names[1]}/cpu.shares", files.INTERACTIVE_SHARES)
         self._bases["cpu"] = base
+        self._yield_cpu = yield_cpu
         self.yields_cpu = True
+        self._hurry(on=False)
+
+    def _hurry(self, on: bool) -> None:
+        """By the container's weight: moving the processes would take a lock that a starved one may hold."""
+        if self.yields_cpu:
+            batch = f"{self._bases['cpu']}/{self._names[0]}"
+            yield_cpu = "off" if on else self._yield_cpu
+            files.write_if_there(f"{batch}/cpu.idle", 0)  # Linux 5.15
+            files.write_if_there(f"{batch}/cpu.shares", files.cpu_shares(yield_cpu))
+            files.write_if_there(f"{batch}/cpu.idle", int(yield_cpu == "idle"))
 
     def create(self, name: str, limits: GroupLimits) -> Group:
         container = self._names[limits.interactive]
         folders = {controller: f"{base}/{container}/{name}" for controller, base in self._bases.items()}
-        group = Cgroup1Group(name, folders, self._bases.get("cpu"))
+        group = Cgroup1Group(name, folders, self._hurry)
         made: list[str] = []
         try:
             for folder in dict.fromkeys(folders.values()):
@@ -121,8 +123,7 @@ class Cgroup1:
                 for name in files.subgroups(f"{base}/{container}"):
                     found.setdefault(name, {})[controller] = f"{base}/{container}/{name}"
         return [
-            Cgroup1Group(name, self._all_folders(folders), self._bases.get("cpu"))
-            for name, folders in found.items()
+            Cgroup1Group(name, self._all_folders(folders), self._hurry) for name, folders in found.items()
         ]
 
     def _all_folders(self, known: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tidegate.runtime.limits import files
 from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage
@@ -12,16 +12,15 @@ from tidegate.runtime.processes import read_file, write_file
 
 _NEEDED = ("memory", "pids")
 _SERVICE = "tidegate-service"
-_ENDING = "ending"
 
 
 class Cgroup2Group:
     """One attempt's folder."""
 
-    def __init__(self, name: str, folder: str, normal_cpu: str) -> None:
+    def __init__(self, name: str, folder: str, hurry: Callable[[bool], None]) -> None:
         self.name = name
         self._folder = folder
-        self._normal_cpu = normal_cpu
+        self.hurry = hurry
         self.memory_stat_path = f"{folder}/memory.stat"
         self.join_paths = (f"{folder}/cgroup.procs",)
 
@@ -48,10 +47,6 @@ class Cgroup2Group:
             return
         files.write_if_there(f"{self._folder}/pids.max", 0)
         files.kill_listed(self._folder)
-
-    def hurry(self) -> None:
-        """Memory stays charged where it was; only the CPU weight is another."""
-        files.move_processes(self._folder, self._normal_cpu)
 
     def empty(self) -> bool:
         return not files.processes_in(self._folder)
@@ -88,19 +83,20 @@ class Cgroup2:
         for name in self._names:
             files.make_folder(f"{self._base}/{name}")
             _enable(f"{self._base}/{name}", controllers)
-        self._ending = f"{self._base}/{self._names[1]}/{_ENDING}"
-        files.make_folder(self._ending)
+        self._yield_cpu = yield_cpu
         self.yields_cpu = "cpu" in controllers
         if self.yields_cpu:
-            self._weigh(yield_cpu)
+            write_file(f"{self._base}/{self._names[1]}/cpu.weight", _weight(files.INTERACTIVE_SHARES))
+            self._hurry(on=False)
 
-    def _weigh(self, yield_cpu: str) -> None:
-        batch, interactive = (f"{self._base}/{name}" for name in self._names)
-        write_file(f"{interactive}/cpu.weight", _weight(files.INTERACTIVE_SHARES))
-        files.write_if_there(f"{batch}/cpu.idle", 0)
-        write_file(f"{batch}/cpu.weight", _weight(files.cpu_shares(yield_cpu)))
-        if yield_cpu == "idle":
-            files.write_if_there(f"{batch}/cpu.idle", 1)  # Linux 5.15
+    def _hurry(self, on: bool) -> None:
+        """By the container's weight: moving the processes would take a lock that a starved one may hold."""
+        if self.yields_cpu:
+            batch = f"{self._base}/{self._names[0]}"
+            yield_cpu = "off" if on else self._yield_cpu
+            files.write_if_there(f"{batch}/cpu.idle", 0)  # Linux 5.15
+            files.write_if_there(f"{batch}/cpu.weight", _weight(files.cpu_shares(yield_cpu)))
+            files.write_if_there(f"{batch}/cpu.idle", int(yield_cpu == "idle"))
 
     def create(self, name: str, limits: GroupLimits) -> Group:
         folder = f"{self._base}/{self._names[limits.interactive]}/{name}"
@@ -110,7 +106,7 @@ class Cgroup2:
         except OSError:
             files.remove_folder(folder)
             raise
-        return Cgroup2Group(name, folder, self._ending)
+        return Cgroup2Group(name, folder, self._hurry)
 
     def _limit(self, folder: str, limits: GroupLimits) -> None:
         write_file(f"{folder}/memory.max", limits.memory_bytes)
@@ -124,14 +120,12 @@ class Cgroup2:
 
     def leftovers(self) -> list[Group]:
         return [
-            Cgroup2Group(name, f"{self._base}/{container}/{name}", self._ending)
+            Cgroup2Group(name, f"{self._base}/{container}/{name}", self._hurry)
             for container in self._names
             for name in files.subgroups(f"{self._base}/{container}")
-            if name != _ENDING
         ]
 
     def close(self) -> None:
-        files.remove_folder(self._ending)
         for name in self._names:
             files.remove_folder(f"{self._base}/{name}")
 

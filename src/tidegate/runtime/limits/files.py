@@ -56,12 +56,6 @@ def kill_listed(folder: str) -> None:
     send_signal(processes_in(folder), signal.SIGKILL)
 
 
-def move_processes(folder: str, to: str) -> None:
-    """Move what is in a group to another one; what is already exiting stays."""
-    for pid in processes_in(folder):
-        write_if_there(f"{to}/cgroup.procs", pid)
-
-
 def make_folder(path: str) -> None:
     """A container: it may be there from an earlier server of this instance."""
     try:

@@ -59,9 +59,9 @@ class Group(Protocol):
         """End what is in the group now, in a way that a fork cannot outrun. May have to be called again."""
         ...
 
-    def hurry(self) -> None:
+    def hurry(self, on: bool) -> None:
         """Let what was killed and has not ended yet run at normal weight: also dying takes CPU, and work that yields gets
-        none while others take all.
+        none while others take all. All attempts of the kind are lifted; call again with false afterwards.
         """
         ...
 

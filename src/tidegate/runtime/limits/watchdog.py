@@ -51,8 +51,8 @@ class WatchdogGroup:
     def kill(self) -> None:
         send_signal(descendants_of([os.getpid()]), signal.SIGKILL)
 
-    def hurry(self) -> None:
-        """Takes CAP_SYS_NICE; without it the dying run when there is room."""
+    def hurry(self, on: bool) -> None:
+        """Takes CAP_SYS_NICE; without it the dying run when there is room. Those that it lifts are about to be gone."""
         for pid in descendants_of([os.getpid()]):
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
