@@ -19,7 +19,7 @@ from tidegate.core.job import (
     TaskState,
     Usage,
 )
-from tidegate.core.plan import Plan
+from tidegate.core.plan import Plan, Start
 from tidegate.core.resources import MIB, Resources
 from tidegate.errors import Conflict, IllegalTransition, InvalidInput, NotFound
 from tidegate.ports import Store
@@ -45,7 +45,12 @@ class ScheduleStoreConformance:
         assert (task.queue, task.owner, task.attempts, task.queued_at) == ("default", "ann", 0, world.now)
         assert task.shape == Shape(SMALL, frozenset({("gpu", "yes")}))
         (worker,) = changes.workers
-        assert (worker.id, worker.generation, worker.allocatable, worker.allocated) == ("local", 1, LARGE, NOTHING)
+        assert (worker.id, worker.generation, worker.allocatable, worker.allocated) == (
+            "local",
+            1,
+            LARGE,
+            NOTHING,
+        )
         assert worker.labels == frozenset({("disk", "fast")})
         assert changes.queues["default"].running == 0
 
@@ -68,7 +73,11 @@ class ScheduleStoreConformance:
         assert (job.status, job.started_at) == (JobStatus.RUNNING, world.now)
         (task,) = world.store.tasks(job_id)
         (attempt,) = task.attempts
-        assert (task.state, attempt.state, attempt.worker_id) == (TaskState.RUNNING, AttemptState.STARTING, "local")
+        assert (task.state, attempt.state, attempt.worker_id) == (
+            TaskState.RUNNING,
+            AttemptState.STARTING,
+            "local",
+        )
         assert attempt.key == AttemptKey(job_id, 1, 1)
         assert attempt.started_at == world.now
         assert world.allocated() == SMALL
@@ -186,8 +195,8 @@ class ScheduleStoreConformance:
         world.store.check()
 
 
-def replace_key(start: object, attempt: int) -> object:
-    return start._replace(key=start.key._replace(attempt=attempt))  # type: ignore[attr-defined]
+def replace_key(start: Start, attempt: int) -> Start:
+    return start._replace(key=start.key._replace(attempt=attempt))
 
 
 class AttemptStoreConformance:
@@ -204,7 +213,12 @@ class AttemptStoreConformance:
         first, second = world.claim(keys)
         assert (first.key, second.key) == (AttemptKey(job_id, 1, 1), AttemptKey(job_id, 2, 1))
         assert second.spec == {"file": 2, "dialect": "duckdb"}
-        assert (second.name, second.kind, second.owner, second.queue) == ("file 2.sql", "sql", "ann", "default")
+        assert (second.name, second.kind, second.owner, second.queue) == (
+            "file 2.sql",
+            "sql",
+            "ann",
+            "default",
+        )
         assert (second.resources, second.timeout_s, second.max_attempts, second.losses) == (SMALL, 60.0, 3, 0)
         assert world.store.tasks(job_id)[0].attempts[0].state is AttemptState.RUNNING
         world.store.check()
@@ -222,7 +236,11 @@ class AttemptStoreConformance:
         job_id = world.submit(result_name="mine")
         keys = world.start()
         cancelled = world.store.request_cancel(job_id, world.now)
-        assert (cancelled.status, cancelled.ended_tasks, cancelled.live_attempts) == (JobStatus.RUNNING, 0, tuple(keys))
+        assert (cancelled.status, cancelled.ended_tasks, cancelled.live_attempts) == (
+            JobStatus.RUNNING,
+            0,
+            tuple(keys),
+        )
         assert world.claim(keys) == []
         job = world.store.job(job_id)
         assert job.status is JobStatus.CANCELLED
@@ -247,17 +265,21 @@ class AttemptStoreConformance:
         assert world.store.managed_paths() == {source.path}
         assert world.allocated() == NOTHING
         (task,) = world.store.tasks(key.job_id)
-        assert (task.state, task.result, task.attempts[0].usage) == (TaskState.SUCCEEDED, {"row_count": 3}, end.usage)
+        assert (task.state, task.result, task.attempts[0].usage) == (
+            TaskState.SUCCEEDED,
+            {"row_count": 3},
+            end.usage,
+        )
         assert task.attempts[0].ended_at == world.now
         world.store.check()
 
     def test_a_failure_keeps_its_reason_and_frees_the_name(self, world: World) -> None:
         key = world.run(result_name="mine")
-        exit = Exit(ExitReason.MEMORY_LIMIT, "It needed more.", 256, 300.5, "cgroup2", "memory")
-        world.report(key, TaskState.FAILED, exit=exit)
+        why = Exit(ExitReason.MEMORY_LIMIT, "It needed more.", 256, 300.5, "cgroup2", "memory")
+        world.report(key, TaskState.FAILED, exit=why)
         job = world.store.job(key.job_id)
-        assert (job.status, job.exit, job.result) == (JobStatus.FAILED, exit, None)
-        assert world.store.tasks(key.job_id)[0].attempts[0].exit == exit
+        assert (job.status, job.exit, job.result) == (JobStatus.FAILED, why, None)
+        assert world.store.tasks(key.job_id)[0].attempts[0].exit == why
         last = world.store.events(key.job_id)[-1]
         assert (last.type, last.data["reason"], last.data["limit"]) == ("failed", "memory_limit", 256)
         assert "It needed more." in last.message
@@ -416,7 +438,13 @@ class AttemptStoreConformance:
         assert world.store.beat(world.worker, old, world.now, 60.0) is None
         assert world.report(key, generation=old) is None  # it was lost
         (lost,) = world.store.lost(world.now)
-        assert (lost.key, lost.worker_id, lost.generation, lost.max_attempts, lost.losses) == (key, "local", old, 1, 0)
+        assert (lost.key, lost.worker_id, lost.generation, lost.max_attempts, lost.losses) == (
+            key,
+            "local",
+            old,
+            1,
+            0,
+        )
         assert world.allocated() == SMALL  # until its end is recorded
 
     def test_what_was_lost_is_rescued_once(self, world: World) -> None:
@@ -426,7 +454,13 @@ class AttemptStoreConformance:
         world.clock.advance(1)
         (lost,) = world.store.lost(world.now)
         end = AttemptEnd(
-            lost.key, lost.worker_id, lost.generation, AttemptState.LOST, world.now, TaskState.QUEUED, exit=LOST
+            lost.key,
+            lost.worker_id,
+            lost.generation,
+            AttemptState.LOST,
+            world.now,
+            TaskState.QUEUED,
+            exit=LOST,
         )
         assert world.store.report([end]) == [end]
         assert world.store.report([end]) == []
@@ -445,7 +479,13 @@ class AttemptStoreConformance:
         world.register()
         (lost,) = world.store.lost(world.now)
         end = AttemptEnd(
-            lost.key, lost.worker_id, lost.generation, AttemptState.LOST, world.now, TaskState.FAILED, exit=LOST
+            lost.key,
+            lost.worker_id,
+            lost.generation,
+            AttemptState.LOST,
+            world.now,
+            TaskState.FAILED,
+            exit=LOST,
         )
         world.store.report([end])
         assert world.store.job(job_id).status is JobStatus.FAILED

@@ -23,12 +23,22 @@ class JobStoreConformance:
     def test_a_new_job_reads_back_as_submitted(self, world: World) -> None:
         shape = Shape(Resources(500, 1024, 0), frozenset({("gpu", "no"), ("disk", "fast")}))
         job_id = world.submit(
-            name="Zählen\x00\n", queue="nightly", priority=Priority.HIGH, shape=shape, spec={"sql": "select '→'", "n": [1, None]},
-            max_attempts=3, timeout_s=1.5, kind="lint",
+            name="Zählen\x00\n", queue="nightly", priority=Priority.HIGH, shape=shape,
+            spec={"sql": "select '→'", "n": [1, None]}, max_attempts=3, timeout_s=1.5, kind="lint",
         )  # fmt: skip
         job = world.store.job(job_id)
-        assert (job.id, job.kind, job.name, job.owner, job.queue) == (job_id, "lint", "Zählen\x00\n", "ann", "nightly")
-        assert (job.priority, job.shape, job.spec) == (Priority.HIGH, shape, {"sql": "select '→'", "n": [1, None]})
+        assert (job.id, job.kind, job.name, job.owner, job.queue) == (
+            job_id,
+            "lint",
+            "Zählen\x00\n",
+            "ann",
+            "nightly",
+        )
+        assert (job.priority, job.shape, job.spec) == (
+            Priority.HIGH,
+            shape,
+            {"sql": "select '→'", "n": [1, None]},
+        )
         assert (job.max_attempts, job.timeout_s, job.created_at) == (3, 1.5, world.now)
         assert (job.status, job.started_at, job.finished_at) == (JobStatus.QUEUED, None, None)
         assert job.task_counts == {state: int(state is TaskState.QUEUED) for state in TaskState}
@@ -126,7 +136,11 @@ class JobStoreConformance:
         cursor = world.store.changes(0).cursor
         world.clock.advance(5)
         cancelled = world.store.request_cancel(job_id, world.now)
-        assert (cancelled.status, cancelled.ended_tasks, cancelled.live_attempts) == (JobStatus.CANCELLED, 1, ())
+        assert (cancelled.status, cancelled.ended_tasks, cancelled.live_attempts) == (
+            JobStatus.CANCELLED,
+            1,
+            (),
+        )
         job = world.store.job(job_id)
         assert (job.status, job.finished_at, job.started_at) == (JobStatus.CANCELLED, world.now, None)
         assert job.exit is not None

@@ -75,7 +75,9 @@ class World:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = FakeClock()
-        self.worker = WorkerInfo("local", "host", LARGE, LARGE, frozenset({("disk", "fast")}), {"duckdb": "2.0"})
+        self.worker = WorkerInfo(
+            "local", "host", LARGE, LARGE, frozenset({("disk", "fast")}), {"duckdb": "2.0"}
+        )
         self.generation = 0
         self.cursor = 0
 
@@ -107,7 +109,11 @@ class World:
         return Plan(
             tuple(
                 Start(
-                    AttemptKey(*task.key, task.attempts + 1), task.queue, "local", self.generation, task.shape.resources
+                    AttemptKey(*task.key, task.attempts + 1),
+                    task.queue,
+                    "local",
+                    self.generation,
+                    task.shape.resources,
                 )
                 for task in chosen
             )
@@ -144,7 +150,9 @@ class World:
         }
         return AttemptEnd(**{**fields, **changes})
 
-    def report(self, key: AttemptKey, next_state: TaskState = TaskState.SUCCEEDED, **changes: Any) -> AttemptEnd | None:
+    def report(
+        self, key: AttemptKey, next_state: TaskState = TaskState.SUCCEEDED, **changes: Any
+    ) -> AttemptEnd | None:
         """Report the end of an attempt; as recorded, None if it was not believed."""
         recorded = self.store.report([self.end(key, next_state, **changes)])
         return recorded[0] if recorded else None
