@@ -205,8 +205,8 @@ def test_08_copy_takes_query_and_path_as_values(con: duckdb.DuckDBPyConnection, 
 @pytest.mark.parametrize(
     "sql",
     ["SELECT 1; SELECT 2", "CREATE TABLE t (x INT)", "INSERT INTO t VALUES (1)", "COPY (SELECT 1) TO '/tmp/x'",
-     "SET threads = 1", "PRAGMA version", "ATTACH '/tmp/x'", "INSTALL httpfs", "LOAD httpfs", "EXPLAIN SELECT 1", "BEGIN", "", "-- none",
-     "SELECT 1) TO '/tmp/x'; COPY (SELECT 1"],
+     "SET threads = 1", "PRAGMA version", "ATTACH '/tmp/x'", "INSTALL httpfs", "LOAD httpfs", "EXPLAIN SELECT 1", "BEGIN",
+     "", "-- none", "SELECT 1) TO '/tmp/x'; COPY (SELECT 1"],
 )  # fmt: skip
 def test_08_query_refuses_all_but_one_select(
     con: duckdb.DuckDBPyConnection, tmp_path: Path, sql: str
@@ -244,7 +244,8 @@ def test_10_an_interrupted_copy_removes_its_file(con: duckdb.DuckDBPyConnection,
 
 def test_10_a_killed_copy_leaves_half_a_file_at_its_name(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    code = 'import duckdb, sys; duckdb.connect().execute("COPY (FROM range(10000000000)) TO \'" + sys.argv[1] + "\' (FORMAT parquet)")'
+    copy = "COPY (FROM range(10000000000)) TO $path (FORMAT parquet)"
+    code = f"import duckdb, sys; duckdb.connect().execute({copy!r}, {{'path': sys.argv[1]}})"
     with subprocess.Popen([sys.executable, "-c", code, str(path)]) as process:
         while not path.exists() or path.stat().st_size < 1000:
             assert process.poll() is None
