@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -107,11 +108,7 @@ class Database:
     """Connections and transactions. Functions given to `write` and `read` run inside one, with a `Tx` first."""
 
     def __init__(self, url: str) -> None:
-        if make_url(url).get_backend_name() != "sqlite" or not make_url(url).database:
-            raise SettingError(
-                f"The database must be a SQLite file such as sqlite:////data/tidegate.db, not {url!r}."
-            )
-        _make_private(Path(make_url(url).database or ""))
+        _make_private(_sqlite_path(url))
         self._engine = _sqlite_engine(url)
         self._lock = threading.Lock()
         self._writer = self._engine.connect()
@@ -202,6 +199,22 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
         "temp_store=MEMORY",
     ):
         dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _sqlite_path(url: str) -> Path:
+    """The database's file. Raises SettingError for any other database."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingError(
+            f"The database must be a URL such as sqlite:////data/tidegate.db, not {url!r}."
+        ) from None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        shown = parsed.render_as_string(hide_password=True)
+        raise SettingError(
+            f"The database must be a SQLite file such as sqlite:////data/tidegate.db, not {shown!r}."
+        )
+    return Path(parsed.database)
 
 
 def _make_private(path: Path) -> None:
