@@ -84,8 +84,10 @@ async def stream(source: AsyncIterator[Event], ping_s: float = PING_S) -> AsyncG
     except StopFollowing:
         return
     finally:
-        if upcoming is not None:
-            upcoming.cancel()
+        if upcoming is not None and upcoming.cancel():
+            await asyncio.wait((upcoming,))
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 class StopFollowing(Exception):

@@ -18,6 +18,7 @@ from tidegate.api.openapi import content, json_body, problems, raw_body
 from tidegate.api.pages import Cursor, Limit, decode_cursor, page
 from tidegate.api.views import SOURCES, source_view
 from tidegate.core.job import Source
+from tidegate.core.names import check_source_name
 from tidegate.core.resources import parse_bytes
 from tidegate.errors import Conflict, TidegateError
 from tidegate.server.service import Service
@@ -138,7 +139,7 @@ async def upload(
 ) -> JSONResponse:
     """The file appears whole and written through to the disk, or not at all."""
     file = file_name(name)
-    called = (source_name if source_name is not None else source_name_of(file)) if source else None
+    called = _source_name(file, source_name) if source else None
     target = service.settings.data_dir.expanduser().resolve() / "files" / file
     old = await _refuse_early(service, target, called, overwrite=overwrite)
     received = await receive(
@@ -166,10 +167,14 @@ async def preview_rows(service: Service, owner: str, source: Source, limit: int,
 
 
 def source_name_of(file: str) -> str:
-    """A name that SQL takes without quotes, from a file's: `2026 trips.csv.gz` becomes `_2026_trips`."""
+    """A name for SQL from a file's: `2026 trips.csv.gz` becomes `_2026_trips`. It may still be a reserved word."""
     stem = file.partition(".")[0]
     name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in stem)[:62]
     return f"_{name}" if name[:1].isdigit() else name
+
+
+def _source_name(file: str, given: str | None) -> str:
+    return check_source_name(source_name_of(file) if given is None else given, field="source_name")
 
 
 async def _refuse_early(
