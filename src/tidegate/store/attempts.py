@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, column, or_, select, table
+from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
 from tidegate.core.resources import Resources
@@ -13,7 +13,7 @@ from tidegate.ports import LostAttempt, WorkerInfo
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.reports import report
-from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
+from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import insert_into, number, word
 from tidegate.store.values import PRIORITIES, from_json, labels_to_json, to_json, to_micros
 
@@ -103,7 +103,6 @@ _HELD_BY = Statement(
 )  # fmt: skip
 _LEASES = Statement(select(workers.c.id, workers.c.generation, workers.c.lease_until))
 
-_wanted = table("wanted", column("job_id"), column("number"), column("attempt"))
 _CLAIMABLE = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.cancel_requested_at, jobs.c.kind, jobs.c.owner,
@@ -111,8 +110,8 @@ _CLAIMABLE = Statement(
         allocations.c.disk_bytes, jobs.c.timeout_s, jobs.c.max_attempts, tasks.c.losses, jobs.c.result_name, jobs.c.priority,
     )
     .select_from(
-        _wanted.join(
-            attempts, and_(*(attempts.c[name] == _wanted.c[name] for name in ("job_id", "number", "attempt")))
+        wanted.join(
+            attempts, and_(*(attempts.c[name] == wanted.c[name] for name in ("job_id", "number", "attempt")))
         )
         .join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number))
         .join(jobs, jobs.c.id == attempts.c.job_id)
@@ -126,7 +125,6 @@ _CLAIMABLE = Statement(
         attempts.c.generation == bindparam("now_generation"),
     ),
     "worker now_generation",
-    keys="job_id, number, attempt",
 )  # fmt: skip
 _CLAIM = Statement(
     attempts.update()
@@ -194,9 +192,8 @@ def claim(
     """See `AttemptStore.claim`."""
     if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
         return []
-    found = {
-        AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation), keys=set(keys))
-    }
+    tx.want(set(keys))
+    found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation))}
     mine = [(key, found[key]) for key in dict.fromkeys(keys) if key in found]
     cancelled = [key for key, row in mine if row[0] is not None]
     claimed = [(key, row) for key, row in mine if row[0] is None]

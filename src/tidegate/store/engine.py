@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, bindparam, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tidegate.errors import BrokenInvariant, SettingError
+from tidegate.store.schema import wanted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,27 +45,20 @@ def expect(changed: int, wanted: int) -> None:
 
 
 class Statement:
-    """A Core expression, compiled once per dialect. `order` names its parameters in the order in which rows give them.
+    """A Core expression, compiled once per dialect. `order` names its parameters in the order in which rows give them."""
 
-    With `keys` the expression may join a table `wanted` of those integer columns, whose rows come with each call.
-    """
+    __slots__ = ("_expression", "_order", "_texts")
 
-    __slots__ = ("_expression", "_keys", "_order", "_texts")
-
-    def __init__(self, expression: Executable, order: str = "", *, keys: str = "") -> None:
+    def __init__(self, expression: Executable, order: str = "") -> None:
         self._expression = expression
         self._order = order.split()
-        self._keys = keys
         self._texts: dict[str, str] = {}
 
-    def text(self, dialect: Dialect, keys: Iterable[Sequence[int]] = ()) -> str:
+    def text(self, dialect: Dialect) -> str:
         text = self._texts.get(dialect.name)
         if text is None:
             text = self._texts[dialect.name] = self._compile(dialect)
-        if not self._keys:
-            return text
-        rows = ",".join([f"({','.join(map(str, map(int, key)))})" for key in keys])
-        return f"WITH wanted ({self._keys}) AS (VALUES {rows}) {text}"
+        return text
 
     def _compile(self, dialect: Dialect) -> str:
         compiled = self._expression.compile(dialect=dialect)  # type: ignore[attr-defined]
@@ -71,6 +66,12 @@ class Statement:
         if list(compiled.positiontup or ()) != self._order:
             raise BrokenInvariant(f"{compiled} takes {compiled.positiontup}, not {self._order}.")
         return compiled.string
+
+
+_FORGET = Statement(wanted.delete())
+_WANT = Statement(
+    wanted.insert().values({c.name: bindparam(c.name) for c in wanted.c}), "job_id number attempt"
+)
 
 
 class Tx:
@@ -83,8 +84,13 @@ class Tx:
         self._dialect = connection.dialect
         self._cursor = cursor
 
-    def rows(self, statement: Statement, row: Row = (), keys: Iterable[Sequence[int]] = ()) -> list[Row]:
-        self._cursor.execute(statement.text(self._dialect, keys), row)
+    def want(self, keys: Iterable[Row]) -> None:
+        """Fill the table `wanted` with these (job, number, attempt) for the statement that joins it next."""
+        self.run(_FORGET)
+        self.many(_WANT, list(keys))
+
+    def rows(self, statement: Statement, row: Row = ()) -> list[Row]:
+        self._cursor.execute(statement.text(self._dialect), row)
         return self._cursor.fetchall()  # type: ignore[no-any-return]
 
     def one(self, statement: Statement, row: Row = ()) -> Row | None:
@@ -199,6 +205,7 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
         "temp_store=MEMORY",
     ):
         dbapi_connection.execute(f"PRAGMA {pragma}").close()
+    dbapi_connection.execute(str(CreateTable(wanted))).close()
 
 
 def _sqlite_path(url: str) -> Path:

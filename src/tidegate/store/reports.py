@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, column, select, table
+from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
 
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState, Usage
 from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
-from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
+from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
     EventRow,
     add_events,
@@ -44,8 +44,6 @@ _USAGE = (
 _STATES = {state.value: state for state in AttemptState}
 _LIVE = (word(AttemptState.STARTING), word(AttemptState.RUNNING))
 
-_wanted = table("wanted", column("job_id"), column("number"), column("attempt"))
-
 
 def _same(one: FromClause, other: FromClause, *names: str) -> ColumnElement[bool]:
     return and_(*(one.c[name] == other.c[name] for name in names))
@@ -59,13 +57,12 @@ _ENDING = Statement(
         jobs.c.result_name, jobs.c.task_count, jobs.c.exit, *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
-        _wanted.join(attempts, _same(attempts, _wanted, "job_id", "number", "attempt"))
+        wanted.join(attempts, _same(attempts, wanted, "job_id", "number", "attempt"))
         .join(tasks, _same(tasks, attempts, "job_id", "number"))
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))
     )
     .where(attempts.c.state.in_(_LIVE)),
-    keys="job_id, number, attempt",
 )  # fmt: skip
 
 GENERATIONS = Statement(select(workers.c.id, workers.c.generation))
@@ -112,9 +109,8 @@ _HELD = Statement(
         allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
         allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
     )
-    .select_from(_wanted.join(allocations, _same(allocations, _wanted, "job_id", "number", "attempt")))
+    .select_from(wanted.join(allocations, _same(allocations, wanted, "job_id", "number", "attempt")))
     .where(allocations.c.released_at.is_(None), allocations.c.kept == number(1)),
-    keys="job_id, number, attempt",
 )  # fmt: skip
 _END_JOB = Statement(
     jobs.update()
@@ -196,9 +192,10 @@ def report(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
 
 
 def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], dict[int, _Job]]:
+    tx.want(keys)
     live: dict[AttemptKey, _Live] = {}
     jobs_of: dict[int, _Job] = {}
-    for row in tx.rows(_ENDING, keys=keys):
+    for row in tx.rows(_ENDING):
         live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
         if row[0] not in jobs_of:
             counts = dict(zip(rules.TASK_STATES, row[21:], strict=True))
@@ -326,7 +323,8 @@ def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:
     """See `AttemptStore.release`."""
     if not keys:
         return 0
-    held = tx.rows(_HELD, keys=set(keys))
+    tx.want(set(keys))
+    held = tx.rows(_HELD)
     rows: list[Row] = [(at, *row[:3]) for row in held]
     expect(tx.many(_RELEASE, rows), len(rows))
     give_back(tx, [(row[3], Resources(*row[4:])) for row in held])

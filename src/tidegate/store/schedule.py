@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, column, func, null, or_, select, table
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, null, or_, select
 
 from tidegate.core.job import TaskKey, TaskState, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
@@ -15,7 +15,7 @@ from tidegate.ports import Changes
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.queues import queue_views
-from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
+from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
     EventRow,
     add_events,
@@ -52,15 +52,13 @@ _WORKERS = Statement(
     ).where(workers.c.present == number(1)).order_by(workers.c.id)
 )  # fmt: skip
 
-_wanted = table("wanted", column("job_id"), column("number"))
 _STARTABLE = Statement(
     select(tasks.c.job_id, tasks.c.number, tasks.c.attempts, jobs.c.queue).select_from(
-        _wanted.join(tasks, and_(tasks.c.job_id == _wanted.c.job_id, tasks.c.number == _wanted.c.number)).join(
+        wanted.join(tasks, and_(tasks.c.job_id == wanted.c.job_id, tasks.c.number == wanted.c.number)).join(
             jobs, jobs.c.id == tasks.c.job_id
         )
     )
     .where(tasks.c.state == word(TaskState.QUEUED), jobs.c.cancel_requested_at.is_(None)),
-    keys="job_id, number",
 )  # fmt: skip
 _START_TASK = Statement(
     tasks.update()
@@ -193,7 +191,8 @@ def commit(tx: Tx, plan: Plan, at: datetime, default_cap: int | None) -> list[St
     """See `ScheduleStore.commit`. Reads what the starts depend on, judges them in order, then writes conditionally."""
     if not plan.starts:
         return []
-    rows = tx.rows(_STARTABLE, keys={start.key[:2] for start in plan.starts})
+    tx.want({(start.key.job_id, start.key.number, 0) for start in plan.starts})
+    rows = tx.rows(_STARTABLE)
     startable = {(job_id, number): (made + 1, queue) for job_id, number, made, queue in rows}
     room = _Room(worker_views(tx), queue_views(tx, default_cap))
     starts = [start for start in plan.starts if _startable(start, startable) and room.take(start)]

@@ -221,3 +221,13 @@ workers = Table(
     Column("rungs", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+wanted = Table(
+    "wanted",
+    MetaData(),
+    Column("job_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    prefixes=["TEMPORARY"],
+)
+"""Of each connection by itself: the keys that a statement is about. To join it costs less than to spell them out."""
