@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, NoReturn
@@ -67,9 +68,11 @@ class World(NamedTuple):
 class Attempt:
     """One attempt from fork to account."""
 
-    def __init__(self, world: World, channel: Channel, order: Mapping[str, Any], group_name: str) -> None:
+    def __init__(self, world: World, channel: Channel, inbox: deque[dict[str, Any]], group_name: str) -> None:
         self._world = world
         self._channel = channel
+        self._inbox = inbox
+        order = inbox.popleft()
         self._order = order
         self._group_name = group_name
         self.key = AttemptKey(*order["key"])
@@ -176,6 +179,7 @@ class Attempt:
         }
         for fd in handlers:
             poll.register(fd, select.POLLIN)
+        self._obey()  # a cancel may have come together with the order
         while not self._child_ended and not self._channel.closed:
             poll.modify(self._channel.fileno(), select.POLLIN | select.POLLOUT * self._channel.wants_write)
             for fd, _ in poll.poll(self._until_next_timer() * 1000):
@@ -210,7 +214,12 @@ class Attempt:
 
     def _on_message(self) -> None:
         self._channel.flush()
-        for message in self._channel.receive():
+        self._inbox.extend(self._channel.receive())
+        self._obey()
+
+    def _obey(self) -> None:
+        while self._inbox:
+            message = self._inbox.popleft()
             if message["do"] == "cancel" and AttemptKey(*message["key"]) == self.key:
                 self._ask_to_stop(Ending(ExitReason(message["reason"]), message.get("message")))
 
@@ -420,19 +429,23 @@ def keep(world: World, channel: Channel, number: int) -> NoReturn:
 def _serve(world: World, channel: Channel, number: int) -> None:
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
+    inbox: deque[dict[str, Any]] = deque()
     count = 0
     while not channel.closed:
         poll.modify(channel.fileno(), select.POLLIN | select.POLLOUT * channel.wants_write)
         poll.poll()
         channel.flush()
-        for message in channel.receive():
-            if message["do"] == "run":
-                count += 1
-                _run_one(world, channel, message, f"{world.generation}-{number}-{count}")
+        inbox.extend(channel.receive())
+        while inbox:
+            if inbox[0]["do"] != "run":
+                inbox.popleft()  # a cancel that crossed the report of its attempt
+                continue
+            count += 1
+            _run_one(world, channel, inbox, f"{world.generation}-{number}-{count}")
 
 
-def _run_one(world: World, channel: Channel, order: Mapping[str, Any], group_name: str) -> None:
-    attempt = Attempt(world, channel, order, group_name)
+def _run_one(world: World, channel: Channel, inbox: deque[dict[str, Any]], group_name: str) -> None:
+    attempt = Attempt(world, channel, inbox, group_name)
     channel.send(attempt.run())
     while not attempt.tree_gone:
         if attempt.finish_off():

@@ -111,6 +111,7 @@ class _Slot:
     must_end_at: float | None = None
     idle_since: float = 0.0
     cancelled: tuple[ExitReason, str | None] | None = None
+    zygote: Channel | None = None
 
 
 class Sandboxes:
@@ -145,6 +146,8 @@ class Sandboxes:
         self._waiting_events: list[SandboxEvent] = []
         self._rungs: Rungs | None = None
         self._swept: dict[str, Any] | None = None
+        self._unproven: list[AttemptKey] = []
+        self._sweep_at = 0.0
         self.warnings: list[str] = []
         """What the zygote could not load."""
 
@@ -293,7 +296,7 @@ class Sandboxes:
             self.open()
         assert self._zygote is not None
         ours, theirs = socket.socketpair()
-        slot = _Slot(self._next_number, Channel(ours))
+        slot = _Slot(self._next_number, Channel(ours), zygote=self._zygote)
         self._next_number += 1
         self._slots[slot.number] = slot
         self.selector.register(slot.channel.fileno(), selectors.EVENT_READ, lambda: self._on_keeper(slot))
@@ -311,10 +314,15 @@ class Sandboxes:
             self.selector.modify(slot.channel.fileno(), wanted, key.data)
 
     def _on_keeper(self, slot: _Slot) -> None:
+        if slot.dead:  # hung up by what was heard before, in the same round of the selector
+            return
         slot.channel.flush()
         for message in slot.channel.receive():
             self._heard(slot, message)
-        if slot.channel.closed:
+        self._look_after(slot)
+
+    def _look_after(self, slot: _Slot) -> None:
+        if slot.channel.closed and not slot.dead:
             self._keeper_died(slot)
         else:
             self._watch(slot)
@@ -345,8 +353,8 @@ class Sandboxes:
     def _free(self, slot: _Slot) -> None:
         slot.order = None
         slot.idle_since = time.monotonic()
-        if self._zygote is None:
-            self._hang_up(slot)  # an orphan of a dead zygote has nobody above it to clear up after it
+        if slot.zygote is not self._zygote:
+            self._hang_up(slot)  # a keeper whose zygote is dead has nobody above it to clear up after it
         else:
             self._idle.append(slot)
 
@@ -368,7 +376,7 @@ class Sandboxes:
             self._idle.remove(slot)
         if slot.order is None:
             self._slots.pop(slot.number, None)
-        elif self._zygote is None:
+        elif slot.zygote is not self._zygote:
             self._bury(slot, clean=False)
 
     def _bury(self, slot: _Slot, *, clean: bool) -> None:
@@ -376,8 +384,10 @@ class Sandboxes:
         order = slot.order
         if order is None:
             return
+        if not clean:
+            self._unproven.append(order.key)
         if slot.ended:
-            self._waiting_events.append(SandboxGone(order.key))
+            self._waiting_events += [SandboxGone(order.key)] if clean else []
             return
         del self._running[order.key]
         self._waiting_events.append(_lost_keeper(order, slot.cancelled, clean, self._rung_name()))
@@ -405,6 +415,9 @@ class Sandboxes:
                     self._bury(slot, clean=message["clean"])
             case "swept":
                 self._swept = message
+                if message["clean"]:
+                    self._waiting_events += [SandboxGone(key) for key in self._unproven]
+                    self._unproven.clear()
             case "warning":
                 self.warnings.append(message["message"])
             case "failed":
@@ -435,8 +448,21 @@ class Sandboxes:
             if slot.must_end_at is not None and now >= slot.must_end_at and self._zygote is not None:
                 slot.must_end_at = now + _STUCK_AFTER_S
                 self._zygote.send({"do": "kill", "number": slot.number})
+        if self._unproven and now >= self._sweep_at:
+            self._prove(now)
         while len(self._idle) > _IDLE_KEPT and now - self._idle[0].idle_since > _TRIM_AFTER_S:
             self._hang_up(self._idle[0])
+
+    def _prove(self, now: float) -> None:
+        """Of attempts that lost their keeper and their zygote nobody knows the tree: a new zygote sweeps for them.
+
+        It ends all that is not its own, so it has to wait for the last keeper of the old one.
+        """
+        if all(slot.zygote is self._zygote for slot in self._slots.values()):
+            self._sweep_at = now + _SWEPT_WITHIN_S
+            self.open()
+            assert self._zygote is not None
+            self._zygote.send({"do": "sweep"})
 
     def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Poll until the condition holds or the time is over; events that come meanwhile are kept."""

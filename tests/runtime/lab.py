@@ -1,0 +1,148 @@
+"""Runs attempts in real sandboxes and looks at what is left of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.resources import MIB, Resources
+from tidegate.runtime.limits.paths import UNIFIED, own_hierarchies
+from tidegate.runtime.processes import marked_processes, read_file
+from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxEvent, SandboxOrder, SandboxProgress, SandboxStarted
+
+RUNNERS_PATH = str(Path(__file__).parent)
+_LONGEST_S = 30.0
+
+
+class Lab:
+    """One Sandboxes with a folder to work in."""
+
+    def __init__(self, instance: str, folder: Path, rung: str = "auto", yield_cpu: str = "off") -> None:
+        self.instance = instance
+        self.folder = folder
+        self.sandboxes = Sandboxes(
+            instance=instance, rung=rung, yield_cpu=yield_cpu, preload=["runners"], python_path=[RUNNERS_PATH]
+        )
+        self.sandboxes.open()
+        self._count = 0
+
+    def order(self, runner: str, **options: Any) -> SandboxOrder:
+        """Options of the order by name, all else into the spec."""
+        self._count += 1
+        key = AttemptKey(self._count, 1, 1)
+        return SandboxOrder(
+            key=key,
+            runner=f"runners:{runner}",
+            resources=Resources(
+                options.pop("cpu_milli", 1000), options.pop("memory_mib", 128) * MIB, options.pop("disk_mib", 256) * MIB
+            ),
+            timeout_s=options.pop("timeout_s", 20.0),
+            folder=str(self.folder / str(key)),
+            interactive=options.pop("interactive", False),
+            spec=options,
+        )
+
+    def run(self, runner: str, **options: Any) -> SandboxEnd:
+        """Run one attempt to its end."""
+        order = self.order(runner, **options)
+        self.sandboxes.start(order)
+        return self.end_of(order.key)
+
+    def run_until(
+        self, runner: str, when: Callable[[SandboxEvent], bool], do: Callable[[SandboxOrder], Any], **options: Any
+    ) -> SandboxEnd:
+        """Run one attempt; do something once, at its first event for which `when` is true."""
+        order = self.order(runner, **options)
+        self.sandboxes.start(order)
+        done = False
+        until = time.monotonic() + _LONGEST_S
+        while time.monotonic() < until:
+            for event in self.sandboxes.poll(1.0):
+                if isinstance(event, SandboxEnd) and event.key == order.key:
+                    return event
+                if not done and when(event):
+                    done = True
+                    do(order)
+        raise AssertionError(f"attempt {order.key} did not end")
+
+    def cancel_once_working(self, runner: str, reason: ExitReason = ExitReason.CANCELLED, **options: Any) -> SandboxEnd:
+        """Cancel when the runner has reported its first progress."""
+        return self.run_until(
+            runner, is_progress, lambda order: self.sandboxes.cancel(order.key, reason), **options
+        )
+
+    def end_of(self, key: AttemptKey) -> SandboxEnd:
+        return self.ends_of({key})[key]
+
+    def ends_of(self, keys: set[AttemptKey]) -> dict[AttemptKey, SandboxEnd]:
+        """Wait for the ends of all of these."""
+        ends: dict[AttemptKey, SandboxEnd] = {}
+        until = time.monotonic() + _LONGEST_S
+        while ends.keys() < keys and time.monotonic() < until:
+            ends |= {event.key: event for event in self.sandboxes.poll(1.0) if isinstance(event, SandboxEnd)}
+        assert ends.keys() >= keys, f"{keys - ends.keys()} did not end"
+        return ends
+
+    def strays(self) -> list[int]:
+        """Processes of this instance that are neither zygote nor keeper."""
+        return [pid for pid in marked_processes(self.instance) if name_of(pid) not in ("tidegate-zygote", "tidegate-keeper")]
+
+    def keeper_pids(self) -> list[int]:
+        return [pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-keeper"]
+
+    def zygote_pid(self) -> int:
+        return next(pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-zygote")
+
+    def close(self) -> list[SandboxEvent]:
+        return self.sandboxes.close()
+
+
+def rungs_to_try() -> list[str]:
+    """Rungs that may work here by what is mounted; whether they do is for the ladder to find out."""
+    hierarchies = own_hierarchies(read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    rungs = ["watchdog"]
+    if "memory" in hierarchies:
+        rungs.insert(0, "cgroup1")
+    if UNIFIED in hierarchies and "memory" in read_file(f"{hierarchies[UNIFIED].folder}/cgroup.controllers"):
+        rungs.insert(0, "cgroup2")
+    return rungs
+
+
+def is_progress(event: SandboxEvent) -> bool:
+    return isinstance(event, SandboxProgress) and event.progress is not None
+
+
+def is_started(event: SandboxEvent) -> bool:
+    return isinstance(event, SandboxStarted)
+
+
+def name_of(pid: int) -> str:
+    try:
+        return read_file(f"/proc/{pid}/comm").strip()
+    except OSError:
+        return ""
+
+
+def groups_of(instance: str) -> list[str]:
+    """All control groups of an instance, in every hierarchy, with its containers."""
+    hierarchies = own_hierarchies(read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    found = []
+    for folder in {hierarchy.folder for hierarchy in hierarchies.values()}:
+        for path, _, _ in os.walk(folder):
+            if f"/tidegate-{instance}" in path:
+                found.append(path)
+    return found
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
+    """For what gives no signal: look again until it is so, or the time is over."""
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.005)
+    return True
