@@ -25,7 +25,7 @@ from tidegate.client.shapes import Document, Event, Explanation, Page, Rows, job
 from tidegate.client.submission import SqlFields, new_key, with_kind
 from tidegate.client.values import LineReader
 from tidegate.client.views import JobView, Queue, ResultView, Source, require_pandas, require_pyarrow
-from tidegate.client.waiting import Deadline, EventCursor
+from tidegate.client.waiting import NO_MORE, Deadline, EventCursor
 from tidegate.errors import Busy, ServerUnreachable, TidegateError
 
 T = TypeVar("T")
@@ -272,6 +272,8 @@ class AsyncJob(JobView):
         while True:
             try:
                 async with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                    if response.status_code == NO_MORE:
+                        return
                     async for sent in httpx2.EventSource(response):
                         event = cursor.take(sent)
                         if event is not None:

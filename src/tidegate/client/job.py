@@ -16,7 +16,7 @@ from tidegate.client.files import format_of
 from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
 from tidegate.client.values import LineReader
 from tidegate.client.views import JobView, ResultView, require_pandas, require_pyarrow
-from tidegate.client.waiting import Deadline, EventCursor
+from tidegate.client.waiting import NO_MORE, Deadline, EventCursor
 from tidegate.errors import ServerUnreachable
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Job(JobView):
         while True:
             try:
                 with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                    if response.status_code == NO_MORE:
+                        return
                     yield from filter(None, map(cursor.take, httpx2.EventSource(response)))
                 if cursor.ended(self.refresh()):
                     return

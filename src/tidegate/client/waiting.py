@@ -14,6 +14,8 @@ POLL_S = 20.0
 """How long one request waits for the end of a job."""
 LEAST_GAP_S = 0.1
 """Least time between two requests when the server answers early."""
+NO_MORE = 204
+"""Status by which the server says that a job has ended and all its events were seen."""
 MOST_BREAKS = 3
 """Broken connections in a row, without an event between them, after which a stream of events gives up."""
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from tidegate.client.job import Job
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.options import DataDir, Json, Queue, Url
-from tidegate.ui.cli.output import clean, duration, print_json, print_table, size
+from tidegate.ui.cli.output import clean, duration, print_json, print_table, size, terminal_columns
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 HEADERS = ("Job", "Status", "Priority", "Queue", "Name", "Age", "Ran", "Peak", "Note")
 _PAGE = 200
+_ROOM_FOR_ALL = 105
+"""Columns of a terminal below which priority and queue are left out."""
+
+Cell = TypeVar("Cell")
 
 
 @app.command()
@@ -40,7 +46,16 @@ def jobs(
         print_json([job.document for job in listed])
         return
     now = datetime.now(UTC)
-    print_table(HEADERS, [_row(job, now) for job in listed], right=(0, 5, 6, 7), cut=(4, 8))
+    rows = [_row(job, now) for job in listed]
+    if sys.stdout.isatty() and terminal_columns() < _ROOM_FOR_ALL:
+        print_table(_without_line(HEADERS), [_without_line(row) for row in rows], right=(0, 3, 4, 5), cut=2)
+    else:
+        print_table(HEADERS, rows, right=(0, 5, 6, 7), cut=4)
+
+
+def _without_line(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """All but priority and queue."""
+    return (*cells[:2], *cells[4:])
 
 
 def _row(job: Job, now: datetime) -> tuple[str | None, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
@@ -16,6 +17,9 @@ from tidegate.ui.cli.options import RowFormat
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "⏎", 13: ""}
 NOTHING = "-"
+_LEAST_CUT = 12
+_GAP = 3
+"""Columns between two of a drawn table."""
 
 
 def print_json(value: Any) -> None:
@@ -45,15 +49,17 @@ def print_table(
     rows: Sequence[Sequence[Any]],
     *,
     right: Iterable[int] = (),
-    cut: Iterable[int] = (),
+    cut: int | None = None,
     title: str | None = None,
 ) -> None:
-    """A table. `right`: the columns whose values stand at their right end; `cut`: those that may lose their end to fit."""
+    """A table. `right`: the columns whose values stand at their right end; `cut`: the one that may lose its end to fit."""
     if not headers:
         return
     cells = [[clean(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _painter().table(headers, cells, frozenset(right), frozenset(cut), title)
+        if cut is not None:
+            _shorten(headers, cells, cut)
+        _painter().table(headers, cells, frozenset(right), title)
         return
     if title:
         print(title)
@@ -61,6 +67,21 @@ def print_table(
     for line in (headers, *cells):
         aligned = [_aligned(text, widths[index], index in right) for index, text in enumerate(line)]
         print("  ".join(aligned).rstrip())
+
+
+def _shorten(headers: Sequence[str], cells: Sequence[list[str]], index: int) -> None:
+    """Cut one column's texts so that the table fits the terminal."""
+    others = sum(
+        max(map(len, column)) for i, column in enumerate(zip(headers, *cells, strict=True)) if i != index
+    )
+    width = max(terminal_columns() - others - _GAP * (len(headers) - 1), _LEAST_CUT)
+    for row in cells:
+        row[index] = row[index] if len(row[index]) <= width else row[index][: width - 1] + "…"
+
+
+def terminal_columns() -> int:
+    """The width of the terminal."""
+    return shutil.get_terminal_size().columns
 
 
 def _aligned(text: str, width: int, right: bool) -> str:

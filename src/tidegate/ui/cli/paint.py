@@ -27,17 +27,16 @@ def table(
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
     right: frozenset[int],
-    cut: frozenset[int],
     title: str | None,
 ) -> None:
-    """A table that fits the terminal: long cells are folded, those of `cut` columns lose their end."""
+    """A table that fits the terminal: long cells are folded."""
     drawn = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for index, header in enumerate(headers):
         drawn.add_column(
             Text(header),
             justify="right" if index in right else "left",
-            overflow="ellipsis" if index in cut else "fold",
-            no_wrap=index in cut or index == 0 < len(headers) - 1,
+            overflow="fold",
+            no_wrap=index == 0 < len(headers) - 1,
         )
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "dim" if cell == "-" else "")) for cell in row))
