@@ -152,11 +152,14 @@ class Stream(NamedTuple):
     status: int
 
 
-async def open_loop(port: int, streams: Iterable[Stream], rate: float, for_s: float) -> dict[str, Latencies]:
+async def open_loop(
+    port: int, streams: Iterable[Stream], rate: float, for_s: float, patience_s: float = 15.0
+) -> dict[str, Latencies]:
     """Send requests of each stream at a constant rate, whether or not earlier ones were answered.
 
     An answer's time counts from the moment its request was due, so a server that stands still is charged for every
-    request that came meanwhile (no coordinated omission). `sender` in the answer is how late this client itself was.
+    request that came meanwhile (no coordinated omission). What is not answered `patience_s` after the last one was sent
+    fails, and counts with the time waited. `sender` in the answer is how late this client itself was.
     """
     streams = list(streams)
     taken = {stream.name: Latencies([], []) for stream in streams}
@@ -172,15 +175,19 @@ async def open_loop(port: int, streams: Iterable[Stream], rate: float, for_s: fl
             late.values.append(time.perf_counter() - due)
             message = stream.make(number)
             tasks.append(asyncio.create_task(_timed(pool, message, stream, due, taken[stream.name])))
-        await asyncio.gather(*tasks)
+        _, unanswered = await asyncio.wait(tasks, timeout=patience_s)
+        for task in unanswered:
+            task.cancel()
+        await asyncio.gather(*unanswered, return_exceptions=True)
     return {**taken, "sender": late}
 
 
 async def _timed(pool: Pool, message: bytes, stream: Stream, due: float, taken: Latencies) -> None:
     try:
         answer = await pool.send(message)
-    except OSError as error:
-        taken.failures.append(f"{type(error).__name__}: {error}")
+    except (OSError, asyncio.CancelledError) as error:
+        taken.values.append(time.perf_counter() - due)
+        taken.failures.append(f"no answer: {type(error).__name__} {error}")
         return
     taken.values.append(time.perf_counter() - due)
     if answer.status != stream.status:

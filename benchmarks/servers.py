@@ -86,9 +86,9 @@ def machinery(folder: Path, settings: Mapping[str, object] | None = None) -> Ser
 
 @contextlib.contextmanager
 def running(
-    start: Callable[[Path, Mapping[str, object] | None], ServerProcess], **settings: object
+    start: Callable[[Path, Mapping[str, object]], ServerProcess], *, kill: bool = False, **settings: object
 ) -> Iterator[ServerProcess]:
-    """A server on a folder of its own while the block runs. It has to stop cleanly afterwards."""
+    """A server on a folder of its own while the block runs. It has to stop cleanly afterwards, unless it is to be killed."""
     with scratch() as folder:
         server = start(folder, settings)
         try:
@@ -97,7 +97,10 @@ def running(
             server.kill()
             print(server.tail(), file=sys.stderr)
             raise
-        server.stop()
+        if kill:
+            server.kill()
+        else:
+            server.stop()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,187 @@
+"""A service under heavy work: answer times at a constant rate, idle and with every core busy, beside the usual ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.figures import Figure, Latencies, at_most, claim, median
+from benchmarks.http import Pool, Stream, open_loop, request
+from benchmarks.peers import WAYS
+from benchmarks.servers import ServerProcess, running, tidegate
+
+TITLE = "Answering while every core is busy"
+ABOUT = (
+    "`GET /health` and `POST /api/v1/jobs` (into a paused queue, so that they add no work), each at 50 requests a second, for "
+    "Tidegate idle and while DuckDB queries of one thread, two more than there are cores at any time, run as jobs. Then "
+    "`GET /health` of a small FastAPI service that runs the same queries inline in `async def`, in asyncio's default thread "
+    "pool, and in a `ProcessPoolExecutor`. Times count from the moment a request was due (open loop); the client has a higher "
+    "priority than the rest, as if it sat on another machine."
+)
+TIME_LIMIT_S = 400.0
+
+RATE = 50.0
+QUERY = (
+    "select i % 1000 as k, sum(i) as s, avg(sqrt(i)) as a, max(hash(i)) as h "
+    "from range(60000000) t(i) group by k"
+)
+_HEALTH = Stream("health", lambda number: request("GET", "/health"), 200)
+_SUBMIT = Stream(
+    "submit",
+    lambda number: request("POST", "/api/v1/jobs", {"kind": "sql", "sql": f"select {number}", "queue": "held"}),
+    202,
+)
+_BEFORE_S = 2.0
+_CLIENT_NICENESS = -10
+
+Work = Callable[[Pool], Awaitable[None]]
+
+
+class Seen(NamedTuple):
+    """Answer times by stream, and how many queries a second ended meanwhile."""
+
+    times: Mapping[str, Latencies]
+    queries_per_s: float
+
+    def problems(self) -> list[str]:
+        return [f"{name}: {failure}" for name, times in self.times.items() for failure in times.failures]
+
+
+def run(quick: bool) -> list[Figure]:
+    for_s = 5.0 if quick else 12.0
+    rounds = 1 if quick else 3
+    with running(tidegate, log_level="warning", max_concurrent=_busy_jobs()) as server:
+        asyncio.run(_pause(server.port))
+        asyncio.run(open_loop(server.port, [_HEALTH, _SUBMIT], RATE, 2.0))
+        idle, busy = [], []
+        for _ in range(rounds):
+            idle.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, None)))
+            busy.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, _job)))
+    figures = [*_figures("health", "`GET /health`", idle, busy), *_figures("submit", "`POST /api/v1/jobs`", idle, busy)]
+    figures.append(Figure("queries ended meanwhile", median([one.queries_per_s for one in busy]), "a second"))
+    figures.append(claim("requests that failed", [p for one in (*idle, *busy) for p in one.problems()]))
+    for way in WAYS:
+        figures += _peer(way, for_s)
+    return figures
+
+
+def _figures(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list[Figure]:
+    calm = [one.times[stream] for one in idle]
+    loaded = [one.times[stream] for one in busy]
+    calm_p99, loaded_p99 = (median([times.ms(0.99) for times in each]) for each in (calm, loaded))
+    shown = f"p50 / p99 / max: idle {_middle(calm).summary}, busy {_middle(loaded).summary} ms"
+    late = median([one.times["sender"].ms(0.99) for one in busy])
+    return [
+        Figure(f"{name}: p99 while busy", loaded_p99, "ms", at_most(20), shown),
+        Figure(
+            f"{name}: p99 while busy, times that of idle",
+            loaded_p99 / calm_p99,
+            "×",
+            at_most(1.5),
+            f"medians of {len(idle)} alternating runs; the client itself sent {late:.1f} ms late at its p99",
+        ),
+    ]
+
+
+def _middle(each: list[Latencies]) -> Latencies:
+    """The run with the median p99."""
+    return sorted(each, key=lambda times: times.ms(0.99))[len(each) // 2]
+
+
+def _peer(way: str, for_s: float) -> list[Figure]:
+    def start(folder: Path, settings: Mapping[str, object]) -> ServerProcess:
+        return ServerProcess([sys.executable, "-m", "benchmarks.peers", way], folder, settings)
+
+    names = {"inline": "inline in `async def`", "threads": "default thread pool", "processes": "ProcessPoolExecutor"}
+    with running(start, kill=True) as server:
+        asyncio.run(_watch(server.port, [_HEALTH], 1.0, None))
+        seen = asyncio.run(_watch(server.port, [_HEALTH], for_s, _work))
+    times = seen.times["health"]
+    return [
+        Figure(
+            f"for comparison, {names[way]}: `GET /health`, p99 while busy",
+            times.ms(0.99),
+            "ms",
+            None,
+            f"p50 / p99 / max {times.summary} ms; {seen.queries_per_s:.2f} queries a second",
+        )
+    ]
+
+
+async def _watch(port: int, streams: list[Stream], for_s: float, work: Work | None) -> Seen:
+    """Answer times while `work` is done over and over, begun a little earlier."""
+    done: list[float] = []
+    async with Pool(port) as pool:
+        workers = [asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(_busy_jobs() if work else 0)]
+        if workers:
+            await asyncio.sleep(_BEFORE_S)
+        began = time.perf_counter()
+        with _prompt():
+            times = await open_loop(port, streams, RATE, for_s)
+        ended = time.perf_counter()
+        for worker in workers:
+            worker.cancel()
+        results = await asyncio.gather(*workers, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        await _cancel_all(pool) if work is _job else None
+    return Seen(times, sum(began <= at <= ended for at in done) / (ended - began))
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], done: list[float]) -> None:
+    while True:
+        await work()
+        done.append(time.perf_counter())
+
+
+async def _job(pool: Pool) -> None:
+    """The query as a job of Tidegate."""
+    body = {"kind": "sql", "sql": QUERY, "cpus": 1, "memory": "256MiB", "queue": "busy"}
+    made = await pool.call("POST", "/api/v1/jobs", body, status=202)
+    seen: dict[str, object] = {"job_status": "QUEUED"}
+    while seen["job_status"] in ("ACCEPTED", "QUEUED", "RUNNING"):
+        seen = await pool.call("GET", f"{made['links']['self']}?wait_s=30")
+    if seen["job_status"] != "SUCCEEDED":
+        raise RuntimeError(f"A query did not succeed: {seen}")
+
+
+async def _work(pool: Pool) -> None:
+    """The query as work of a peer."""
+    await pool.call("POST", "/work", {"sql": QUERY})
+
+
+async def _pause(port: int) -> None:
+    async with Pool(port) as pool:
+        await pool.call("PUT", "/api/v1/queues/held", {"paused": True})
+
+
+async def _cancel_all(pool: Pool) -> None:
+    """End what still runs, and wait for it, so that the next measurement begins idle."""
+    for status in ("RUNNING", "QUEUED"):
+        for job in (await pool.call("GET", f"/api/v1/jobs?queue=busy&status={status}"))["items"]:
+            await pool.call("POST", f"{job['links']['self']}/cancel")
+            await pool.call("GET", f"{job['links']['self']}?wait_s=10")
+
+
+def _busy_jobs() -> int:
+    return len(os.sched_getaffinity(0)) + 2
+
+
+@contextlib.contextmanager
+def _prompt() -> Iterator[None]:
+    """The client stands for one on another machine: it must not wait for a CPU. Only root may; `sender` tells."""
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _CLIENT_NICENESS)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, usual)
