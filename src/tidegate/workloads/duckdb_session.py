@@ -22,12 +22,11 @@ from tidegate.workloads.duckdb_errors import QueryFacts, explain, memory_error
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.literals import literal, quote
 
-OUTSIDE_BYTES = 64 * MIB
-"""Python, DuckDB's code and what its buffer manager does not count: measured 65 to 80 MB above
-`memory_limit`.
-"""
-MEMORY_SHARE = 0.75
-"""Share of the rest that DuckDB is told: it overshoots by up to 13 % in sorts and aggregations."""
+OUTSIDE_BYTES = 48 * MIB
+"""Memory of an attempt beside DuckDB's: Python, and what it inherits from the zygote (35 MiB, counted where no group is)."""
+MEMORY_SHARE = 0.85
+"""Share of the rest that DuckDB is told. Measured in sandboxes: 6 to 24 MiB above `memory_limit` in sorts, joins and
+aggregations with 144 to 336 MiB; docs/decisions/duckdb-memory.md."""
 THREAD_BYTES = 125_000_000
 """Memory a thread needs: two threads with 50 MB each failed a sort that one with 100 MB finished."""
 _LEAST_MEMORY_BYTES = 16 * MIB
@@ -96,7 +95,7 @@ def open_session(
 
 
 def memory_limit_bytes(limit_bytes: int) -> int:
-    """What DuckDB may plan with, of an attempt's memory limit: 0.75 of what is left above 64 MiB, at least
+    """What DuckDB may plan with, of an attempt's memory limit: 0.85 of what is left above 48 MiB, at least
     16 MiB.
     """
     return max(int(MEMORY_SHARE * (limit_bytes - OUTSIDE_BYTES)), _LEAST_MEMORY_BYTES)
