@@ -17,7 +17,7 @@ _UNITS = {
     "K": 1000, "KB": 1000, "M": 1000**2, "MB": 1000**2, "G": 1000**3, "GB": 1000**3, "T": 1000**4, "TB": 1000**4,
     "KI": KIB, "KIB": KIB, "MI": MIB, "MIB": MIB, "GI": GIB, "GIB": GIB, "TI": 1024 * GIB, "TIB": 1024 * GIB,
 }  # fmt: skip
-_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_BYTES = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([A-Za-z]*)\s*", re.ASCII)
 _MAX_BYTES = 2**60
 
 
@@ -88,7 +88,9 @@ def parse_bytes(value: int | float | str, *, name: str = "memory") -> int:
         match = _BYTES.fullmatch(value)
         factor = _UNITS.get(match.group(2).upper()) if match else None
         if match is None or factor is None:
-            raise InvalidInput(f"{name} must be a number of bytes or text like '512MiB' or '2GiB', not {value!r}.")
+            raise InvalidInput(
+                f"{name} must be a number of bytes or text like '512MiB' or '2GiB', not {value!r}."
+            )
         amount = float(match.group(1)) * factor if "." in match.group(1) else int(match.group(1)) * factor
     else:
         amount = value

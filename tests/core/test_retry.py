@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.core.job import ExitReason, TaskState
+from tidegate.core.retry import decide, delay_s
+from tidegate.testing.scenario import NOW
+
+OWN = [
+    ExitReason.ERROR,
+    ExitReason.SIGNAL,
+    ExitReason.MEMORY_LIMIT,
+    ExitReason.TIME_LIMIT,
+    ExitReason.DISK_LIMIT,
+]
+HOST = [ExitReason.EVICTED, ExitReason.HOST_MEMORY]
+
+
+def state(reason, attempt=1, losses=0, max_attempts=1, max_losses=5) -> TaskState:
+    return decide(reason, attempt, losses, max_attempts, max_losses, NOW).state
+
+
+def test_success_and_cancel_are_the_end():
+    assert decide(None, 1, 0, 9, 9, NOW) == (TaskState.SUCCEEDED, None)
+    assert decide(ExitReason.CANCELLED, 1, 0, 9, 9, NOW) == (TaskState.CANCELLED, None)
+
+
+@pytest.mark.parametrize("reason", OWN)
+def test_what_the_task_did_itself_is_tried_as_often_as_the_job_asks(reason):
+    assert state(reason) is TaskState.FAILED
+    assert [state(reason, attempt, max_attempts=3) for attempt in (1, 2, 3)] == [
+        "scheduled",
+        "scheduled",
+        "failed",
+    ]
+
+
+@pytest.mark.parametrize("reason", OWN)
+def test_losses_use_up_none_of_the_jobs_own_attempts(reason):
+    assert state(reason, attempt=4, losses=3, max_attempts=2) is TaskState.SCHEDULED
+    assert state(reason, attempt=5, losses=3, max_attempts=2) is TaskState.FAILED
+
+
+@pytest.mark.parametrize("reason", HOST)
+def test_what_the_machine_did_is_tried_again_though_not_for_ever(reason):
+    states = [state(reason, attempt, max_attempts=1, max_losses=2) for attempt in (1, 2, 3)]
+    assert states == ["scheduled", "scheduled", "failed"]
+
+
+def test_a_lost_worker_has_a_budget_of_its_own_and_no_delay():
+    decisions = [
+        decide(
+            ExitReason.LEASE_EXPIRED, attempt=1 + losses, losses=losses, max_attempts=1, max_losses=2, now=NOW
+        )
+        for losses in (0, 1, 2)
+    ]
+    assert decisions == [(TaskState.QUEUED, None), (TaskState.QUEUED, None), (TaskState.FAILED, None)]
+
+
+def test_the_delay_doubles_up_to_ten_minutes():
+    assert [delay_s(tries) for tries in (1, 2, 3, 7, 8, 1000)] == [5, 10, 20, 320, 600, 600]
+    assert decide(ExitReason.ERROR, 2, 0, 3, 0, NOW).not_before == NOW + timedelta(seconds=10)
+
+
+@given(st.integers(1, 10_000), st.floats(-1, 1))
+def test_jitter_moves_a_delay_by_ten_percent_at_most(tries, jitter):
+    assert delay_s(tries, jitter) == pytest.approx(delay_s(tries), rel=0.1001)
+
+
+@given(
+    st.sampled_from(ExitReason), st.integers(1, 20), st.integers(0, 20), st.integers(1, 9), st.integers(0, 9)
+)
+def test_only_scheduled_tasks_have_a_time_and_no_failure_is_tried_for_ever(
+    reason, attempt, losses, most, most_losses
+):
+    losses = min(losses, attempt - 1)
+    decision = decide(reason, attempt, losses, most, most_losses, NOW)
+    assert (decision.not_before is not None) is (decision.state is TaskState.SCHEDULED)
+    assert decision.state is not TaskState.SUCCEEDED
+    if attempt - losses >= most + most_losses and losses >= most_losses:
+        assert decision.state.final
