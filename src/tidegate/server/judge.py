@@ -113,9 +113,7 @@ def refuse_what_never_fits(shape: Shape, workers: tuple[WorkerView, ...]) -> Non
     if not fitting:
         wanted = ", ".join(f"{name}={value}" for name, value in sorted(shape.labels))
         raise NeverFits(f"This job can never start: no worker has the labels {wanted}. Add such a worker.")
-    nearest = min(
-        fitting, key=lambda worker: (len(shape.resources.shortfalls(worker.allocatable)), worker.id)
-    )
+    nearest = min(fitting, key=lambda worker: (_excess(shape.resources, worker.allocatable), worker.id))
     lack = shape.resources.shortfalls(nearest.allocatable)[0]
     show = format_cpus if lack.resource == "cpu" else format_bytes
     noun = "CPUs" if lack.resource == "cpu" else f"of {lack.resource}"
@@ -125,6 +123,11 @@ def refuse_what_never_fits(shape: Shape, workers: tuple[WorkerView, ...]) -> Non
         f"{show(lack.available)}. Lower `{field}` or add a worker.",
         numbers={"resource": lack.resource, "asked": lack.asked, "limit": lack.available},
     )
+
+
+def _excess(asked: Resources, allocatable: Resources) -> float:
+    """How many times too large the request is in its worst resource."""
+    return max(lack.asked / max(lack.available, 1) for lack in asked.shortfalls(allocatable))
 
 
 def _workload(fields: Mapping[str, Any], rules: Rules, *, internal: bool) -> Workload:
@@ -151,7 +154,9 @@ def _refuse_unknown(fields: Mapping[str, Any], workload: Workload, *, internal: 
         return
     near = difflib.get_close_matches(unknown[0], known, n=1)
     hint = (
-        f"Did you mean `{near[0]}`?" if near else f"The fields of kind {workload.kind}: {', '.join(sorted(known))}."
+        f"Did you mean `{near[0]}`?"
+        if near
+        else f"The fields of kind {workload.kind}: {', '.join(sorted(known))}."
     )
     raise InvalidInput(f"Unknown field `{unknown[0]}`. {hint}", numbers={"field": str(unknown[0])})
 
