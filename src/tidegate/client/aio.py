@@ -344,9 +344,13 @@ class AsyncSources:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
-    async def add(self, name: str, path: str | os.PathLike[str], *, format: str | None = None) -> Source:
+    async def add(
+        self, name: str, path: str | os.PathLike[str], *, format: str | None = None, **options: Any
+    ) -> Source:
         """Register a file, glob or folder of the server's machine under a name."""
-        return Source(await self._client.send(calls.add_source(name, os.fspath(path), format)))
+        return Source(
+            await self._client.send(calls.add_source(name, os.fspath(path), format, options or None))
+        )
 
     async def upload(
         self, path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False

@@ -242,9 +242,11 @@ def _source(name: str) -> str:
     return f"{API}/sources/{_segment(name)}"
 
 
-def add_source(name: str, path: str, format: str | None = None) -> Call[Document]:
+def add_source(
+    name: str, path: str, format: str | None = None, options: Mapping[str, Any] | None = None
+) -> Call[Document]:
     """Register files on the server's machine under a name."""
-    body = _given(name=name, path=path, format=format)
+    body = _given(name=name, path=path, format=format, options=options)
     return Call("POST", f"{API}/sources", _document, body=body, read_timeout_s=SLOW_READ_S)
 
 

@@ -207,9 +207,14 @@ class Sources:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def add(self, name: str, path: str | os.PathLike[str], *, format: str | None = None) -> Source:
-        """Register a file, glob or folder of the server's machine. The format goes by its name unless given."""
-        return Source(self._client.send(calls.add_source(name, os.fspath(path), format)))
+    def add(
+        self, name: str, path: str | os.PathLike[str], *, format: str | None = None, **options: Any
+    ) -> Source:
+        """Register a file, glob or folder of the server's machine under a name.
+
+        The format goes by the file's name unless given; `options` are for its reader, such as `header=False`.
+        """
+        return Source(self._client.send(calls.add_source(name, os.fspath(path), format, options or None)))
 
     def upload(
         self, path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False
