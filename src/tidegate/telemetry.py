@@ -75,6 +75,9 @@ BOUND = ("job_id", "task_id", "user_id", "request_id")
 LOG_FILE_BYTES = 10 * 1024 * 1024
 LOG_FILES_KEPT = 5
 
+_NOISE = frozenset({"asctime", "color_message"})
+"""What other formatters and the HTTP server leave on a record."""
+
 _MASK = "***"
 _SECRET_KEY = re.compile(r"authori[sz]ation|api[-_]?key|passw(or)?d|secret|cookie|(^|_)token$", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
@@ -187,7 +190,7 @@ def _add_facts(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     }
     return {
         **facts,
-        **{name: value for name, value in line.items() if name not in facts and name != "asctime"},
+        **{name: value for name, value in line.items() if name not in facts and name not in _NOISE},
     }
 
 
