@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 import uvicorn
 
 from tidegate.api import create_app
-from tidegate.core.job import Assignment, AttemptEnd, AttemptState, Exit, Source, SourceColumn, TaskState, Usage
+from tidegate.core.job import (
+    Assignment,
+    AttemptEnd,
+    AttemptState,
+    Exit,
+    Source,
+    SourceColumn,
+    TaskState,
+    Usage,
+)
 from tidegate.core.resources import GIB, Resources
 from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
 from tidegate.runtime.bell import LocalBell
@@ -47,15 +57,15 @@ Play = Callable[[Assignment], Played]
 
 
 class PlayingLauncher(FakeLauncher):
-    """A fake launcher whose attempts end as `play` says. While `hold` is set, what is started stays in the line."""
+    """A fake launcher whose attempts end as the newest of `plays` says."""
 
-    def __init__(self, store: AttemptStore, clock: Clock, bell: Bell, play: Play) -> None:
-        self._play = play
+    def __init__(self, store: AttemptStore, clock: Clock, bell: Bell, plays: list[Play]) -> None:
+        self._plays = plays
         super().__init__(store, clock, bell, finish=True)
 
     def _end(self, assignment: Assignment, worker_id: str, generation: int) -> AttemptEnd:
         assert self._clock is not None
-        played = self._play(assignment)
+        played = self._plays[-1](assignment)
         worked = played.exit is None
         return AttemptEnd(
             assignment.key,
@@ -107,10 +117,8 @@ def as_the_runner_would(data_dir: Path) -> Play:
         columns = [{"name": "answer", "type": "INTEGER"}]
         facts: dict[str, Any] = {"row_count": 1, "column_count": 1, "columns": columns}
         if assignment.kind == "inspect":
-            path = Path(assignment.spec["path"])
-            return Played(
-                {"format": path.suffix[1:], "path": str(path), "file_count": 1, "options": {}, **facts}
-            )
+            spec = assignment.spec
+            return Played({"format": spec["format"], "file_count": 1, "options": spec["options"], **facts})
         output = assignment.spec["output"]
         kind = {"source": "parquet", "inline": "json"}.get(output["kind"], output.get("format"))
         path = data_dir / "results" / f"{assignment.key}.{kind}"
@@ -154,7 +162,7 @@ def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[
     clock, bell = SystemClock(), LocalBell()
     store.register(WorkerInfo(WORKER, "here", OFFERED, OFFERED), clock.now(), 3600.0)
     plays: list[Play] = [as_the_runner_would(data_dir)]
-    launcher = PlayingLauncher(store, clock, bell, lambda assignment: plays[-1](assignment))
+    launcher = PlayingLauncher(store, clock, bell, plays)
     drain = DrainMeter(clock.monotonic())
     cycle = Cycle(store, launcher, bell, clock, drain=drain)
     workloads = load_workloads()
@@ -216,6 +224,16 @@ def world_in(data_dir: Path, **settings: Any) -> Iterator[World]:
         httpx2.Client(base_url=url, timeout=30) as http,
     ):
         yield World(url, http, service, data_dir, plays)
+
+
+def logged(world: World, caplog: pytest.LogCaptureFixture, text: str) -> str:
+    """The access log's line with this text. It is written after the answer: the server is asked other things until then."""
+    for _ in range(1000):
+        for record in caplog.records:
+            if record.name == "tidegate.access" and text in record.getMessage():
+                return record.getMessage()
+        world.http.get("/api/v1/queues")
+    raise AssertionError(f"no line with {text}")
 
 
 def assert_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tests.api.support import World, assert_problem
 
 JSON = {"Content-Type": "application/json"}
@@ -105,10 +106,16 @@ def test_a_body_beyond_the_limit_is_too_large_whether_declared_or_streamed(share
     assert_problem(streamed, 413, "too_large")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
-@pytest.mark.parametrize("route", ["/api/v1/jobs", "/api/v1/jobs/1/cancel", "/api/v1/query", "/api/v1/queues/a/pause"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+@pytest.mark.parametrize(
+    "route", ["/api/v1/jobs", "/api/v1/jobs/1/cancel", "/api/v1/query", "/api/v1/queues/a/pause"]
+)
 def test_a_body_that_a_form_could_send_is_refused(shared: World, route: str, kind: str):
-    answer = shared.http.post(route, content=b'{"kind": "sql"}', headers={"Content-Type": kind} if kind else {})
+    answer = shared.http.post(
+        route, content=b'{"kind": "sql"}', headers={"Content-Type": kind} if kind else {}
+    )
     assert_problem(answer, 415, "unsupported_media_type")
 
 

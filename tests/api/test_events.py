@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.api.support import World, assert_problem
 
+from tests.api.support import World, assert_problem
 from tidegate.api.events import stream
 from tidegate.ports import Event
 
@@ -105,7 +105,9 @@ def test_a_quiet_stream_sends_comments_and_passes_progress_without_an_id():
     async def quiet() -> AsyncIterator[Event]:
         try:
             await release.wait()
-            yield Event(0, 1, None, datetime(2026, 1, 1, tzinfo=UTC), "progress", "50% done.", {"progress": 0.5})
+            yield Event(
+                0, 1, None, datetime(2026, 1, 1, tzinfo=UTC), "progress", "50% done.", {"progress": 0.5}
+            )
         finally:
             ended.append("closed")
 

@@ -4,21 +4,20 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from tests.api.support import World, assert_problem, service_in, serving
 
+from tests.api.support import World, assert_problem, logged, service_in, serving
 from tidegate.api import create_app
 from tidegate.api.guard import HEALTH_BODY, Guard, allowed_hosts
 from tidegate.settings import Settings
 
 
 def test_liveness_needs_neither_the_service_nor_a_known_host():
-    async def never(*_: object) -> None:
+    async def never(*_: object) -> Any:
         raise AssertionError("liveness went on to the application")
 
     sent: list[Any] = []
@@ -65,7 +64,9 @@ def test_the_names_of_loopback_are_answered(shared: World, host: str):
         ),
     ],
 )
-def test_a_server_beyond_loopback_answers_to_any_name_unless_told(settings: dict[str, Any], allowed: set[str] | None):
+def test_a_server_beyond_loopback_answers_to_any_name_unless_told(
+    settings: dict[str, Any], allowed: set[str] | None
+):
     assert allowed_hosts(Settings(**settings)) == allowed
 
 
@@ -149,15 +150,12 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
 
 
 def test_a_request_is_logged_as_json_at_debug_level_only(shared: World, caplog: pytest.LogCaptureFixture):
-    def lines() -> Iterator[dict[str, Any]]:
-        return (json.loads(r.getMessage()) for r in caplog.records if r.name == "tidegate.access")
-
     with caplog.at_level(logging.INFO, "tidegate.access"):
         shared.http.get("/api/v1/jobs")
-    assert list(lines()) == []
+    assert [r for r in caplog.records if r.name == "tidegate.access"] == []
     with caplog.at_level(logging.DEBUG, "tidegate.access"):
         shared.http.get("/api/v1/queues", headers={"X-Request-Id": "q1"})
-    line = next(line for line in lines() if line["request_id"] == "q1")
+        line = json.loads(logged(shared, caplog, "q1"))
     assert (line["method"], line["path"], line["status"]) == ("GET", "/api/v1/queues", 200)
     assert line["elapsed_ms"] > 0
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.support import World, assert_problem, fails_with, world_in
 
+from tests.api.support import World, assert_problem, fails_with, world_in
 from tidegate.core.job import Exit, ExitReason
 from tidegate.core.resources import MIB
 
@@ -54,7 +54,11 @@ def test_a_finished_job_shows_its_request_usage_and_result(world: World):
 
 
 def test_a_failed_job_says_why_with_numbers(world: World):
-    world.play(fails_with(Exit(ExitReason.MEMORY_LIMIT, "It took 300 MiB of 256 MiB.", 268435456, 314572800, "watchdog")))
+    world.play(
+        fails_with(
+            Exit(ExitReason.MEMORY_LIMIT, "It took 300 MiB of 256 MiB.", 268435456, 314572800, "watchdog")
+        )
+    )
     job = world.finished(world.submit())
     assert job["job_status"] == "FAILED"
     assert job["exit"] == {
@@ -80,7 +84,12 @@ def test_the_same_idempotency_key_answers_the_same_job(world: World):
 @pytest.mark.parametrize(
     ("fields", "status", "code", "says"),
     [
-        ({"kind": "sql", "sql": "select 1", "priorty": "high"}, 422, "invalid_input", "Did you mean `priority`?"),
+        (
+            {"kind": "sql", "sql": "select 1", "priorty": "high"},
+            422,
+            "invalid_input",
+            "Did you mean `priority`?",
+        ),
         ({"kind": "sqll", "sql": "select 1"}, 422, "invalid_input", "sql"),
         ({"sql": "select 1"}, 422, "invalid_input", "kind"),
         ({"kind": "sql", "sql": "select 1", "cpus": -1}, 422, "invalid_input", "cpus"),
@@ -228,7 +237,9 @@ def test_tasks_show_their_attempts(world: World):
     assert world.http.get(f"/api/v1/tasks/{job_id}.1").json() == task
 
 
-@pytest.mark.parametrize("job_id", ["0", "99999", "-1", "1.5", "abc", "9" * 19, "9" * 300, "٣", "1e3", "%00", "0x1"])
+@pytest.mark.parametrize(
+    "job_id", ["0", "99999", "-1", "1.5", "abc", "9" * 19, "9" * 300, "٣", "1e3", "%00", "0x1"]
+)
 def test_an_id_that_no_job_has_is_not_found(shared: World, job_id: str):
     base = f"/api/v1/jobs/{job_id}"
     assert_problem(shared.http.get(base), 404, "not_found")
@@ -237,7 +248,9 @@ def test_an_id_that_no_job_has_is_not_found(shared: World, job_id: str):
     assert_problem(shared.http.post(f"{base}/cancel"), 404, "not_found")
 
 
-@pytest.mark.parametrize("task_id", ["1", "1.0", "1.99", "x.y", "9" * 25 + ".1", "1." + "9" * 25, "-1.1", "1.1.1"])
+@pytest.mark.parametrize(
+    "task_id", ["1", "1.0", "1.99", "x.y", "9" * 25 + ".1", "1." + "9" * 25, "-1.1", "1.1.1"]
+)
 def test_an_id_that_no_task_has_is_not_found(shared: World, task_id: str):
     shared.finished(shared.submit())
     assert_problem(shared.http.get(f"/api/v1/tasks/{task_id}"), 404, "not_found")

@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.support import World, assert_problem, fails_with, world_in
 
+from tests.api.support import World, assert_problem, fails_with, world_in
 from tidegate.core.job import Exit, ExitReason
 
 
 def test_a_small_query_is_answered_in_the_request_and_states_its_limits(world: World):
-    answer = world.http.post("/api/v1/query", json={"sql": "select 42 as answer", "limit": 10, "timeout_s": 5})
+    answer = world.http.post(
+        "/api/v1/query", json={"sql": "select 42 as answer", "limit": 10, "timeout_s": 5}
+    )
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert body["columns"] == [{"name": "answer", "type": "INTEGER"}]
@@ -36,7 +38,9 @@ def test_rows_left_out_are_stated_with_the_limit_that_was_reached(world: World):
         (Exit(ExitReason.HOST_MEMORY, "The host ran out of memory."), 503, "unavailable"),
     ],
 )
-def test_a_query_that_ends_badly_is_a_problem_with_its_reason(world: World, exit: Exit, status: int, code: str):
+def test_a_query_that_ends_badly_is_a_problem_with_its_reason(
+    world: World, exit: Exit, status: int, code: str
+):
     world.play(fails_with(exit))
     problem = assert_problem(world.http.post("/api/v1/query", json={"sql": "select 1"}), status, code)
     assert exit.message in problem["detail"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.api.support import World, assert_problem
 
 
@@ -12,7 +13,9 @@ def test_a_queue_is_made_changed_and_listed(world: World):
     assert (made.json()["max_concurrent"], made.json()["weight"], made.json()["paused"]) == (2, 5, False)
     changed = world.http.patch("/api/v1/queues/etl", json={"weight": 7}).json()
     assert (changed["max_concurrent"], changed["weight"]) == (2, 7)
-    assert world.http.patch("/api/v1/queues/etl", json={"max_concurrent": None}).json()["max_concurrent"] is None
+    assert (
+        world.http.patch("/api/v1/queues/etl", json={"max_concurrent": None}).json()["max_concurrent"] is None
+    )
     assert world.http.get("/api/v1/queues/etl").json()["weight"] == 7
     assert "etl" in [queue["name"] for queue in world.http.get("/api/v1/queues").json()["items"]]
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.api.support import Played, World, assert_problem, fails_with
 
+from tests.api.support import Played, World, assert_problem, fails_with
 from tidegate.api.results import last_lines
 from tidegate.core.job import Exit, ExitReason
 

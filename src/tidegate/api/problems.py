@@ -14,7 +14,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -39,10 +38,14 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
     "cross_origin": (403, "A page of another site may not ask this"),
     "not_found": (404, "There is no such thing"),
+    "unknown_source": (404, "There is no such source"),
     "unknown_route": (404, "There is no such route"),
     "no_result": (404, "There is no result"),
     "method_not_allowed": (405, "The route does not take this method"),
     "conflict": (409, "It clashes with what is there"),
+    "file_exists": (409, "There is such a file already"),
+    "source_exists": (409, "There is such a source already"),
+    "idempotency_key_used": (409, "The idempotency key was used for another request"),
     "job_failed": (409, "The job did not succeed"),
     "not_finished": (409, "The job has not ended yet"),
     "too_large": (413, "The body is too large"),
@@ -54,6 +57,9 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "unsupported_format": (422, "The format is not supported"),
     "never_fits": (422, "It can never fit"),
     "query_failed": (422, "The query cannot be answered"),
+    "time_limit": (422, "It takes longer than its time limit"),
+    "memory_limit": (422, "It takes more memory than its limit"),
+    "disk_limit": (422, "It takes more scratch disk than its limit"),
     "busy": (429, "The line is full"),
     "internal": (500, "Something went wrong inside"),
     "unavailable": (503, "The service cannot work at the moment"),
@@ -130,7 +136,8 @@ def internal_problem() -> dict[str, Any]:
 def invalid(errors: Sequence[Any]) -> Refusal:
     """From the findings of pydantic: one problem that names the field, with all findings under `errors`."""
     findings = [
-        {"field": _field(e["loc"]), "message": e["msg"].removeprefix("Value error, ")} for e in errors
+        {"field": ".".join(map(str, e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
+        for e in errors
     ]
     detail = "; ".join(f"{f['field']}: {f['message']}" if f["field"] else f["message"] for f in findings[:5])
     return Refusal(
@@ -158,7 +165,6 @@ def add_handlers(app: FastAPI) -> None:
     """Give every error that a route, the router or the validation raises the one shape."""
     app.add_exception_handler(TidegateError, _on_tidegate_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(ValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
@@ -168,8 +174,9 @@ async def _on_tidegate_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError | ValidationError)
-    return problem_response(invalid(error.errors()))
+    assert isinstance(error, RequestValidationError)
+    # A location such as ("query", "limit") starts with where the value stood.
+    return problem_response(invalid([{**found, "loc": found["loc"][1:]} for found in error.errors()]))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -215,9 +222,3 @@ def _problem(
 
 def _finite(value: float | int | str) -> float | int | str:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _field(location: Sequence[int | str]) -> str:
-    """`limit` from `("query", "limit")`, `jobs.3.name` from `("jobs", 3, "name")`."""
-    parts = location[1:] if location and location[0] in ("query", "path", "header", "body") else location
-    return ".".join(map(str, parts))

@@ -296,6 +296,9 @@ class SourceRequest(Shape):
     format: str | None = Field(
         None, max_length=20, description="`csv`, `parquet` or `json`; default: by the name."
     )
+    options: dict[str, JsonValue] | None = Field(
+        None, description="Reader options that shall not be guessed, such as `delim`; docs/sql.md lists them."
+    )
 
 
 class Source(BaseModel):

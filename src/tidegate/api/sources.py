@@ -57,7 +57,10 @@ async def list_sources(service: ServiceGiven, limit: Limit = 50, cursor: Cursor 
 async def add_source(request: Request, service: ServiceGiven, owner: Owner) -> JSONResponse:
     """Look at a file, a glob or a folder on the server and register it under a name that queries can use."""
     asked = await json_model(request, schemas.SourceRequest)
-    source = await service.register_source(owner, asked.name, asked.path, format=asked.format)
+    name = check_source_name(asked.name)
+    source = await service.register_source(
+        owner, name, asked.path, format=asked.format, options=asked.options
+    )
     return JSONResponse(source_view(source), 201, {"Location": f"{SOURCES}/{source.name}"})
 
 
@@ -186,7 +189,8 @@ async def _refuse_early(
     existing = await service.run(service.store.sources_named, [called]) if called is not None else []
     if existing and not (overwrite and existing[0].managed and existing[0].path == str(target)):
         raise Conflict(
-            f"There is a source named {existing[0].name!r} already. Delete it, or give another `source_name`."
+            f"There is a source named {existing[0].name!r} already. Delete it, or give another `source_name`.",
+            code="source_exists",
         )
     return existing[0] if existing else None
 

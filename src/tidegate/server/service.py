@@ -191,17 +191,27 @@ class Service:
         return max((peak for peak in peaks if peak), default=None)
 
     async def register_source(
-        self, owner: str, name: str, path: str, *, format: str | None = None, managed: bool = False
+        self,
+        owner: str,
+        name: str,
+        path: str,
+        *,
+        format: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        managed: bool = False,
     ) -> Source:
         """Look at a file, glob or folder in the sandbox and register it. Raises Conflict, InvalidInput."""
         existing = await self.run(self.store.sources_named, [name])
         if existing:
             raise Conflict(
-                f"There is a source named {existing[0].name!r} already. Delete it or choose another name."
+                f"There is a source named {existing[0].name!r} already. Delete it or choose another name.",
+                code="source_exists",
             )
         fields: dict[str, Any] = {"kind": "inspect", "path": path, "name": f"look at {name}"}
         if format is not None:
             fields["format"] = format
+        if options:
+            fields["options"] = options
         facts = result_of(await self.interactive(owner, fields, timeout_s=60.0))
         source = Source(
             name=name,
