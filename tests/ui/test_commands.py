@@ -50,7 +50,11 @@ def tide(client):
 
 def test_rows_go_to_output_and_the_story_to_errors(client):
     done = run(
-        "sql", "select city, people from cities order by people", "--result-name", "by_people", url=client.url
+        "sql",
+        "select city, people from cities order by people",
+        "--result-name",
+        "sorted_cities",
+        url=client.url,
     )
     assert done.returncode == 0
     assert [line.split() for line in done.stdout.splitlines()] == [
@@ -61,7 +65,7 @@ def test_rows_go_to_output_and_the_story_to_errors(client):
     ]
     assert "succeeded" in done.stderr
     assert "3 rows × 2 columns" in done.stderr
-    assert "by_people" in done.stderr
+    assert "sorted_cities" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
 
 

@@ -12,7 +12,8 @@ from tidegate.ui.cli.progress import ending_sentence, state_line
 
 
 def job(**document: object) -> Job:
-    return Job(None, {"job_id": "81", **document})  # type: ignore[arg-type]  it is not asked anything
+    """A job that nobody asks anything of: it needs no client."""
+    return Job(None, {"job_id": "81", **document})  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1), st.integers(1, 200), st.floats(0, 1e6))
@@ -22,9 +23,9 @@ def test_the_live_line_always_fits_the_terminal(share, width, running_s):
 
 
 def test_the_live_line_of_a_waiting_job_says_place_and_reason():
-    waiting = {"code": "queue_cap", "sentence": "Queue 'a' runs 3 of 3.", "position": 2}
+    waiting = {"code": "queue_cap", "sentence": "Job 81 waits: queue 'a' runs 3 of 3.", "position": 2}
     line = state_line(job(job_status="QUEUED", waiting=waiting), None, coloured=False, width=80)
-    assert line == "Job 81 waits at place 2: Queue 'a' runs 3 of 3."
+    assert line == "Place 2: Job 81 waits: queue 'a' runs 3 of 3."
     assert state_line(job(job_status="QUEUED", waiting=waiting), None, coloured=False, width=20).endswith("…")
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -19,10 +19,12 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 HEADERS = ("Job", "Status", "Priority", "Queue", "Name", "Age", "Ran", "Peak", "Note")
 _PAGE = 200
+_RIGHT = ("Job", "Age", "Ran", "Peak")
 _ROOM_FOR_ALL = 105
-"""Columns of a terminal below which priority and queue are left out."""
+_LEFT_OUT = ((90, ("Priority", "Queue", "Ran")), (_ROOM_FOR_ALL, ("Priority", "Queue")))
+"""Below so many columns of a terminal, these are left out."""
 
-Cell = TypeVar("Cell")
+Row: TypeAlias = tuple[str | None, ...]
 
 
 @app.command()
@@ -46,19 +48,21 @@ def jobs(
         print_json([job.document for job in listed])
         return
     now = datetime.now(UTC)
-    rows = [_row(job, now) for job in listed]
-    if sys.stdout.isatty() and terminal_columns() < _ROOM_FOR_ALL:
-        print_table(_without_line(HEADERS), [_without_line(row) for row in rows], right=(0, 3, 4, 5), cut=2)
-    else:
-        print_table(HEADERS, rows, right=(0, 5, 6, 7), cut=4)
+    headers, rows, right, cut = _fitting([_row(job, now) for job in listed])
+    print_table(headers, rows, right=right, cut=cut)
 
 
-def _without_line(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """All but priority and queue."""
-    return (*cells[:2], *cells[4:])
+def _fitting(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[Row], list[int], int]:
+    """Headers and rows with as many columns as the reader has room for, those that stand right, that which may be cut."""
+    columns = terminal_columns() if sys.stdout.isatty() else _ROOM_FOR_ALL
+    left_out = next((names for room, names in _LEFT_OUT if columns < room), ())
+    kept = [index for index, name in enumerate(HEADERS) if name not in left_out]
+    headers = tuple(HEADERS[index] for index in kept)
+    right = [place for place, name in enumerate(headers) if name in _RIGHT]
+    return headers, [tuple(row[index] for index in kept) for row in rows], right, headers.index("Name")
 
 
-def _row(job: Job, now: datetime) -> tuple[str | None, ...]:
+def _row(job: Job, now: datetime) -> Row:
     created = job.created_at
     return (
         job.id,

@@ -88,10 +88,10 @@ def _cut(text: str, columns: int) -> str:
 def waiting_sentence(job: Job) -> str:
     """That a job waits, where in its line, and why."""
     why = job.explanation
-    place = f" at place {why.position}" if why.position else ""
     if why.code is None:
-        return f"Job {job.id} waits{place}."
-    return f"Job {job.id} waits{place}: {clean(why.text)}"
+        return f"Job {job.id} waits{f' at place {why.position}' if why.position else ''}."
+    place = f"Place {why.position}: " if why.position else ""
+    return f"{place}{clean(why.text)}"
 
 
 def _follow_plainly(job: Job, stream: TextIO) -> Job:
