@@ -13,7 +13,7 @@ import pytest
 
 from tests.workloads.lab import Failed, Lab
 from tidegate.core.resources import GIB, KIB, MIB, Resources
-from tidegate.workloads.duckdb_session import memory_limit_bytes, thread_count
+from tidegate.workloads.duckdb_session import memory_limit_bytes, row_group_rows, thread_count
 
 SLOW_QUERY = "select count(*) from range(1000000000) a where hash(a.range) % 7 = 3"
 HUGE_SORT = "select range, hash(range) as h, repeat('x', 50) as pad from range({rows}) order by h"
@@ -144,6 +144,20 @@ def test_threads_follow_cpus_but_each_has_its_memory(cpu_milli: int, memory_byte
 def test_duckdb_is_told_less_than_the_limit() -> None:
     assert memory_limit_bytes(256 * MIB) == int(0.85 * 208 * MIB)
     assert memory_limit_bytes(0) == 16 * MIB
+
+
+@pytest.mark.parametrize(
+    ("cpu_milli", "memory_bytes", "rows"),
+    [
+        (1000, 0, 20_480),
+        (1000, 256 * MIB, 22_528),
+        (1000, 512 * MIB, 49_152),
+        (2000, GIB, 51_200),
+        (1000, 8 * GIB, 122_880),
+    ],
+)
+def test_row_groups_shrink_with_memory(cpu_milli: int, memory_bytes: int, rows: int) -> None:
+    assert row_group_rows(Resources(cpu_milli, memory_bytes)) == rows
 
 
 # What a query may not do.

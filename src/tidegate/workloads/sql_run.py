@@ -24,7 +24,7 @@ from tidegate.workloads.readers import check_headers, path_names, view_statement
 from tidegate.workloads.types import parquet_cast
 
 _COPY = {
-    "parquet": "(FORMAT parquet, COMPRESSION snappy)",
+    "parquet": "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {rows})",
     "csv": "(FORMAT csv, HEADER true)",
     "jsonl": "(FORMAT json)",
 }
@@ -63,18 +63,18 @@ def run(context: TaskContext) -> Mapping[str, Any]:
         if output["kind"] == "inline":
             answer = _rows(con, spec["sql"], context.staging, output["max_rows"], output["max_bytes"])
         elif output["kind"] == "file":
-            answer = _export(con, spec["sql"], context.staging, output["format"])
+            answer = _export(con, spec["sql"], context, output["format"])
         else:
             name = spec.get("result_name") or f"{RESULT_PREFIX}{context.key.job_id}"
-            answer = _source(con, spec["sql"], context.staging, name)
+            answer = _source(con, spec["sql"], context, name)
     context.progress(1.0)
     return answer
 
 
-def _source(con: duckdb.DuckDBPyConnection, sql: str, staging: str, name: str) -> dict[str, Any]:
+def _source(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, name: str) -> dict[str, Any]:
     file = f"{name}.parquet"
-    path = os.path.join(staging, file)
-    row_count = _copy(con, sql, path, "parquet")
+    path = os.path.join(context.staging, file)
+    row_count = _copy(con, sql, path, "parquet", duckdb_session.row_group_rows(context.resources))
     _check_parquet(path)
     described = con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
     return {
@@ -86,14 +86,14 @@ def _source(con: duckdb.DuckDBPyConnection, sql: str, staging: str, name: str) -
     }
 
 
-def _export(con: duckdb.DuckDBPyConnection, sql: str, staging: str, kind: str) -> dict[str, Any]:
+def _export(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, kind: str) -> dict[str, Any]:
     file = f"export.{kind}"
-    path = os.path.join(staging, file)
-    row_count = _copy(con, sql, path, kind)
+    path = os.path.join(context.staging, file)
+    row_count = _copy(con, sql, path, kind, duckdb_session.row_group_rows(context.resources))
     return {"file": file, "row_count": row_count, "size_bytes": Path(path).stat().st_size}
 
 
-def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int:
+def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str, group_rows: int) -> int:
     """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
     SELECT.
     """
@@ -101,7 +101,9 @@ def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str) -> int
     if kind == "parquet":
         names, types = _columns(con, sql)
         query = _cast(query, names, [parquet_cast(one) for one in types])
-    row = con.execute(f"COPY ({query}) TO $path {_COPY[kind]}", {"sql": sql, "path": path}).fetchone()
+    row = con.execute(
+        f"COPY ({query}) TO $path {_COPY[kind].format(rows=group_rows)}", {"sql": sql, "path": path}
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
