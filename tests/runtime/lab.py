@@ -12,7 +12,14 @@ from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.core.resources import MIB, Resources
 from tidegate.runtime.limits.paths import UNIFIED, own_hierarchies
 from tidegate.runtime.processes import marked_processes, read_file
-from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxEvent, SandboxOrder, SandboxProgress, SandboxStarted
+from tidegate.runtime.sandbox import (
+    SandboxEnd,
+    Sandboxes,
+    SandboxEvent,
+    SandboxOrder,
+    SandboxProgress,
+    SandboxStarted,
+)
 
 RUNNERS_PATH = str(Path(__file__).parent)
 _LONGEST_S = 30.0
@@ -38,7 +45,9 @@ class Lab:
             key=key,
             runner=f"runners:{runner}",
             resources=Resources(
-                options.pop("cpu_milli", 1000), options.pop("memory_mib", 128) * MIB, options.pop("disk_mib", 256) * MIB
+                options.pop("cpu_milli", 1000),
+                options.pop("memory_mib", 128) * MIB,
+                options.pop("disk_mib", 256) * MIB,
             ),
             timeout_s=options.pop("timeout_s", 20.0),
             folder=str(self.folder / str(key)),
@@ -53,7 +62,11 @@ class Lab:
         return self.end_of(order.key)
 
     def run_until(
-        self, runner: str, when: Callable[[SandboxEvent], bool], do: Callable[[SandboxOrder], Any], **options: Any
+        self,
+        runner: str,
+        when: Callable[[SandboxEvent], bool],
+        do: Callable[[SandboxOrder], Any],
+        **options: Any,
     ) -> SandboxEnd:
         """Run one attempt; do something once, at its first event for which `when` is true."""
         order = self.order(runner, **options)
@@ -69,7 +82,9 @@ class Lab:
                     do(order)
         raise AssertionError(f"attempt {order.key} did not end")
 
-    def cancel_once_working(self, runner: str, reason: ExitReason = ExitReason.CANCELLED, **options: Any) -> SandboxEnd:
+    def cancel_once_working(
+        self, runner: str, reason: ExitReason = ExitReason.CANCELLED, **options: Any
+    ) -> SandboxEnd:
         """Cancel when the runner has reported its first progress."""
         return self.run_until(
             runner, is_progress, lambda order: self.sandboxes.cancel(order.key, reason), **options
@@ -89,7 +104,11 @@ class Lab:
 
     def strays(self) -> list[int]:
         """Processes of this instance that are neither zygote nor keeper."""
-        return [pid for pid in marked_processes(self.instance) if name_of(pid) not in ("tidegate-zygote", "tidegate-keeper")]
+        return [
+            pid
+            for pid in marked_processes(self.instance)
+            if name_of(pid) not in ("tidegate-zygote", "tidegate-keeper")
+        ]
 
     def keeper_pids(self) -> list[int]:
         return [pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-keeper"]

@@ -249,7 +249,9 @@ def look_around(context: TaskContext) -> Mapping[str, Any]:
         "delete_other": lambda: os.unlink(context.spec["other"]),
         "write_beside_staging": lambda: Path(context.staging).parent.joinpath("x").write_bytes(b""),
         "write_staging": lambda: Path(context.staging, "x").write_bytes(b"x"),
-        "read_environment_of_server": lambda: Path(f"/proc/{context.spec['server_pid']}/environ").read_bytes(),
+        "read_environment_of_server": lambda: Path(
+            f"/proc/{context.spec['server_pid']}/environ"
+        ).read_bytes(),
         "read_shadow": lambda: Path("/etc/shadow").read_bytes(),
         "connect": lambda: socket.create_connection(("127.0.0.1", int(context.spec["port"])), timeout=1),
         "listen": lambda: listener.bind(("127.0.0.1", 0)),
@@ -270,7 +272,9 @@ def _outcome(attempt: Any) -> str:
 
 def circumstances(context: TaskContext) -> Mapping[str, Any]:
     """What the process looks like from inside."""
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line
+    )
     return {
         "environment": dict(os.environ),
         "open_files": sorted(int(name) for name in os.listdir("/proc/self/fd")),
@@ -284,3 +288,20 @@ def circumstances(context: TaskContext) -> Mapping[str, Any]:
         "threads": int(status["Threads"]),
         "modules": sorted(name for name in sys.modules if "." not in name),
     }
+
+
+def leave_file(context: TaskContext) -> Mapping[str, Any]:
+    """Leave what looks like a whole Parquet file."""
+    Path(context.staging, "numbers.parquet").write_bytes(b"PAR1" + b"\0" * 40 + b"PAR1")
+    return {"file": "numbers.parquet", "row_count": 3, "columns": [{"name": "n", "type": "BIGINT"}]}
+
+
+def leave_cut_file(context: TaskContext) -> Mapping[str, Any]:
+    """Claim a file that is cut off."""
+    Path(context.staging, "numbers.parquet").write_bytes(b"PAR1" + b"\0" * 40)
+    return {"file": "numbers.parquet", "row_count": 3, "columns": []}
+
+
+def name_path_outside(context: TaskContext) -> Mapping[str, Any]:
+    """Claim a file elsewhere."""
+    return {"file": "../../../tidegate.db"}

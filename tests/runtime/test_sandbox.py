@@ -115,7 +115,9 @@ def test_a_cancelled_attempt_ends_within_two_seconds(lab: Lab, runner: str) -> N
 
 def test_an_eviction_keeps_its_reason_and_message(lab: Lab) -> None:
     end = lab.run_until(
-        "sleep", is_progress, lambda order: lab.sandboxes.cancel(order.key, ExitReason.EVICTED, "Memory is short.")
+        "sleep",
+        is_progress,
+        lambda order: lab.sandboxes.cancel(order.key, ExitReason.EVICTED, "Memory is short."),
     )
     assert end.exit is not None
     assert (end.exit.reason, end.exit.message) == (ExitReason.EVICTED, "Memory is short.")
@@ -253,7 +255,9 @@ def test_running_attempts_are_evicted_when_the_sandboxes_close(own_lab: Lab) -> 
     order = own_lab.order("ignore")
     own_lab.sandboxes.start(order)
     events: list[object] = []
-    assert eventually(lambda: bool(events.extend(own_lab.sandboxes.poll(1.0)) or any(map(is_progress, events))))
+    assert eventually(
+        lambda: bool(events.extend(own_lab.sandboxes.poll(1.0)) or any(map(is_progress, events)))
+    )
     ends = [event for event in own_lab.sandboxes.close(0.1) if isinstance(event, SandboxEnd)]
     assert [(end.key, end.exit and end.exit.reason) for end in ends] == [(order.key, ExitReason.EVICTED)]
 

@@ -180,7 +180,7 @@ def _signalled(facts: Facts, number: int) -> Exit:
     try:
         name = signal.Signals(number).name
     except ValueError:
-        name = f"signal {number}"
+        name = f"signal_{number}"
     crash = number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
     what = "crashed" if crash else "was ended from outside"
     return Exit(ExitReason.SIGNAL, f"The job's process {what} by {name}.", observed=number, code=name.lower())
