@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
 
@@ -138,6 +139,7 @@ class _Job:
     counts: dict[TaskState, int]
     was_running: int
     finished_at: int = 0
+    status: JobStatus = JobStatus.RUNNING
 
     def add(self, end: AttemptEnd) -> None:
         self.counts[TaskState.RUNNING] -= 1
@@ -177,12 +179,15 @@ def report(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
     recorded = _with_names(tx, believed)
     if not recorded:
         return []
+    touched: dict[int, _Job] = {}
     for end in recorded:
-        jobs_of[end.key.job_id].add(end)
+        touched[end.key.job_id] = job = jobs_of[end.key.job_id]
+        job.add(end)
+    for job in touched.values():
+        job.status = rules.status_of(job.counts)
     _write_attempts(tx, recorded)
     _write_tasks(tx, recorded)
     _write_allocations(tx, recorded, live)
-    touched = {end.key.job_id: jobs_of[end.key.job_id] for end in recorded}
     _write_jobs(tx, touched)
     _write_queues(tx, recorded, jobs_of)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
@@ -278,7 +283,7 @@ def _write_allocations(tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey
 def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
     rows: list[Row] = []
     for job_id, job in touched.items():
-        status = rules.status_of(job.counts)
+        status = job.status
         rows.append(
             (status, job.finished_at if status.final else None, *job.counts.values(), *usage_to_row(job.usage),
              None if status is JobStatus.SUCCEEDED else job.exit, job_id, job.was_running)
@@ -296,9 +301,7 @@ def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], jobs_of: dict[int, _Job]) 
 
 
 def _free_names(tx: Tx, touched: dict[int, _Job]) -> None:
-    ended = (
-        (job.result_name, job_id) for job_id, job in touched.items() if rules.status_of(job.counts).final
-    )
+    ended = ((job.result_name, job_id) for job_id, job in touched.items() if job.status.final)
     drop_reservations(tx, ended)
 
 
@@ -311,12 +314,16 @@ def _events(ends: Sequence[AttemptEnd], touched: dict[int, _Job]) -> Iterable[Ev
         kind, message, data = rules.ended_event(end)
         ends_job = end.next_state.final and touched[end.key.job_id].task_count == 1
         task = None if ends_job else end.key.number
-        yield end.key.job_id, task, to_micros(end.ended_at), kind, message, to_json(data)
+        yield end.key.job_id, task, to_micros(end.ended_at), kind, message, _data(end, data)
     for job_id, job in touched.items():
-        status = rules.status_of(job.counts)
-        if status.final and job.task_count > 1:
-            kind, message = rules.job_ended_event(status, job.counts)
+        if job.task_count > 1 and job.status.final:
+            kind, message = rules.job_ended_event(job.status, job.counts)
             yield job_id, None, job.finished_at, kind, message, "{}"
+
+
+def _data(end: AttemptEnd, data: Mapping[str, Any]) -> str:
+    """The data as JSON; the usual case is spelled out, since an encoder takes 3 µs."""
+    return f'{{"attempt":{end.key.attempt}}}' if end.exit is None else to_json(data)
 
 
 def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:

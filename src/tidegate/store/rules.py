@@ -175,7 +175,7 @@ def started_event(attempt: int, worker_id: str, resources: Resources) -> tuple[s
     return message, json.dumps({"attempt": attempt, "worker": worker_id})
 
 
-def ended_event(end: AttemptEnd) -> tuple[str, str, dict[str, Any]]:
+def ended_event(end: AttemptEnd) -> tuple[str, str, Mapping[str, Any]]:
     """Type, message and data of the event for the end of an attempt."""
     data: dict[str, Any] = {"attempt": end.key.attempt}
     if end.exit is not None:

@@ -37,7 +37,9 @@ def from_micros_or_none(value: int | None) -> datetime | None:
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """Compact JSON. Raises TypeError or ValueError for what JSON cannot hold."""
-    return _encode(value) if value else ("{}" if isinstance(value, Mapping) else "[]")
+    if value:
+        return _encode(value)
+    return "[]" if isinstance(value, list | tuple) else "{}"
 
 
 def to_json_or_none(value: Mapping[str, Any] | None) -> str | None:

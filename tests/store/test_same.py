@@ -1,0 +1,193 @@
+"""Random histories: the store in memory and the store on SQLite must tell the same story."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tidegate.core.job import AttemptState, TaskState
+from tidegate.errors import TidegateError
+from tidegate.ports import JobFilter, Store
+from tidegate.store import open_store
+from tidegate.testing.conformance.world import LARGE, World, new_source, new_tasks
+from tidegate.testing.memory_store import MemoryStore
+
+NAMES = st.sampled_from([None, "", "a", "A", "b"])
+NEXT = st.sampled_from(
+    [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.QUEUED, TaskState.SCHEDULED, TaskState.CANCELLED]
+)
+
+
+class SameStory(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        sqlite = open_store(f"sqlite:///{Path(self.folder.name)}/tidegate.db", max_concurrent=3)
+        stores: list[Store] = [MemoryStore(max_concurrent=3), sqlite]
+        self.worlds = [World(store) for store in stores]
+        self.both(lambda world: world.register())
+
+    def both(self, act: Any) -> Any:
+        """Do the same to both; they must answer the same, errors included."""
+        answers = [_answer(act, world) for world in self.worlds]
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    def jobs(self) -> list[int]:
+        return [job.id for job in self.worlds[0].store.jobs(JobFilter(limit=1000))]
+
+    @rule(
+        name=NAMES, tasks=st.integers(1, 3), key=st.sampled_from([None, "k", "l"]), digest=st.sampled_from("de"),
+        wait_s=st.sampled_from([None, 0, 5]), queue=st.sampled_from(["default", "other"]),
+    )  # fmt: skip
+    def submit(self, name, tasks, key, digest, wait_s, queue):
+        def act(world: World) -> Any:
+            later = None if wait_s is None else world.now + timedelta(seconds=wait_s)
+            return world.submit(
+                result_name=name, tasks=new_tasks(tasks), idempotency_key=key, request_digest=digest, not_before=later,
+                queue=queue,
+            )  # fmt: skip
+
+        self.both(act)
+
+    @rule(first=st.integers(0, 2))
+    def start(self, first):
+        self.both(lambda world: world.store.commit(world.plan(world.waiting()[first:]), world.now))
+
+    @rule()
+    def claim(self):
+        self.both(
+            lambda world: world.claim([key for key, state in _live(world) if state is AttemptState.STARTING])
+        )
+
+    @rule(data=st.data(), next_state=NEXT, release=st.booleans(), name=st.sampled_from([None, "a", "b", "c"]))
+    def report(self, data, next_state, release, name):
+        live = [key for key, state in _live(self.worlds[0]) if state is AttemptState.RUNNING]
+        if not live:
+            return
+        keys = data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=3))
+
+        def act(world: World) -> Any:
+            succeeded = next_state is TaskState.SUCCEEDED
+            source = new_source(name, world.now) if name and succeeded else None
+            later = world.now + timedelta(seconds=3) if next_state is TaskState.SCHEDULED else None
+            ends = [
+                world.end(key, next_state, release=release, source=source, not_before=later) for key in keys
+            ]
+            return world.store.report(ends)
+
+        self.both(act)
+
+    @rule(data=st.data())
+    def cancel(self, data):
+        if jobs := self.jobs():
+            job_id = data.draw(st.sampled_from(jobs))
+            self.both(lambda world: world.store.request_cancel(job_id, world.now))
+
+    @rule(seconds=st.sampled_from([1, 5, 61]))
+    def pass_time(self, seconds):
+        self.both(lambda world: world.clock.advance(seconds))
+        self.both(lambda world: world.store.wake_scheduled(world.now))
+
+    @rule(cpu_milli=st.sampled_from([500, 2000, 4000]))
+    def beat(self, cpu_milli):
+        offer = replace(LARGE, cpu_milli=cpu_milli)
+        self.both(lambda w: w.store.beat(replace(w.worker, allocatable=offer), w.generation, w.now, 60.0))
+
+    @rule()
+    def register_again(self):
+        self.both(lambda world: world.register())
+
+    @rule()
+    def leave(self):
+        self.both(lambda world: world.store.unregister("local", world.generation, world.now))
+
+    @rule(next_state=st.sampled_from([TaskState.QUEUED, TaskState.FAILED]))
+    def rescue(self, next_state):
+        def act(world: World) -> Any:
+            lost = world.store.lost(world.now)
+            ends = [
+                world.end(found.key, next_state, state=AttemptState.LOST, generation=found.generation)
+                for found in lost
+            ]
+            return lost, world.store.report(ends)
+
+        self.both(act)
+
+    @rule()
+    def release_all(self):
+        keys = [attempt.key for attempt in _attempts(self.worlds[0])]
+        self.both(lambda world: world.store.release(keys, world.now))
+
+    @rule(paused=st.booleans(), cap=st.sampled_from([None, 1, 4]), no_cap=st.booleans())
+    def set_queue(self, paused, cap, no_cap):
+        self.both(lambda w: w.store.set_queue("default", paused=paused, max_concurrent=cap, no_cap=no_cap))
+
+    @rule(name=st.sampled_from(["a", "B", "c"]))
+    def add_source(self, name):
+        self.both(lambda world: world.store.add_source(new_source(name, world.now)))
+
+    @rule(name=st.sampled_from(["A", "b", "c"]))
+    def delete_source(self, name):
+        self.both(lambda world: world.store.delete_source(name))
+
+    @rule(age_s=st.sampled_from([0, 10]))
+    def prune(self, age_s):
+        self.both(lambda world: world.store.prune(world.now - timedelta(seconds=age_s)))
+
+    @invariant()
+    def tell_the_same(self):
+        jobs = self.both(
+            lambda world: [_without_change(job) for job in world.store.jobs(JobFilter(limit=1000))]
+        )
+        for job in jobs:
+            self.both(lambda world, job_id=job.id: world.store.tasks(job_id))
+            self.both(
+                lambda world, job_id=job.id: [
+                    (event.type, event.message, event.task_number, event.data)
+                    for event in world.store.events(job_id)
+                ]
+            )
+        self.both(lambda world: world.store.queues())
+        self.both(lambda world: world.store.sources())
+        self.both(lambda world: world.store.changes(0).workers)
+        self.both(lambda world: world.waiting())
+        self.both(lambda world: world.store.check())
+
+    def teardown(self) -> None:
+        for world in self.worlds:
+            world.store.close()
+        self.folder.cleanup()
+
+
+def _answer(act: Any, world: World) -> Any:
+    try:
+        return act(world)
+    except TidegateError as error:
+        return type(error), str(error)
+
+
+def _without_change(job: Any) -> Any:
+    return replace(job, change=0)
+
+
+def _attempts(world: World) -> list[Any]:
+    jobs = world.store.jobs(JobFilter(limit=1000))
+    return [attempt for job in jobs for task in world.store.tasks(job.id) for attempt in task.attempts]
+
+
+def _live(world: World) -> list[Any]:
+    return [(attempt.key, attempt.state) for attempt in _attempts(world) if not attempt.state.final]
+
+
+TestSameStory = SameStory.TestCase
+TestSameStory.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
