@@ -91,6 +91,6 @@ def test_every_route_answers_errors_in_the_one_shape(
 
 
 def test_the_list_of_routes_above_is_whole(shared: World):
-    marks = test_every_route_answers_errors_in_the_one_shape.pytestmark  # type: ignore[attr-defined]
+    marks = test_every_route_answers_errors_in_the_one_shape.pytestmark
     tried = {(case[0], case[1].partition("?")[0]) for case in marks[0].args[1] if "health" not in case[1]}
     assert tried == {(method, path) for method, path in operations(shared) if "health" not in path}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from tests.api.support import World, world_in
 
+EXAMPLES = 25
+CHECKS = [schemathesis.checks.not_a_server_error, content_type_conformance, response_schema_conformance]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -24,33 +29,42 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="module")
-def api(attacked: World) -> Any:
-    return schemathesis.openapi.from_url(f"{attacked.url}/openapi.json")
+def test_no_request_ends_in_a_server_error(attacked: World):
+    job_id = attacked.submit(result_name="more")
+    turn = itertools.count()
+    described = schemathesis.openapi.from_url(f"{attacked.url}/openapi.json")
+    operations = [found.ok() for found in described.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) > 20
+    for operation, mode in itertools.product(operations, schemathesis.GenerationMode):
+
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        @hypothesis.settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        def attack(case: Any) -> None:
+            if "wait_s" in (case.query or {}):
+                case.query["wait_s"] = 0.01
+            if next(turn) % 2 and case.method != "DELETE":
+                case.path_parameters = {
+                    name: _existing(case, name, job_id) for name in case.path_parameters or ()
+                }
+            answer = case.call(headers={"Accept": "application/json"}, timeout=20)
+            case.validate_response(answer, checks=CHECKS)
+
+        # A route without parameters cannot be asked wrongly.
+        with contextlib.suppress(hypothesis.errors.Unsatisfiable):
+            attack()
 
 
-schema = schemathesis.pytest.from_fixture("api")
-
-
-@schema.parametrize()
-@hypothesis.settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
-def test_no_request_ends_in_a_server_error(case: schemathesis.Case):
-    if "wait_s" in (case.query or {}):
-        case.query["wait_s"] = 0.01
-    answer = case.call(headers={"Accept": "application/json"})
-    case.validate_response(
-        answer,
-        checks=[
-            schemathesis.checks.not_a_server_error,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
-    )
+def _existing(case: schemathesis.Case, parameter: str, job_id: str) -> str:
+    """A path parameter that leads somewhere: half of the requests shall come past "not found"."""
+    if parameter == "name":
+        return "default" if "queues" in case.path else "made"
+    return job_id if parameter == "job_id" else f"{job_id}.1"
 
 
 def test_the_server_still_works_afterwards(attacked: World, tmp_path: Path):

@@ -15,13 +15,14 @@ from tidegate.api.problems import MEDIA_TYPE, TITLES
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (
+_BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.JobRequest,
     schemas.BulkRequest,
     schemas.SourceRequest,
     schemas.QueryRequest,
     schemas.QueueChange,
     schemas.Problem,
+    schemas.Page[schemas.Event],
 )
 
 
@@ -70,7 +71,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             tags=app.openapi_tags,
         )
-        _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
+        _, definitions = models_json_schema([(model, "validation") for model in _BY_HAND], ref_template=_REF)
         components = made.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in definitions["$defs"].items():
             components.setdefault(name, schema)
