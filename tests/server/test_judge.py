@@ -63,7 +63,7 @@ def test_the_submitter_s_figures_override_the_kind_s() -> None:
 
 
 def test_a_mistyped_field_is_answered_with_the_right_one() -> None:
-    with pytest.raises(InvalidInput, match="Unknown field `wrods`. Did you mean `words`?"):
+    with pytest.raises(InvalidInput, match=r"Unknown field `wrods`\. Did you mean `words`\?"):
         judged({"kind": "echo", "wrods": "x"})
 
 

@@ -83,6 +83,14 @@ class _Stop:
 _Command = _Launch | _Cancel | _Stop
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What runs, and the generation it was claimed under: its end is only believed from that one."""
+
+    assignment: Assignment
+    generation: int
+
+
 class Worker:
     """Runs attempts on this machine.
 
@@ -112,7 +120,7 @@ class Worker:
         self._rules = rules
         self._box: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._wake_up = WakeUp()
-        self._running: dict[AttemptKey, Assignment] = {}
+        self._running: dict[AttemptKey, _Running] = {}
         self._unreported: list[AttemptEnd] = []
         self._gone: list[AttemptKey] = []
         """Attempts whose last process went after their end was taken: their allocations are to be released."""
@@ -158,6 +166,15 @@ class Worker:
     @property
     def running(self) -> int:
         return len(self._running)
+
+    def beat_now(self) -> None:
+        """Beat at the next turn instead of when it is due."""
+        self._next_beat_s = 0.0
+        self._wake_up.set()
+
+    def clean_now(self) -> None:
+        """Return once the folders of all attempts that have ended so far are gone."""
+        self._cleaner.submit(lambda: None).result()
 
     def _put(self, command: _Command) -> None:
         self._box.put(command)
@@ -227,7 +244,7 @@ class Worker:
 
     def _begin(self, assignment: Assignment) -> None:
         key = assignment.key
-        self._running[key] = assignment
+        self._running[key] = _Running(assignment, self.generation)
         try:
             folder = self._folders.attempt(key)
             (folder / "staging").mkdir(parents=True, mode=0o700)
@@ -284,7 +301,7 @@ class Worker:
         self._published[end.key] = path
         facts["path"] = str(path)
         facts.setdefault("size_bytes", path.stat().st_size)
-        assignment = self._running[end.key]
+        assignment = self._running[end.key].assignment
         if not assignment.result_name:
             return facts, None
         facts["source"] = assignment.result_name
@@ -299,13 +316,13 @@ class Worker:
         result: Mapping[str, object] | None = None,
         source: Source | None = None,
     ) -> None:
-        assignment = self._running.pop(key)
+        running = self._running.pop(key)
         now = self._clock.now()
-        next_state, not_before = self._next(assignment, exit, now)
+        next_state, not_before = self._next(running.assignment, exit, now)
         attempt_end = AttemptEnd(
             key=key,
             worker_id=self.info.id,
-            generation=self.generation,
+            generation=running.generation,
             state=state,
             ended_at=now,
             next_state=next_state,
@@ -373,7 +390,7 @@ class Worker:
         self._cancel_running(cancels)
 
     def _lose_everything(self) -> None:
-        """The registration is no longer ours: end all attempts, whose ends will be refused as stale, and come back."""
+        """The registration is no longer ours: come back under a new one, and end what was claimed before as lost."""
         log.warning(
             "Generation %s of worker %s was taken over; registering anew.", self.generation, self.info.id
         )

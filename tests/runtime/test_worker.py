@@ -1,0 +1,228 @@
+"""The worker with real sandboxes: claims, publishes, reports, retries, and gives back what a stop interrupts."""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.lab import RUNNERS_PATH
+from tidegate.core.job import (
+    AttemptKey,
+    AttemptState,
+    JobStatus,
+    NewJob,
+    Priority,
+    Shape,
+    TaskOrder,
+    TaskState,
+)
+from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.ports import JobRecord, WorkerInfo
+from tidegate.runtime.clock import SystemClock
+from tidegate.runtime.local import LocalLauncher
+from tidegate.runtime.processes import marked_processes
+from tidegate.runtime.publish import DataFolders
+from tidegate.runtime.sandbox import Sandboxes
+from tidegate.runtime.worker import Worker, WorkerRules
+from tidegate.server.cycle import Cycle
+from tidegate.server.progress import ProgressBoard
+from tidegate.testing.fakes import RecordingBell
+from tidegate.testing.memory_store import MemoryStore
+
+DEADLINE_S = 20.0
+RUNNERS = (
+    "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "name_path_outside",
+)  # fmt: skip
+
+
+class House:
+    """A worker, a cycle and a store in memory, on one folder."""
+
+    def __init__(self, folder: Path, store: MemoryStore | None = None) -> None:
+        self.instance = f"work{secrets.token_hex(4)}"
+        self.store = store or MemoryStore()
+        self.clock = SystemClock()
+        self.bell = RecordingBell()
+        self.folders = DataFolders(folder)
+        self.folders.open()
+        self.board = ProgressBoard(self.bell)
+        self.worker = Worker(
+            self.store,
+            Sandboxes(
+                instance=self.instance, yield_cpu="off", preload=["runners"], python_path=[RUNNERS_PATH]
+            ),
+            self.folders,
+            lambda: WorkerInfo(
+                "local", "here", Resources(4000, 4 * GIB, 8 * GIB), Resources(4000, 4 * GIB, 8 * GIB)
+            ),
+            self.bell,
+            self.clock,
+            self.board,
+            {name: f"runners:{name}" for name in RUNNERS},
+            WorkerRules(beat_s=30.0, lease_s=60.0, max_losses=5, interactive_queue="interactive"),
+        )
+        self.cycle = Cycle(self.store, LocalLauncher(self.worker), self.bell, self.clock)
+
+    def open(self) -> None:
+        self.worker.start()
+        self.cycle.start()
+
+    def close(self, grace_s: float = 0.0) -> None:
+        self.cycle.stop()
+        self.worker.stop(grace_s)
+        assert marked_processes(self.instance) == {}
+
+    def submit(self, kind: str, *, result_name: str | None = None, max_attempts: int = 1, **spec: Any) -> int:
+        job = NewJob(
+            kind=kind,
+            name=kind,
+            owner="ann",
+            queue="default",
+            priority=Priority.NORMAL,
+            shape=Shape(Resources(1000, 256 * MIB, 256 * MIB)),
+            timeout_s=20.0,
+            max_attempts=max_attempts,
+            spec=spec,
+            tasks=(TaskOrder(kind),),
+            created_at=self.clock.now(),
+            result_name=result_name,
+            result_named_by_user=bool(result_name),
+        )
+        accepted = self.store.add_jobs([job])[0]
+        assert not isinstance(accepted, Exception)
+        self.bell.ring("schedule")
+        return accepted.job_id
+
+    def until(self, job_id: int, condition: Callable[[JobRecord], bool]) -> JobRecord:
+        """The job once the condition holds; looked at again at each ring for it."""
+        changed = threading.Event()
+        end = self.bell.subscribe(f"job:{job_id}", changed.set)
+        deadline_s = self.clock.monotonic() + DEADLINE_S
+        try:
+            while not condition(job := self.store.job(job_id)):
+                assert changed.wait(deadline_s - self.clock.monotonic()), f"waited in vain: {job}"
+                changed.clear()
+            return job
+        finally:
+            end()
+
+    def final(self, job_id: int) -> JobRecord:
+        return self.until(job_id, lambda job: job.status.final)
+
+    def runs(self, job_id: int) -> JobRecord:
+        """Once the runner has said how far it is."""
+        return self.until(job_id, lambda job: self.board.share(AttemptKey(job_id, 1, 1).task) is not None)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    house.open()
+    yield house
+    house.close()
+    house.store.check()
+
+
+def test_a_result_without_a_file_is_kept_with_the_task(house: House) -> None:
+    job = house.final(house.submit("answer", answer=7))
+    assert (job.status, job.result) == (JobStatus.SUCCEEDED, {"answer": 7})
+
+
+def test_a_file_is_published_and_registered_with_the_success(house: House) -> None:
+    job = house.final(house.submit("leave_file", result_name="numbers"))
+    source = house.store.source("numbers")
+    assert job.status is JobStatus.SUCCEEDED
+    assert Path(source.path).parent == house.folders.results
+    assert Path(source.path).is_file()
+    assert source.job_id == job.id
+    assert job.result is not None
+    assert job.result["path"] == source.path
+
+
+@pytest.mark.parametrize("kind", ["leave_cut_file", "name_path_outside"])
+def test_a_result_that_is_not_what_it_claims_fails_the_job(house: House, kind: str) -> None:
+    job = house.final(house.submit(kind, result_name="broken"))
+    assert job.status is JobStatus.FAILED
+    assert job.exit is not None
+    assert job.exit.code == "bad_result"
+    assert house.store.sources_named(["broken"]) == []
+    assert list(house.folders.results.iterdir()) == []
+
+
+def test_a_failure_is_tried_again_as_often_as_allowed(house: House) -> None:
+    job_id = house.submit("fail", max_attempts=2)
+    house.until(
+        job_id,
+        lambda job: (
+            bool(house.store.tasks(job_id)[0].attempts[0:1]) and not job.task_counts[TaskState.RUNNING]
+        ),
+    )
+    first = house.until(job_id, lambda job: job.task_counts[TaskState.SCHEDULED] == 1)
+    assert not first.status.final
+    [attempt] = house.store.tasks(job_id)[0].attempts
+    assert attempt.exit is not None
+    later = house.store.tasks(job_id)[0].not_before
+    assert later is not None
+    house.store.wake_scheduled(later)
+    house.bell.ring("schedule")
+    job = house.final(job_id)
+    assert job.status is JobStatus.FAILED
+    assert len(house.store.tasks(job_id)[0].attempts) == 2
+
+
+def test_a_cancel_ends_what_runs_and_leaves_no_result(house: House) -> None:
+    job_id = house.submit("sleep", result_name="never")
+    house.runs(job_id)
+    cancelled = house.store.request_cancel(job_id, house.clock.now())
+    house.worker.cancel(cancelled.live_attempts)
+    assert house.final(job_id).status is JobStatus.CANCELLED
+    assert house.store.sources_named(["never"]) == []
+
+
+def test_a_stop_puts_back_what_did_not_finish_and_the_next_start_runs_it(tmp_path: Path) -> None:
+    first = House(tmp_path)
+    first.open()
+    job_id = first.submit("sleep", seconds=60)
+    first.runs(job_id)
+    first.close()
+    job = first.store.job(job_id)
+    assert (job.status, job.task_counts[TaskState.QUEUED]) == (JobStatus.QUEUED, 1)
+    first.store.check()
+
+    second = House(tmp_path, first.store)
+    second.open()
+    second.until(job_id, lambda job: len(second.store.tasks(job_id)[0].attempts) == 2)
+    second.close()
+
+
+def test_a_stop_with_grace_lets_running_work_finish(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.open()
+    job_id = house.submit("sleep", seconds=0.5)
+    house.runs(job_id)
+    house.close(grace_s=15.0)
+    assert house.store.job(job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_worker_whose_registration_was_taken_over_ends_its_work_and_comes_back(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.open()
+    job_id = house.submit("sleep", seconds=60)
+    house.runs(job_id)
+    house.store.register(house.worker.info, house.clock.now(), 60.0)
+    house.worker.beat_now()
+    house.until(job_id, lambda job: len(house.store.tasks(job_id)[0].attempts) == 2)
+    first, second = house.store.tasks(job_id)[0].attempts
+    assert first.state is AttemptState.LOST
+    assert not second.state.final
+    house.close()
+    house.store.check()
+
+
+def test_nothing_is_left_of_an_attempt_but_its_result(house: House) -> None:
+    house.final(house.submit("leave_file", result_name="only"))
+    house.worker.clean_now()
+    assert list(house.folders.attempts.iterdir()) == []
