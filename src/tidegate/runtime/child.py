@@ -16,7 +16,7 @@ import json
 import os
 import resource
 import signal
-import tempfile
+import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -191,7 +191,9 @@ def _confine(order: ChildOrder, reporter: Reporter) -> None:
     )
     os.umask(0o077)
     os.chdir(order.staging)
-    os.environ["TMPDIR"] = tempfile.tempdir = order.staging
+    os.environ["TMPDIR"] = order.staging
+    if "tempfile" in sys.modules:  # it may have been used by a warm-up, and remembers
+        sys.modules["tempfile"].tempdir = order.staging  # type: ignore[attr-defined]
     process.drop_privileges(files_confined=order.landlock_abi > 0)
     readable = [path for path in order.spec.get("readable_paths", ()) if isinstance(path, str)]
     landlock.confine(readable, [order.staging], system=order.system_paths, version=order.landlock_abi)

@@ -24,6 +24,7 @@ from tidegate.runtime.keeper import World, keep
 from tidegate.runtime.limits import landlock
 from tidegate.runtime.limits.group import Group
 from tidegate.runtime.limits.ladder import Ladder, find_ladder, remove_within
+from tidegate.runtime.limits.process import shrink_bounding_set
 from tidegate.runtime.processes import (
     PR_SET_CHILD_SUBREAPER,
     children_of,
@@ -62,6 +63,7 @@ class Zygote:
             system_paths=landlock.system_paths(),
         )
         self._findings = ladder.findings
+        shrink_bounding_set()
 
     def _find_ladder(self) -> Ladder:
         return find_ladder(

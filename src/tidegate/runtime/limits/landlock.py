@@ -6,6 +6,7 @@ the running kernel does not know is left out.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import sys
@@ -40,12 +41,14 @@ class Access(IntFlag):
     IOCTL_DEV = 1 << 15
 
 
-_ALL_OF_ABI_1 = Access((1 << 13) - 1)
-_ON_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
-READ = Access.READ_FILE | Access.READ_DIR
-RUN = READ | Access.EXECUTE
-WRITE = ~(Access.MAKE_CHAR | Access.MAKE_BLOCK | Access.IOCTL_DEV)
+_ALL_OF_ABI_1 = (1 << 13) - 1
+_ON_FILES = int(Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV)
+_READ = int(Access.READ_FILE | Access.READ_DIR)
+_RUN = _READ | int(Access.EXECUTE)
+_WRITE = 0xFFFF & ~int(Access.MAKE_CHAR | Access.MAKE_BLOCK | Access.IOCTL_DEV)
 """Everything in a folder of one's own but device files."""
+
+_WRITE_FILE = int(Access.WRITE_FILE)
 
 _BIND_AND_CONNECT_TCP = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
@@ -96,20 +99,17 @@ def confine(readable: Iterable[str], writable: Iterable[str], *, system: Iterabl
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if version == 0:
         return
-    handled = _ALL_OF_ABI_1
-    handled |= Access.REFER if version >= 2 else Access(0)
-    handled |= Access.TRUNCATE if version >= 3 else Access(0)
-    handled |= Access.IOCTL_DEV if version >= 5 else Access(0)
+    handled = _handled(version)
     attributes = struct.pack("QQQ", handled, _BIND_AND_CONNECT_TCP, _ABSTRACT_SOCKETS_AND_SIGNALS)
     attributes = attributes[: 24 if version >= 6 else 16 if version >= 4 else 8]
     ruleset = syscall(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
         for paths, rights in (
-            (system, RUN),
-            (readable, READ),
-            (DEVICES, READ | Access.WRITE_FILE),
-            (["/proc/self"], READ),
-            (writable, WRITE),
+            (system, _RUN),
+            (readable, _READ),
+            (DEVICES, _READ | _WRITE_FILE),
+            (["/proc/self"], _READ),
+            (writable, _WRITE),
         ):
             for path in paths:
                 _allow(ruleset, path, rights & handled)
@@ -118,7 +118,14 @@ def confine(readable: Iterable[str], writable: Iterable[str], *, system: Iterabl
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str, rights: Access) -> None:
+@functools.cache
+def _handled(version: int) -> int:
+    """All rights that this version knows: what is not granted is denied."""
+    known = {2: Access.REFER, 3: Access.TRUNCATE, 5: Access.IOCTL_DEV}
+    return _ALL_OF_ABI_1 | sum(int(right) for since, right in known.items() if version >= since)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -129,6 +136,6 @@ def _allow(ruleset: int, path: str, rights: Access) -> None:
         os.close(fd)
 
 
-def _rule(rights: Access, fd: int, path: str) -> bytes:
+def _rule(rights: int, fd: int, path: str) -> bytes:
     """A file takes only rights that files have; the kernel refuses others (EINVAL)."""
     return struct.pack("=Qi", rights if os.path.isdir(path) else rights & _ON_FILES, fd)

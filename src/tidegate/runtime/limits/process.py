@@ -6,7 +6,7 @@ All of it is inherited by what the child starts, and none of it can be undone by
 from __future__ import annotations
 
 import ctypes
-import errno
+import functools
 import os
 import resource
 import struct
@@ -17,7 +17,9 @@ from tidegate.runtime.processes import prctl, syscall, virtual_data_bytes, write
 _PR_CAPBSET_DROP = 24
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
-_CAP_DAC_OVERRIDE = 1
+_CAP_SETPCAP = 8
+_KEPT = 1 << 1
+"""CAP_DAC_OVERRIDE"""
 
 OOM_SCORE_ADJUSTMENT = 500
 """When the host runs out of memory the kernel takes a job before the service or anything else of normal rank."""
@@ -65,31 +67,34 @@ def yield_cpu(how: str, *, interactive: bool, group_yields: bool) -> None:
 
 
 def drop_privileges(*, files_confined: bool) -> None:
-    """Give up root's capabilities for good; nothing to do for other users.
+    """Give up root's capabilities for good.
 
     One is kept while Landlock confines the files: CAP_DAC_OVERRIDE, so that a service running as root can read inputs that
     belong to other users, as it could when they were registered. Landlock still limits it to the job's own inputs and
     staging folder. CAP_DAC_READ_SEARCH would be narrower, but it opens files by handle, past the path rules.
     """
-    if os.getuid() != 0:
+    permitted = permitted_capabilities()
+    if permitted:
+        _set_capabilities(permitted & _KEPT if files_confined else 0)
+
+
+def shrink_bounding_set() -> None:
+    """Take from this process and all below it what a program that they start could gain by being root's.
+
+    Done once, in the zygote, whose own capabilities stay as they are. A container may have taken CAP_SETPCAP, and then this
+    is refused; no_new_privs of each attempt has the same effect.
+    """
+    permitted = permitted_capabilities()
+    if not permitted >> _CAP_SETPCAP & 1:
         return
-    kept = 1 << _CAP_DAC_OVERRIDE if files_confined else 0
-    permitted = _permitted_capabilities()
     for capability in range(permitted.bit_length()):
-        if not kept >> capability & 1:
-            _drop_from_bounding_set(capability)
-    _set_capabilities(kept & permitted)
+        if not _KEPT >> capability & 1:
+            prctl(_PR_CAPBSET_DROP, capability)
 
 
-def _drop_from_bounding_set(capability: int) -> None:
-    try:
-        prctl(_PR_CAPBSET_DROP, capability)
-    except OSError as error:  # a container may have taken CAP_SETPCAP, and with it the set cannot grow either
-        if error.errno != errno.EPERM:
-            raise
-
-
-def _permitted_capabilities() -> int:
+@functools.cache
+def permitted_capabilities() -> int:
+    """A bit for each capability of this process; read once, since forks inherit both the set and this answer."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)
