@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tidegate.core.job import TaskKey, WaitingTask
+from tidegate.core.job import Shape, TaskKey, WaitingTask
 from tidegate.core.plan import QueueView, Start, WorkerView
 
 
@@ -73,3 +73,18 @@ def _has_room(worker: WorkerView, task: WaitingTask) -> bool:
         <= getattr(worker.allocatable, name)
         for name in ("cpu_milli", "memory_bytes", "disk_bytes")
     )
+
+
+def misplaced(
+    starts: Iterable[Start], shapes: Mapping[TaskKey, Shape], workers: Iterable[WorkerView]
+) -> list[Start]:
+    """Starts on a worker that is away, was there before under another generation, or lacks a label."""
+    known = {worker.id: worker for worker in workers if worker.accepting}
+    return [
+        start
+        for start in starts
+        if start.worker_id not in known
+        or known[start.worker_id].generation != start.generation
+        or not shapes[start.task].labels <= known[start.worker_id].labels
+        or shapes[start.task].resources != start.resources
+    ]

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.core.auditor import left_idle, oversold, passed_over, through_closed_gates
+from tests.core.auditor import left_idle, misplaced, oversold, passed_over, through_closed_gates
 from tidegate.core.job import AttemptKey, ExitReason, Priority, TaskKey, TaskState
 from tidegate.core.resources import Resources
 from tidegate.testing.scenario import (
@@ -147,6 +147,8 @@ class Scheduling(RuleBasedStateMachine):
         queues = self.world.queue_views()
         assert passed_over(before, starts, queues) == []
         assert through_closed_gates(starts, queues) == []
+        shapes = {task.key: task.shape for task in before}
+        assert misplaced(starts, shapes, self.world.worker_views()) == []
         assert len(starts) <= budget
         if len(starts) < budget:
             assert left_idle(self.world.waiting(), self.world.worker_views(), queues) == []
