@@ -52,6 +52,9 @@ class Troubled:
             raise OSError("the answer got lost")
         return started
 
+    def wake_scheduled(self, now):
+        return self.store.wake_scheduled(now)
+
     def wait_for_reads(self, count):
         with self.read:
             assert self.read.wait_for(lambda: len(self.cursors) >= count, DEADLINE_S)
@@ -280,6 +283,14 @@ def test_other_topics_wake_nobody(running):
     running.bell.ring("schedule")
     running.launcher.wait_for(1)
     assert len(running.store.cursors) == 2
+
+
+def test_it_rests_when_a_ring_has_been_answered(running):
+    running.submit()
+    running.bell.ring("schedule")
+    running.launcher.wait_for(1)
+    running.store.reading.clear()
+    assert not running.store.reading.wait(0.05)
 
 
 def test_without_a_ring_it_looks_by_itself(lab):
