@@ -32,7 +32,6 @@ _COLUMNS = tuple(sources.c.keys())
 _BY_KEY = Statement(
     select(*sources.c).where(sources.c.name_key == bindparam("key"), sources.c.reserved_by.is_(None)), "key"
 )
-_MOST_PARAMETERS = 10_000
 
 
 def add_source(tx: Tx, source: Source) -> None:
@@ -45,15 +44,11 @@ def add_source(tx: Tx, source: Source) -> None:
 
 def taken_by_others(tx: Tx, names: Sequence[tuple[str, int]]) -> set[str]:
     """Which of the names, folded, belong to a source or to another job than the one named with it."""
-    by_key = {rules.name_key(name): job_id for name, job_id in names}
-    keys, taken = list(by_key), set[str]()
-    for start in range(0, len(keys), _MOST_PARAMETERS):
-        query = select(sources.c.name_key, sources.c.reserved_by).where(
-            sources.c.name_key.in_(keys[start : start + _MOST_PARAMETERS])
-        )
-        taken.update(
-            key for key, holder in tx.connection.execute(query) if holder is None or holder != by_key[key]
-        )
+    taken = set[str]()
+    for name, job_id in names:
+        row = tx.one(_HOLDER, (rules.name_key(name),))
+        if row is not None and row[0] != job_id:
+            taken.add(rules.name_key(name))
     return taken
 
 
