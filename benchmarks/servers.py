@@ -74,8 +74,12 @@ class ServerProcess:
 
 def tidegate(folder: Path, settings: Mapping[str, object] | None = None) -> ServerProcess:
     """`tidegate serve` on a free port, as a user starts it."""
-    command = [sys.executable, "-m", "tidegate", "serve", "--port", "0", "--data-dir", str(folder / "data")]
-    return ServerProcess(command, folder, settings)
+    return ServerProcess(command_of(folder), folder, settings)
+
+
+def command_of(folder: Path) -> list[str]:
+    """The command that `tidegate` starts."""
+    return [sys.executable, "-m", "tidegate", "serve", "--port", "0", "--data-dir", str(folder / "data")]
 
 
 def machinery(folder: Path, settings: Mapping[str, object] | None = None) -> ServerProcess:

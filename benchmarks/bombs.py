@@ -1,0 +1,160 @@
+"""Jobs that take far more memory than they asked for: they end with the numbers, their neighbours and the service go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import MIB
+from benchmarks.figures import Figure, Latencies, at_most, claim, number
+from benchmarks.http import Pool, Stream, open_loop, request
+from benchmarks.servers import ROOT, processes_of, running, scratch, tidegate
+from tidegate.app import instance_of
+from tidegate.core.job import AttemptKey, Exit, ExitReason
+from tidegate.core.resources import GIB, Resources
+from tidegate.errors import SettingError
+from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxOrder
+
+TITLE = "Memory bombs"
+ABOUT = (
+    "Jobs of 256 MiB that take 2 GiB, beside four neighbours that work on, on each rung of the ladder that works here. In bare sandboxes: by "
+    "themselves, and in four children, one of them with a session of its own. In the service: a query whose text grows outside of "
+    "what DuckDB counts."
+)
+TIME_LIMIT_S = 240.0
+
+LIMIT_BYTES = 256 * MIB
+TAKE_BYTES = 2 * GIB
+NEIGHBOURS = 4
+RUNGS = ("cgroup2", "cgroup1", "watchdog")
+_BOMBS = ("bomb", "bomb_in_children")
+_ENDS_WITHIN_S = 60.0
+_NEIGHBOURS_S = 3.0
+_SQL_BOMB = "select length(repeat('x', 2000000000)) as n"
+_SQL_NEIGHBOUR = "select i % 1000 as k, sum(i) as s, max(hash(i)) as h from range(40000000) t(i) group by k"
+
+
+def run(quick: bool) -> list[Figure]:
+    figures: list[Figure] = []
+    for rung in RUNGS:
+        with scratch() as folder:
+            found = in_sandboxes(rung, folder)
+        if found is None:
+            figures.append(Figure(f"{rung}: does not work here, so it is not measured", float("nan")))
+            continue
+        figures += found
+        figures += _in_service(rung)
+    if not any(figure.claim for figure in figures):
+        figures.append(claim("rungs that hold memory", ["no rung works here"]))
+    return figures
+
+
+def in_sandboxes(rung: str, folder: Path) -> list[Figure] | None:
+    """Bombs and neighbours in sandboxes without a server; None where the rung does not work."""
+    sandboxes = Sandboxes(
+        instance=instance_of(folder), rung=rung, yield_cpu="off", preload=["benchmarks.runners"], python_path=[str(ROOT)]
+    )
+    try:
+        sandboxes.open()
+    except SettingError:
+        sandboxes.close()
+        return None
+    try:
+        orders = [_order(folder, number, "work", 128 * MIB) for number in range(NEIGHBOURS)]
+        orders += [_order(folder, NEIGHBOURS + number, name, LIMIT_BYTES) for number, name in enumerate(_BOMBS)]
+        for order in orders:
+            sandboxes.start(order)
+        ends = _ends(sandboxes, len(orders))
+    finally:
+        sandboxes.close()
+    bombs = [ends.get(order.key) for order in orders[NEIGHBOURS:]]
+    neighbours = [ends.get(order.key) for order in orders[:NEIGHBOURS]]
+    figures = [_bomb_figure(f"{rung}: {name}", end, rung) for name, end in zip(_BOMBS, bombs, strict=True)]
+    harmed = [f"{end.key}: {end.exit}" if end else "no end" for end in neighbours if end is None or not end.succeeded]
+    stayed = [f"attempt {end.key}" for end in ends.values() if not end.tree_gone] + processes_of(folder)
+    return [
+        *figures,
+        claim(f"{rung}: neighbours that did not succeed", harmed),
+        claim(f"{rung}: trees that were not gone", stayed),
+    ]
+
+
+def _order(folder: Path, number: int, runner: str, memory_bytes: int) -> SandboxOrder:
+    key = AttemptKey(number + 1, 1, 1)
+    return SandboxOrder(
+        key=key,
+        runner=f"benchmarks.runners:{runner}",
+        spec={"take_bytes": TAKE_BYTES, "seconds": _NEIGHBOURS_S},
+        resources=Resources(500, memory_bytes, GIB),
+        timeout_s=_ENDS_WITHIN_S,
+        folder=str(folder / "attempts" / str(key)),
+    )
+
+
+def _ends(sandboxes: Sandboxes, count: int) -> dict[AttemptKey, SandboxEnd]:
+    ends: dict[AttemptKey, SandboxEnd] = {}
+    until = time.monotonic() + _ENDS_WITHIN_S
+    while len(ends) < count and time.monotonic() < until:
+        ends |= {event.key: event for event in sandboxes.poll(1.0) if isinstance(event, SandboxEnd)}
+    return ends
+
+
+def _bomb_figure(name: str, end: SandboxEnd | None, rung: str) -> Figure:
+    if end is None:
+        return claim(f"{name} did not end as it should", ["it did not end"])
+    peak = end.usage.peak_memory_bytes
+    return claim(f"{name} did not end as it should", _faults(end.exit, peak, rung), _told(end.exit, peak))
+
+
+def _faults(exit: Exit | None, peak_bytes: int | None, rung: str) -> list[str]:
+    """What is wrong with the end of a bomb: it has to say the limit, the peak and the rung, and to have been held."""
+    if exit is None or exit.reason is not ExitReason.MEMORY_LIMIT:
+        return [f"it ended with {exit}"]
+    wrong = [] if exit.limit == LIMIT_BYTES else [f"the limit said is {exit.limit}"]
+    wrong += [] if exit.enforced_by == rung else [f"the rung said is {exit.enforced_by}"]
+    # A watchdog only sees it afterwards, so the peak may be above the limit; far from what it wanted it must be.
+    wrong += [] if peak_bytes and 0.8 * LIMIT_BYTES <= peak_bytes < TAKE_BYTES / 2 else [f"the peak said is {peak_bytes}"]
+    wrong += [] if exit.observed else ["nothing observed is said"]
+    return wrong
+
+
+def _told(exit: Exit | None, peak_bytes: int | None) -> str:
+    return f"peak {number((peak_bytes or 0) / MIB)} MiB; told: {exit.message if exit else ''}"
+
+
+def _in_service(rung: str) -> list[Figure]:
+    with running(tidegate, enforcement=rung, max_concurrent=NEIGHBOURS + 1, log_level="error") as server:
+        bomb, neighbours, health = asyncio.run(_bomb_service(server.port))
+    told = bomb["exit"] or {}
+    exit = Exit(**{**told, "reason": ExitReason(told["reason"])}) if told else None
+    peak = bomb["usage"]["peak_memory_bytes"]
+    harmed = [f"job {job['job_id']}: {job['exit']}" for job in neighbours if job["job_status"] != "SUCCEEDED"]
+    return [
+        claim(f"{rung}: a query that is a bomb did not end as it should", _faults(exit, peak, rung), _told(exit, peak)),
+        claim(f"{rung}: neighbouring queries that did not succeed", harmed),
+        claim(f"{rung}: health answers that failed meanwhile", health.failures, f"{len(health.values)} asked"),
+        Figure(f"{rung}: `GET /health` meanwhile, p99", health.ms(0.99), "ms", at_most(20), f"{health.summary} ms"),
+    ]
+
+
+async def _bomb_service(port: int) -> tuple[Any, Sequence[Any], Latencies]:
+    """The bomb's job, the neighbours' jobs, and health answers from the start of it all until the bomb has ended."""
+    health = Stream("health", lambda number: request("GET", "/health"), 200)
+    async with Pool(port) as pool:
+        neighbours = [asyncio.create_task(_finish(pool, _SQL_NEIGHBOUR)) for _ in range(NEIGHBOURS)]
+        bomb = asyncio.create_task(_finish(pool, _SQL_BOMB))
+        times = await open_loop(port, [health], 50.0, _NEIGHBOURS_S)
+        return await bomb, await asyncio.gather(*neighbours), times["health"]
+
+
+async def _finish(pool: Pool, sql: str) -> Mapping[str, Any]:
+    body = {"kind": "sql", "sql": sql, "cpus": 0.4, "memory": LIMIT_BYTES}
+    made = await pool.call("POST", "/api/v1/jobs", body, status=202)
+    async with asyncio.timeout(_ENDS_WITHIN_S):
+        while True:
+            seen: Mapping[str, Any] = await pool.call("GET", f"{made['links']['self']}?wait_s=30")
+            if seen["finished_at"]:
+                return seen
