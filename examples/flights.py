@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -77,7 +78,7 @@ WORST_FIRST = """
 """
 OUTGROWS_ITS_MEMORY = "select list(f) as everything_at_once from many_flights f"
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -111,7 +112,6 @@ def temporary_folder() -> Path:
 def show(client: tidegate.Client, folder: Path) -> None:
     console.print(
         f"Tidegate {tidegate.__version__} is listening on [bold]{client.url}[/] (data in {folder})",
-        soft_wrap=True,
     )
     register_tables(client, folder)
     small = run_at_three_priorities(client)
@@ -164,7 +164,7 @@ def run_at_three_priorities(client: tidegate.Client) -> list[tidegate.Job]:
     for job in jobs:
         job.refresh()
     waiting = jobs[1]
-    console.print(f"  Why does '{waiting.name}' wait? {waiting.explain()}", soft_wrap=True)
+    say(f"Why does '{waiting.name}' wait? {waiting.explain()}")
     watch(jobs)
     for job in jobs:
         if job is not waiting:
@@ -203,10 +203,9 @@ def run_over_more_than_memory(client: tidegate.Client) -> list[tidegate.Job]:
     )  # fmt: skip
     watch([job])
     usage = job.usage
-    console.print(
-        f"  Peak memory {megabytes(usage['peak_memory_bytes'])} of {megabytes(job.request['memory_bytes'])} allowed; "
+    say(
+        f"Peak memory {megabytes(usage['peak_memory_bytes'])} of {megabytes(job.request['memory_bytes'])} allowed; "
         f"the rest went to disk ({megabytes(usage['written_bytes'])} written) and is gone again.",
-        soft_wrap=True,
     )
     return [job]
 
@@ -221,22 +220,21 @@ def show_how_limits_hold(client: tidegate.Client) -> None:
     try:
         client.sql("select 1", memory="1TiB")
     except tidegate.NeverFits as refusal:
-        console.print(f"  Refused at once: {refusal}", soft_wrap=True)
+        say(f"Refused at once: {refusal}")
     job = client.sql(OUTGROWS_ITS_MEMORY, name="outgrows its memory", memory="256MiB")
     job.wait(raise_on_failure=False)
-    console.print(f"  Ended, and nothing else felt it: {job.explanation}", soft_wrap=True)
+    say(f"Ended, and nothing else felt it: {job.explanation}")
     if job.exit is not None and job.exit["limit"] is not None:
-        console.print(
-            f"  Limit {megabytes(job.exit['limit'])}, peak {megabytes(job.usage['peak_memory_bytes'])}, "
+        say(
+            f"Limit {megabytes(job.exit['limit'])}, peak {megabytes(job.usage['peak_memory_bytes'])}, "
             f"enforced by {job.exit['enforced_by']}.",
-            soft_wrap=True,
         )
 
 
 def query_a_result(client: tidegate.Client) -> None:
     title("A result is a source: query it again by its name")
     sql = "select airline, mean_delay_min from delays_by_carrier where mean_delay_min > 10 order by airline"
-    console.print(f"  {sql}", soft_wrap=True)
+    say(sql)
     show_rows(client.query(sql))
 
 
@@ -245,6 +243,10 @@ def query_a_result(client: tidegate.Client) -> None:
 
 def title(text: str) -> None:
     console.print(f"\n[bold]{text}[/]")
+
+
+def say(text: str) -> None:
+    console.print(Padding(text, (0, 0, 0, 2)) if console.is_terminal else f"  {text}")
 
 
 def watch(jobs: Sequence[tidegate.Job]) -> None:
@@ -278,6 +280,8 @@ def looks(jobs: Sequence[tidegate.Job]) -> Iterator[None]:
 def state(job: tidegate.Job) -> str:
     if job.status == "RUNNING" and job.progress is not None:
         return f"running, {job.progress // 0.1 * 10:.0f} %"
+    if job.position is not None and not job.finished:
+        return f"waits, place {job.position}"
     return job.status.lower()
 
 
@@ -285,7 +289,7 @@ def progress_table(jobs: Sequence[tidegate.Job]) -> Table:
     table = Table.grid(padding=(0, 2))
     for job in jobs:
         done = 1.0 if job.status == "SUCCEEDED" else job.progress or 0.0
-        table.add_row(f"  {job.name}", job.priority, ProgressBar(1.0, done, width=30), job.status.lower())
+        table.add_row(f"  {job.name}", job.priority, ProgressBar(1.0, done, width=24), state(job))
     return table
 
 
@@ -315,7 +319,7 @@ def show_jobs(jobs: Sequence[tidegate.Job]) -> None:
         table.add_row(*facts(job))
     console.print(table)
     for job in jobs:
-        console.print(Text(f"  {job.result().path}", overflow="fold"), soft_wrap=True)
+        console.print(Text(f"  {job.result().path}", overflow="fold"))
 
 
 def facts(job: tidegate.Job) -> tuple[str, ...]:
@@ -345,7 +349,7 @@ def keep_running(client: tidegate.Client) -> None:
         "jobs",
         "sources list",
     ):
-        console.print(f"  {program} {command}", soft_wrap=True)
+        console.print(f"  {program} {command}")
     try:
         signal.pause()
     except KeyboardInterrupt:
