@@ -158,7 +158,7 @@ def _delegate(base: str, controllers: Iterable[str], own_pids: set[int]) -> None
         strangers = inside - own_pids
         if strangers:
             raise OSError(
-                f"the v2 group {base} holds {len(strangers)} other processes; start the service in a group of its own"
+                f"the v2 group {base} holds processes of others ({len(strangers)}); start the service in a group of its own"
             )
         files.make_folder(f"{base}/{_SERVICE}")
         for pid in inside:
