@@ -14,8 +14,9 @@ import pytest
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import SettingError
 from tidegate.ports import Probe, Reading
-from tidegate.runtime.doctor import Machine, examine, file_system_of, server_of
+from tidegate.runtime.doctor import examine
 from tidegate.runtime.limits.group import Finding
+from tidegate.runtime.machine import Machine, file_system_of, server_of
 from tidegate.runtime.sandbox import Rungs
 from tidegate.settings import Settings
 

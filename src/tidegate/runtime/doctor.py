@@ -1,22 +1,12 @@
-"""What this machine offers, what is missing, and what to do about it. Finds out by doing where it can.
-
-Nothing is left behind: the rungs of the ladder are tried by a zygote of its own, which is gone at the end.
-"""
+"""What this machine offers, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
 import os
-import re
-import socket
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +14,9 @@ from tidegate.core.resources import GIB, MIB, format_bytes
 from tidegate.errors import TidegateError
 from tidegate.ports import Probe, Reading
 from tidegate.runtime.limits import landlock
-from tidegate.runtime.limits.process import yield_cpu
+from tidegate.runtime.machine import Machine, file_system_of, listen_fault, server_of, write_fault
 from tidegate.runtime.probe import MachineProbe
-from tidegate.runtime.processes import read_file
-from tidegate.runtime.sandbox import Rungs, Sandboxes
+from tidegate.runtime.sandbox import Rungs
 from tidegate.settings import Settings
 
 LITTLE_MEMORY_BYTES = 512 * MIB
@@ -47,53 +36,6 @@ class Problem:
     code: str
     message: str
     advice: str
-
-
-class Machine:
-    """What is asked of the machine; tests give other answers."""
-
-    def probe(self, data_dir: Path) -> Probe:
-        return MachineProbe(data_dir)
-
-    def rungs(self, settings: Settings) -> Rungs:
-        """The ladder as a server would find it. Raises SettingError when the wanted rung does not work."""
-        sandboxes = Sandboxes(
-            instance=f"doctor-{os.getpid()}", rung=settings.enforcement, yield_cpu=settings.yield_cpu
-        )
-        try:
-            sandboxes.open()
-            return sandboxes.rungs
-        finally:
-            sandboxes.close(grace_s=1.0)
-
-    def landlock_abi(self) -> int:
-        return landlock.abi()
-
-    def can_yield(self, how: str) -> bool:
-        """Whether a thread may put itself behind others; on Linux that is a property of each thread."""
-        answers: list[bool] = []
-        thread = threading.Thread(target=lambda: answers.append(_yields(how)))
-        thread.start()
-        thread.join()
-        return answers == [True]
-
-    def mounts(self) -> str:
-        return read_file("/proc/self/mountinfo")
-
-    def duckdb_version(self) -> str | None:
-        """Without importing it: that would cost this process 30 MB."""
-        try:
-            return version("duckdb")
-        except PackageNotFoundError:
-            return None
-
-
-def _yields(how: str) -> bool:
-    try:
-        yield_cpu(how, interactive=False, group_yields=False)
-    except OSError:
-        return False
-    return True
 
 
 def examine(settings: Settings, machine: Machine | None = None) -> dict[str, Any]:
@@ -228,7 +170,7 @@ def _data_dir(data_dir: Path, machine: Machine, problems: list[Problem]) -> dict
     present = data_dir
     while not present.exists() and present != present.parent:
         present = present.parent
-    fault = _write_fault(present)
+    fault = write_fault(present)
     point, kind = file_system_of(present.resolve(), machine.mounts())
     used_by = server_of(data_dir)
     problems.extend(_data_dir_problems(data_dir, fault, kind, used_by))
@@ -265,63 +207,13 @@ def _data_dir_problems(
         yield Problem("info", "in_use", message, "Stop it before another one is started there.")
 
 
-def _write_fault(folder: Path) -> str | None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def file_system_of(path: Path, mountinfo: str) -> tuple[str, str]:
-    """Mount point and type of the file system that a resolved path lies on, from the text of /proc/<pid>/mountinfo."""
-    found = (Path("/"), "unknown")
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        point = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), left.split()[4]))
-        # A later mount hides an earlier one at the same place.
-        if path.is_relative_to(point) and len(point.parts) >= len(found[0].parts):
-            found = (point, right.split()[0])
-    return str(found[0]), found[1]
-
-
-def server_of(data_dir: Path) -> dict[str, Any] | None:
-    """Process id and address of the server that holds the data directory's lock; None when nobody does."""
-    try:
-        with (data_dir / "lock").open() as file:
-            # Held for an instant when it is free; a server that starts in just that instant says it is taken.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno != errno.EWOULDBLOCK:
-            return None
-    try:
-        note = json.loads((data_dir / "server.json").read_text())
-        return {"pid": int(note["pid"]), "url": str(note["url"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"pid": None, "url": None}
-
-
 # Address
 
 
 def _server(settings: Settings, used_by: Mapping[str, Any] | None, problems: list[Problem]) -> dict[str, Any]:
-    fault = _listen_fault(settings.host, settings.port)
+    fault = listen_fault(settings.host, settings.port)
     ours = used_by is not None and str(used_by["url"]).endswith(f":{settings.port}")
     if fault is not None and not ours:
         message = f"Cannot listen on {settings.host}:{settings.port}: {fault}."
         problems.append(Problem("error", "port", message, "Choose another --port; 0 picks a free one."))
     return {"host": settings.host, "port": settings.port, "can_listen": fault is None}
-
-
-def _listen_fault(host: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, port))
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
