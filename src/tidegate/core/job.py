@@ -138,8 +138,8 @@ class TaskKey(NamedTuple):
     def parse(cls, text: str) -> TaskKey:
         """From `81.2`. Raises NotFound for anything else, since no task can have such an id."""
         job, _, number = text.partition(".")
-        if not (job.isascii() and job.isdigit() and number.isascii() and number.isdigit() and len(text) < 30):
-            raise NotFound(f"There is no task {text!r}.")
+        if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (job, number)):
+            raise NotFound(f"There is no task {text!r:.60}.")
         return cls(int(job), int(number))
 
 
@@ -161,7 +161,7 @@ class AttemptKey(NamedTuple):
 def parse_job_id(text: str) -> int:
     """A job's number from its id. Raises NotFound for text that no job can have as its id."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise NotFound(f"There is no job {text!r}.")
+        raise NotFound(f"There is no job {text!r:.60}.")
     return int(text)
 
 

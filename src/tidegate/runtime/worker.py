@@ -45,6 +45,7 @@ from tidegate.runtime.wakeup import WakeUp
 
 log = logging.getLogger("tidegate.worker")
 
+KEEPER_DIED = "keeper_died"
 FIRST_RETRY_S = 1.0
 """After a failed beat or report: retried at once a second, not a beat later, so that a lease survives a short outage."""
 
@@ -343,8 +344,13 @@ class Worker:
     ) -> tuple[TaskState, datetime | None]:
         if exit is not None and exit.reason is ExitReason.LEASE_EXPIRED:
             return TaskState.QUEUED, None  # the server stops in order: nothing speaks against the task
+        reason = exit.reason if exit else None
+        if exit is not None and exit.code == KEEPER_DIED:
+            reason = (
+                ExitReason.EVICTED
+            )  # our own process went, not the task's: the machine's fault, not a failure of it
         return decide(
-            exit.reason if exit else None,
+            reason,
             attempt=assignment.key.attempt,
             losses=assignment.losses,
             max_attempts=assignment.max_attempts,

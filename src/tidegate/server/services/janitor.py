@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,26 +17,33 @@ YOUNGEST_S = 3600.0
 
 
 class Janitor:
-    """Keeps the data directory to what the store knows of. `at_start` may also remove young files: nothing runs then."""
+    """Keeps the data directory to what the store knows of. `at_start` removes young files too: nothing runs then."""
 
     name = "janitor"
 
     def __init__(
         self,
         store: Store,
-        folders: tuple[Path, Path, Path],
-        retention: timedelta,
         *,
+        results: Path,
+        attempts: Path,
+        logs: Path,
+        incoming: Path,
+        retention: timedelta,
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
         self._store = store
-        self._results, self._attempts, self._logs = folders
+        self._results = results
+        self._attempts = attempts
+        self._logs = logs
+        self._incoming = incoming
         self._retention = retention
 
     def at_start(self) -> None:
         for folder in self._attempts.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._incoming, ignore_errors=True)
         self._remove_unnamed_results(lambda path: True)
 
     def run_once(self, now: datetime) -> None:
@@ -48,7 +54,7 @@ class Janitor:
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._remove_unnamed_results(lambda path: time.time() - path.stat().st_mtime > YOUNGEST_S)
+        self._remove_unnamed_results(lambda path: now.timestamp() - path.stat().st_mtime > YOUNGEST_S)
 
     def _remove_unnamed_results(self, old_enough: Callable[[Path], bool]) -> None:
         named = self._store.managed_paths()
