@@ -138,7 +138,14 @@ class Yard:
         os.utime(self.old, (now_s - YOUNGEST_S - 1, now_s - YOUNGEST_S - 1))
         os.utime(self.log, (0, 0))
         store.add_source(Source("named", "parquet", str(self.named), "ann", clock.now(), managed=True))
-        self.janitor = Janitor(store, **folders, retention=timedelta(days=30))
+        self.janitor = Janitor(
+            store,
+            results=folders["results"],
+            attempts=folders["attempts"],
+            logs=folders["logs"],
+            incoming=folders["incoming"],
+            retention=timedelta(days=30),
+        )
 
 
 def test_the_janitor_keeps_what_is_named_and_what_is_young(tmp_path: Path) -> None:
