@@ -57,9 +57,18 @@ def eat_in_child(context: TaskContext) -> Mapping[str, Any]:
     """A child takes memory without end; this process does not care."""
     pid = os.fork()
     if pid == 0:
-        eat(context)
+        eat_shared(context)  # no limit of a single process sees it
     os.waitpid(pid, 0)
     return {}
+
+
+def return_twice(context: TaskContext) -> Mapping[str, Any]:
+    """Fork, and let both processes come back with a result; the child first."""
+    pid = os.fork()
+    if pid == 0:
+        return {"by": "child"}
+    _, status = os.waitpid(pid, 0)
+    return {"by": "parent", "status_of_child": os.waitstatus_to_exitcode(status)}
 
 
 def fork_bomb(context: TaskContext) -> Mapping[str, Any]:

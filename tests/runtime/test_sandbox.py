@@ -178,6 +178,10 @@ def test_an_attempt_cannot_kill_its_keeper(lab: Lab) -> None:
     assert lab.run("attack_keeper").result == {"refused": True}
 
 
+def test_only_the_first_process_speaks_for_the_attempt(lab: Lab) -> None:
+    assert lab.run("return_twice").result == {"by": "parent", "status_of_child": 1}
+
+
 def test_neighbours_do_not_notice_a_death(lab: Lab) -> None:
     quiet = lab.order("hold", mib=30, seconds=0.5)
     doomed = lab.order("eat", memory_mib=64)

@@ -56,6 +56,7 @@ def instance() -> Iterator[str]:
     name = f"test{secrets.token_hex(4)}"
     yield name
     assert eventually(lambda: marked_processes(name) == {})
+    assert groups_of(name) == []
 
 
 def start_driver(

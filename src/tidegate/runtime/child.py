@@ -64,6 +64,7 @@ class Reporter:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._pid = os.getpid()
         self._status_fd = -1
         self._stat_fd = -1
         self._inherited_bytes = 0
@@ -120,6 +121,9 @@ class Reporter:
         self._send(_encode(message))
 
     def _send(self, line: bytes) -> None:
+        """Only the attempt's first process speaks for it: a fork of it that ends up here is not the job."""
+        if os.getpid() != self._pid:
+            os._exit(1)
         with self._lock:
             rest = memoryview(line)
             while rest:

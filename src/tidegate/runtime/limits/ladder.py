@@ -60,15 +60,15 @@ def find_ladder(
 
 
 def _choose(wanted: str, found: dict[str, Rung], findings: list[Finding]) -> Rung:
-    if wanted != "auto" and wanted not in found:
-        why = next(
-            (finding.reason for finding in findings if finding.rung == wanted), "there is no such rung"
-        )
-        raise SettingError(f"enforcement is {wanted!r}, but that does not work here: {why}. Use 'auto'.")
     chosen = next(iter(found)) if wanted == "auto" else wanted
     for name, rung in found.items():
         if name != chosen:
             rung.close()
+    if chosen not in found:
+        why = next(
+            (finding.reason for finding in findings if finding.rung == wanted), "there is no such rung"
+        )
+        raise SettingError(f"enforcement is {wanted!r}, but that does not work here: {why}. Use 'auto'.")
     return found[chosen]
 
 
