@@ -18,9 +18,9 @@ from benchmarks.servers import ServerProcess, running, tidegate, wait_until, wor
 
 TITLE = "Cancels at random moments"
 ABOUT = (
-    "Jobs of three kinds (`select 1`, long aggregations, sleeping ones), several at once, each cancelled 0 to 0.4 s after its "
-    "submission. Every 10 ms all processes are looked at; the time to end is from the acknowledgement to the last moment "
-    "a process of the attempt was seen alive."
+    "Jobs of three kinds (`select 1`, long aggregations, sleeping ones), several at once, each cancelled "
+    "0 to 0.4 s after its submission. Every 10 ms all processes are looked at; the time to end is from "
+    "the acknowledgement to the last moment a process of the attempt was seen alive."
 )
 TIME_LIMIT_S = 400.0
 
@@ -38,7 +38,7 @@ QUERIES = {
 
 @dataclass
 class Cancelled:
-    """A job of a kind of QUERIES, when its cancel was acknowledged (monotonic), what the acknowledgement said, and how the job ended."""
+    """A job of a kind of QUERIES: when its cancel was acknowledged (monotonic), as what, and how the job ended."""
 
     kind: str
     job_id: str
@@ -105,12 +105,30 @@ def judge(done: list[Cancelled], last_seen: dict[str, float], left: list[int]) -
     ]
     ends = [max(last_seen.get(one.job_id, one.at) - one.at, 0.0) for one in done]
     slow = [f"job {one.job_id}: {s:.2f} s" for one, s in zip(done, ends, strict=True) if s > GONE_WITHIN_S]
-    ran = [(one.kind, s) for one, s in zip(done, ends, strict=True) if last_seen.get(one.job_id, 0.0) > one.at]
-    outcomes = ", ".join(f"{count} {name}" for name, count in Counter(one.ended for one in done).most_common())
+    ran = [
+        (one.kind, s) for one, s in zip(done, ends, strict=True) if last_seen.get(one.job_id, 0.0) > one.at
+    ]
+    outcomes = ", ".join(
+        f"{count} {name}" for name, count in Counter(one.ended for one in done).most_common()
+    )
     return [
-        claim(f"cancelled jobs with a living process after {GONE_WITHIN_S:g} s", [*slow, *left], f"{len(done)} cancels"),
-        claim("jobs that did not end as cancelled after their cancel was acknowledged", too_late, f"they ended as {outcomes}"),
-        Figure("time to end of what ran when cancelled, p50", _ms([s for _, s in ran], 0.5), "ms", None, _by_kind(ran)),
+        claim(
+            f"cancelled jobs with a living process after {GONE_WITHIN_S:g} s",
+            [*slow, *left],
+            f"{len(done)} cancels",
+        ),
+        claim(
+            "jobs that did not end as cancelled after their cancel was acknowledged",
+            too_late,
+            f"they ended as {outcomes}",
+        ),
+        Figure(
+            "time to end of what ran when cancelled, p50",
+            _ms([s for _, s in ran], 0.5),
+            "ms",
+            None,
+            _by_kind(ran),
+        ),
         Figure("time to end, p99", _ms([s for _, s in ran], 0.99), "ms"),
         Figure("time to end, longest", _ms([s for _, s in ran], 1.0), "ms", at_most(GONE_WITHIN_S * 1000)),
     ]

@@ -27,7 +27,8 @@ for name, factor in (("left", 7919), ("right", 104729)):
 def make_tables(folder: Path, total_bytes: int) -> int:
     """Write `left.parquet` and `right.parquet` of at least `total_bytes` together; their true size.
 
-    Each `key` from 0 on stands once in each, in another order. Written by a process of its own, so that the caller stays small.
+    Each `key` from 0 on stands once in each, in another order. Written by another process,
+    so that this one stays small.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = total_bytes // (2 * ROW_BYTES) + 1

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import random
-import sqlite3
 import subprocess
 import sys
 import time
@@ -19,14 +18,25 @@ from typing import Any
 from benchmarks.figures import Figure, claim, median, percentile
 from benchmarks.http import Pool
 from benchmarks.machinery import finished
-from benchmarks.servers import ROOT, ServerProcess, command_of, processes_of, scratch, tidegate, tree, wait_until
+from benchmarks.servers import (
+    ROOT,
+    ServerProcess,
+    command_of,
+    database,
+    processes_of,
+    scratch,
+    tidegate,
+    tree,
+    wait_until,
+)
 from tidegate.errors import LedgerError
 from tidegate.store import open_store
 
 TITLE = "Crashes: kill -9 of the server"
 ABOUT = (
-    "One data directory. Again and again: start the server, submit a dozen jobs and let some of them run, then `kill -9` it after 0 to 1 s; "
-    "every tenth time already while it starts. After the last restart all jobs that were ever acknowledged are waited for and looked at."
+    "One data directory. Again and again: start the server, submit a dozen jobs and let some of them run, "
+    "then `kill -9` it after 0 to 1 s; every tenth time already while it starts. After the last restart "
+    "all jobs that were ever acknowledged are waited for and looked at."
 )
 TIME_LIMIT_S = 600.0
 
@@ -123,7 +133,9 @@ def _kill_while_working(folder: Path, story: Story, chance: random.Random) -> No
 
 
 def _kill_while_starting(folder: Path, chance: random.Random) -> None:
-    process = subprocess.Popen(command_of(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command_of(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     time.sleep(chance.uniform(0.0, _EARLY_LATEST_S))
     process.kill()
     process.wait()
@@ -158,16 +170,22 @@ async def _judge_jobs(port: int, expected: Mapping[str, int]) -> list[str]:
                 continue
             found = (job["result"] or {}).get("row_count")
             if job["job_status"] != "SUCCEEDED" or found != rows:
-                wrong.append(f"job {job_id} is {job['job_status']} with {found} rows of {rows}: {job['exit']}")
+                wrong.append(
+                    f"job {job_id} is {job['job_status']} with {found} rows of {rows}: {job['exit']}"
+                )
     return wrong
 
 
 def _judge_results(data_dir: Path, expected: Mapping[str, int]) -> list[str]:
     """Sources, files and rows, as the database and the disk have them."""
-    with sqlite3.connect(f"file:{data_dir / 'tidegate.db'}?mode=ro", uri=True) as database:
-        sources = database.execute("SELECT job_id, path FROM sources WHERE reserved_by IS NULL").fetchall()
-        succeeded = {row[0] for row in database.execute("SELECT id FROM jobs WHERE status = 'SUCCEEDED'")}
-    wrong = [f"job {job} has {count} sources" for job, count in Counter(job for job, _ in sources).items() if count > 1]
+    with database(data_dir) as connection:
+        sources = connection.execute("SELECT job_id, path FROM sources WHERE reserved_by IS NULL").fetchall()
+        succeeded = {row[0] for row in connection.execute("SELECT id FROM jobs WHERE status = 'SUCCEEDED'")}
+    wrong = [
+        f"job {job} has {count} sources"
+        for job, count in Counter(job for job, _ in sources).items()
+        if count > 1
+    ]
     wrong += [f"job {job} succeeded without a source" for job in succeeded - {job for job, _ in sources}]
     registered = {path for _, path in sources}
     on_disk = {str(path) for path in (data_dir / "results").rglob("*") if path.is_file()}
@@ -183,7 +201,11 @@ def _judge_results(data_dir: Path, expected: Mapping[str, int]) -> list[str]:
 def _count_rows(paths: list[str]) -> list[int]:
     """Rows of Parquet files, -1 where one is not whole; by another process, so that this one does not load DuckDB."""
     done = subprocess.run(
-        [sys.executable, "-c", _COUNT_ROWS], input=json.dumps(paths), capture_output=True, text=True, check=True
+        [sys.executable, "-c", _COUNT_ROWS],
+        input=json.dumps(paths),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [int(line) for line in done.stdout.split()]
 
@@ -196,15 +218,15 @@ def _judge_ledger(data_dir: Path) -> list[str]:
         return [str(error)]
     finally:
         store.close()
-    with sqlite3.connect(f"file:{data_dir / 'tidegate.db'}?mode=ro", uri=True) as database:
-        live = database.execute("SELECT COUNT(*) FROM allocations WHERE released_at IS NULL").fetchone()[0]
+    with database(data_dir) as connection:
+        live = connection.execute("SELECT COUNT(*) FROM allocations WHERE released_at IS NULL").fetchone()[0]
     return [f"{live} allocations are live though nothing runs"] if live else []
 
 
 def _lost(data_dir: Path) -> int:
     """Attempts that ran when their server was killed. Were there none, the kills would have proven nothing."""
-    with sqlite3.connect(f"file:{data_dir / 'tidegate.db'}?mode=ro", uri=True) as database:
-        return int(database.execute("SELECT COUNT(*) FROM attempts WHERE state = 'lost'").fetchone()[0])
+    with database(data_dir) as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM attempts WHERE state = 'lost'").fetchone()[0])
 
 
 def _is_alive(pid: int) -> bool:

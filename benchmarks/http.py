@@ -137,7 +137,8 @@ async def closed_loop(port: int, messages: Iterable[bytes], connections: int) ->
     async def drive() -> None:
         connection = await Connection.open(port)
         for message in rest:
-            answers.append(await connection.send(message))
+            answer = await connection.send(message)
+            answers.append(answer)
         connection.close()
 
     await asyncio.gather(*(drive() for _ in range(connections)))

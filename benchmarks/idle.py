@@ -16,8 +16,9 @@ from benchmarks.servers import ServerProcess, memory, scratch, tidegate, tree
 
 TITLE = "Idle: memory and start"
 ABOUT = (
-    "`tidegate serve` on an empty data directory and again on the same one. Resident memory (RSS) of the server, its zygote and its "
-    "keepers, summed, counts shared pages once for each process; PSS divides them. Jobs were run before, so that keepers exist."
+    "`tidegate serve` on an empty data directory and again on the same one. Resident memory (RSS) of the "
+    "server, its zygote and its keepers, summed, counts shared pages once for each process; PSS divides "
+    "them. Jobs were run before, so that keepers exist."
 )
 TIME_LIMIT_S = 180.0
 
@@ -32,6 +33,7 @@ def run(quick: bool) -> list[Figure]:
     again: list[float] = []
     resident: list[tuple[int, int]] = []
     used: list[tuple[int, int]] = []
+    detail = ""
     for _ in range(rounds):
         with scratch() as folder:
             with _started(folder, fresh) as server:
@@ -45,13 +47,26 @@ def run(quick: bool) -> list[Figure]:
                 pass
     return [
         Figure("first health answer, fresh data directory", median(fresh), "s", at_most(2.0), _range(fresh)),
-        Figure("first health answer, existing data directory", median(again), "s", at_most(2.0), _range(again)),
-        Figure("resident memory, just started (RSS)", median([r for r, _ in resident]) / MIB, "MiB", at_most(150)),
-        Figure("the same, shared pages divided (PSS)", median([p for _, p in resident]) / MIB, "MiB"),
         Figure(
-            f"resident memory, after {_JOBS_BEFORE} jobs (RSS)", median([r for r, _ in used]) / MIB, "MiB", None, detail
+            "first health answer, existing data directory", median(again), "s", at_most(2.0), _range(again)
         ),
-        Figure("the same, shared pages divided (PSS)", median([p for _, p in used]) / MIB, "MiB", at_most(150)),
+        Figure(
+            "resident memory, just started (RSS)", median([r for r, _ in resident]) / MIB, "MiB", at_most(150)
+        ),
+        Figure("just started, shared pages divided (PSS)", median([p for _, p in resident]) / MIB, "MiB"),
+        Figure(
+            f"resident memory, after {_JOBS_BEFORE} jobs (RSS)",
+            median([r for r, _ in used]) / MIB,
+            "MiB",
+            None,
+            detail,
+        ),
+        Figure(
+            f"after {_JOBS_BEFORE} jobs, shared pages divided (PSS)",
+            median([p for _, p in used]) / MIB,
+            "MiB",
+            at_most(150),
+        ),
     ]
 
 
@@ -80,7 +95,10 @@ def _ask_health(port: int) -> None:
 
 async def _work(port: int) -> None:
     async with Pool(port) as pool:
-        jobs = [await pool.call("POST", "/api/v1/jobs", {"kind": "sql", "sql": "select 1"}, status=202) for _ in range(_JOBS_BEFORE)]
+        jobs = [
+            await pool.call("POST", "/api/v1/jobs", {"kind": "sql", "sql": "select 1"}, status=202)
+            for _ in range(_JOBS_BEFORE)
+        ]
         for job in jobs:
             seen = await pool.call("GET", f"{job['links']['self']}?wait_s=30")
             if seen["job_status"] != "SUCCEEDED":

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from benchmarks.figures import Compared, Figure, at_least, claim, in_turn, median
 from benchmarks.http import Answer, Pool, closed_loop, request
-from benchmarks.servers import ServerProcess, cpu_s, machinery, running
+from benchmarks.servers import ServerProcess, cpu_s, database, machinery, running
 
 TITLE = "Machinery: jobs per second without the work"
 ABOUT = (
-    "A server process with everything but the sandboxes (SQLite with synchronous FULL; a launcher whose attempts succeed at once), "
-    "loaded by another process over HTTP on loopback. Queues may run 500 tasks at once here. Finished means stored as SUCCEEDED."
+    "A server process with everything but the sandboxes (SQLite with synchronous FULL; a launcher whose "
+    "attempts succeed at once), loaded by another process over HTTP on loopback. Queues may run 500 tasks "
+    "at once here. Finished means stored as SUCCEEDED."
 )
 TIME_LIMIT_S = 400.0
 
@@ -25,7 +25,7 @@ BULK_SIZE = 1000
 HELD = 100_000
 _DONE_WITHIN_S = 120.0
 _LOOKS_EVERY_S = 0.05
-_SETTINGS = {"max_concurrent": 500, "log_level": "warning"}
+_SETTINGS: Mapping[str, Any] = {"max_concurrent": 500, "log_level": "warning"}
 
 
 class Rates(NamedTuple):
@@ -44,7 +44,9 @@ def run(quick: bool) -> list[Figure]:
         warm_up(full)
         asyncio.run(_hold(full.port, HELD))
         cpu_before, made_before = cpu_s(empty.pid), singly.made
-        singly_compared = in_turn(singly.finished_rate, Load(full, singly.jobs, one_by_one).finished_rate, rounds)
+        singly_compared = in_turn(
+            singly.finished_rate, Load(full, singly.jobs, one_by_one).finished_rate, rounds
+        )
         cpu_ms = (cpu_s(empty.pid) - cpu_before) / (singly.made - made_before) * 1000
         bulk_full = Load(full, bulk.jobs, in_bulk)
         bulk_compared = in_turn(bulk.finished_rate, bulk_full.finished_rate, rounds)
@@ -56,7 +58,12 @@ def run(quick: bool) -> list[Figure]:
 
 
 def _figures(
-    singly: Load, bulk: Load, bulk_full: Load, singly_compared: Compared, bulk_compared: Compared, cpu_ms: float
+    singly: Load,
+    bulk: Load,
+    bulk_full: Load,
+    singly_compared: Compared,
+    bulk_compared: Compared,
+    cpu_ms: float,
 ) -> list[Figure]:
     drop = f"A B A B, {len(singly_compared.a)} rounds; neighbours' ratios "
     return [
@@ -151,7 +158,9 @@ async def finished(port: int, queue: str) -> None:
             if state["waiting"] == state["running"] == 0:
                 return
             if time.monotonic() > until:
-                raise TimeoutError(f"Queue {queue} has still {state['waiting']} waiting, {state['running']} running.")
+                raise TimeoutError(
+                    f"Queue {queue} has still {state['waiting']} waiting, {state['running']} running."
+                )
             await asyncio.sleep(_LOOKS_EVERY_S)
 
 
@@ -172,7 +181,8 @@ def _check(answers: list[Answer]) -> None:
 
 def _unfinished(server: ServerProcess, made: int) -> list[str]:
     """How the store's count of succeeded jobs differs from what was made, the warm-up included."""
-    uri = f"file:{server.data_dir / 'tidegate.db'}?mode=ro"
-    with sqlite3.connect(uri, uri=True) as database:
-        rows = database.execute("SELECT status, COUNT(*) FROM jobs WHERE queue = 'default' GROUP BY status").fetchall()
+    with database(server.data_dir) as connection:
+        rows = connection.execute(
+            "SELECT status, COUNT(*) FROM jobs WHERE queue = 'default' GROUP BY status"
+        ).fetchall()
     return [] if rows == [("SUCCEEDED", made + 200)] else [f"expected {made + 200} succeeded, found {rows}"]

@@ -63,7 +63,9 @@ def main() -> None:
     given = parser.parse_args()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
-        config = uvicorn.Config(make_app(given.way), loop="uvloop", http="httptools", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            make_app(given.way), loop="uvloop", http="httptools", log_config=None, access_log=False
+        )
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         uvicorn.Server(config).run(sockets=[listening])
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.figures import Figure, Latencies, at_least, at_most, claim, median, number
 from benchmarks.http import Connection, closed_loop, request
 from benchmarks.machinery import finished
-from benchmarks.servers import ServerProcess, cpu_s, running, tidegate, tree
+from benchmarks.servers import ServerProcess, cpu_s, database, running, tidegate, tree
 
 TITLE = "Real small jobs, one sandbox each"
 ABOUT = (
-    "`tidegate serve` with its defaults; jobs `select 1` of one CPU and 256 MiB, each forked, confined, its result published as Parquet "
-    "with fsync and registered as a source. Round trip: POST, then GET with `wait_s`, one after the other by one client."
+    "`tidegate serve` with its defaults; jobs `select 1` of one CPU and 256 MiB, each forked, confined, "
+    "its result published as Parquet with fsync and registered as a source. Round trip: POST, then GET "
+    "with `wait_s`, one after the other by one client."
 )
 TIME_LIMIT_S = 180.0
 
 _CLIENTS = 8
 _JOB = {"kind": "sql", "sql": "select 1"}
-_SETTINGS = {"log_level": "warning"}
+_SETTINGS: Mapping[str, Any] = {"log_level": "warning"}
 
 
 class Throughput(NamedTuple):
@@ -50,8 +50,9 @@ def run(quick: bool) -> list[Figure]:
             median([one.rate for one in taken]),
             "jobs/s",
             at_least(150),
-            f"{jobs} jobs over {_CLIENTS} connections, end to end; CPU a job: server "
-            f"{median([one.server_ms for one in taken]):.1f} ms, with its sandboxes {median([one.all_ms for one in taken]):.1f} ms",
+            f"{jobs} jobs over {_CLIENTS} connections, end to end; CPU a job: "
+            f"server {median([one.server_ms for one in taken]):.1f} ms, "
+            f"with its sandboxes {median([one.all_ms for one in taken]):.1f} ms",
         ),
         Figure("round trip, p50", round_trips.ms(0.5), "ms", at_most(60), _where(steps)),
         Figure("round trip, p99", round_trips.ms(0.99), "ms"),
@@ -108,8 +109,8 @@ async def _queries(port: int, trips: int) -> Latencies:
 
 def _steps(server: ServerProcess, since: float) -> Mapping[str, float]:
     """Medians in milliseconds of the steps of the round trips, from the instants the store keeps."""
-    with _database(server) as database:
-        rows = database.execute(
+    with database(server.data_dir) as connection:
+        rows = connection.execute(
             "SELECT j.created_at, a.started_at, a.claimed_at, a.ended_at, a.wall_seconds, a.cpu_seconds "
             "FROM jobs j JOIN attempts a ON a.job_id = j.id WHERE j.queue = 'default' AND j.created_at > ?",
             (int(since * 1e6),),
@@ -127,16 +128,14 @@ def _steps(server: ServerProcess, since: float) -> Mapping[str, float]:
 
 
 def _where(steps: Mapping[str, float]) -> str:
-    largest = sorted(((value, name) for name, value in steps.items() if not name.startswith("of it")), reverse=True)
+    largest = sorted(
+        ((value, name) for name, value in steps.items() if not name.startswith("of it")), reverse=True
+    )
     return "most in: " + ", ".join(f"{name} {number(value)} ms" for value, name in largest[:3])
 
 
 def _not_succeeded(server: ServerProcess, made: int) -> list[str]:
-    with _database(server) as database:
+    with database(server.data_dir) as connection:
         query = "SELECT status, COUNT(*) FROM jobs WHERE queue = 'default' GROUP BY status"
-        rows = database.execute(query).fetchall()
+        rows = connection.execute(query).fetchall()
     return [] if rows == [("SUCCEEDED", made)] else [f"expected {made} succeeded, found {rows}"]
-
-
-def _database(server: ServerProcess) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{server.data_dir / 'tidegate.db'}?mode=ro", uri=True)

@@ -15,11 +15,11 @@ GIB = 1024**3
 _HEAD = """\
 # Performance
 
-Written by `make bench BENCH=--write`; do not edit by hand. Each figure stands beside what was asked of it. *Short* is a figure
-that was missed. *Broken* would be a claim about correctness that does not hold; the benchmark command then fails.
+Written by `make bench BENCH=--write`; do not edit by hand. Each figure stands beside what was asked of it. *Short* is
+a figure that was missed. *Broken* would be a claim about correctness that does not hold; the benchmark command then fails.
 
-Absolute figures move with the machine and the hour, by tens of percent. Ratios are taken within one run, alternating (A B A B),
-from medians.
+Absolute figures move with the machine and the hour, by tens of percent. Ratios are taken within one run,
+alternating (A B A B), from medians.
 """
 
 _REPEAT = """\
@@ -64,14 +64,20 @@ def read_results(path: Path) -> dict[str, Measured]:
 
 
 def write_results(path: Path, results: Mapping[str, Measured]) -> None:
-    text = json.dumps({name: measured.as_json() for name, measured in results.items()}, indent=1, ensure_ascii=False)
+    text = json.dumps(
+        {name: measured.as_json() for name, measured in results.items()}, indent=1, ensure_ascii=False
+    )
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def page(results: Mapping[str, Measured], order: list[str]) -> str:
     """The whole page, benchmarks in the order given; those without results are left out."""
     known = [name for name in order if name in results]
-    parts = [_HEAD, _machine(results[known[-1]]) if known else "", _summary([results[name] for name in known])]
+    parts = [
+        _HEAD,
+        _machine(results[known[-1]]) if known else "",
+        _summary([results[name] for name in known]),
+    ]
     parts += [_section(results[name], name) for name in known]
     return "\n".join(part for part in [*parts, _REPEAT] if part)
 
@@ -90,7 +96,11 @@ def lines(figures: list[Figure]) -> str:
 
 def _line(figure: Figure) -> str:
     name, asked, measured, verdict, note = _columns(figure)
-    return f"  {verdict:>8}  {name}: {measured}" + (f" (asked {asked})" if asked else "") + (f"; {note}" if note else "")
+    return (
+        f"  {verdict:>8}  {name}: {measured}"
+        + (f" (asked {asked})" if asked else "")
+        + (f"; {note}" if note else "")
+    )
 
 
 def _columns(figure: Figure) -> tuple[str, str, str, str, str]:

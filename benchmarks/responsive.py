@@ -19,11 +19,12 @@ from benchmarks.servers import ServerProcess, running, tidegate
 
 TITLE = "Answering while every core is busy"
 ABOUT = (
-    "`GET /health` and `POST /api/v1/jobs` (into a paused queue, so that they add no work), each at 50 requests a second, for "
-    "Tidegate idle and while DuckDB queries of one thread, two more than there are cores at any time, run as jobs. Then "
-    "`GET /health` of a small FastAPI service that runs the same queries inline in `async def`, in asyncio's default thread "
-    "pool, and in a `ProcessPoolExecutor`. Times count from the moment a request was due (open loop); the client has a higher "
-    "priority than the rest, as if it sat on another machine."
+    "`GET /health` and `POST /api/v1/jobs` (into a paused queue, so that they add no work), each at 50 "
+    "requests a second, for Tidegate idle and while DuckDB queries of one thread, two more than there are "
+    "cores at any time, run as jobs. Then `GET /health` of a small FastAPI service that runs the same "
+    "queries inline in `async def`, in asyncio's default thread pool, and in a `ProcessPoolExecutor`. "
+    "Times count from the moment a request was due (open loop); the client has a higher priority than the "
+    "rest, as if it sat on another machine."
 )
 TIME_LIMIT_S = 400.0
 
@@ -35,7 +36,9 @@ QUERY = (
 _HEALTH = Stream("health", lambda number: request("GET", "/health"), 200)
 _SUBMIT = Stream(
     "submit",
-    lambda number: request("POST", "/api/v1/jobs", {"kind": "sql", "sql": f"select {number}", "queue": "held"}),
+    lambda number: request(
+        "POST", "/api/v1/jobs", {"kind": "sql", "sql": f"select {number}", "queue": "held"}
+    ),
     202,
 )
 _BEFORE_S = 2.0
@@ -64,7 +67,10 @@ def run(quick: bool) -> list[Figure]:
         for _ in range(rounds):
             idle.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, None)))
             busy.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, _job)))
-    figures = [*_figures("health", "`GET /health`", idle, busy), *_figures("submit", "`POST /api/v1/jobs`", idle, busy)]
+    figures = [
+        *_figures("health", "`GET /health`", idle, busy),
+        *_figures("submit", "`POST /api/v1/jobs`", idle, busy),
+    ]
     figures.append(Figure("queries ended meanwhile", median([one.queries_per_s for one in busy]), "a second"))
     figures.append(claim("requests that failed", [p for one in (*idle, *busy) for p in one.problems()]))
     for way in WAYS:
@@ -99,7 +105,11 @@ def _peer(way: str, for_s: float) -> list[Figure]:
     def start(folder: Path, settings: Mapping[str, object]) -> ServerProcess:
         return ServerProcess([sys.executable, "-m", "benchmarks.peers", way], folder, settings)
 
-    names = {"inline": "inline in `async def`", "threads": "default thread pool", "processes": "ProcessPoolExecutor"}
+    names = {
+        "inline": "inline in `async def`",
+        "threads": "default thread pool",
+        "processes": "ProcessPoolExecutor",
+    }
     with running(start, kill=True) as server:
         asyncio.run(_watch(server.port, [_HEALTH], 1.0, None))
         seen = asyncio.run(_watch(server.port, [_HEALTH], for_s, _work))
@@ -119,8 +129,9 @@ async def _watch(port: int, streams: list[Stream], for_s: float, work: Work | No
     """Answer times while `work` is done over and over, begun a little earlier."""
     done: list[float] = []
     async with Pool(port) as pool:
-        workers = [asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(_busy_jobs() if work else 0)]
-        if workers:
+        workers: list[asyncio.Task[None]] = []
+        if work is not None:
+            workers = [asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(_busy_jobs())]
             await asyncio.sleep(_BEFORE_S)
         began = time.perf_counter()
         with _prompt():

@@ -49,6 +49,6 @@ def _child(take_bytes: int, *, detached: bool) -> int:
 
 
 def _take(take_bytes: int) -> None:
-    kept = []
+    kept: list[bytearray] = []
     while len(kept) * _STEP < take_bytes:
         kept.append(bytearray(os.urandom(4096)) * (_STEP // 4096))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,9 @@ _INSTANCE = b"TIDEGATE_INSTANCE="
 class ServerProcess:
     """A server that prints its address as its first line. What it logs goes to `log` in the folder given."""
 
-    def __init__(self, command: Sequence[str], folder: Path, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, settings: Mapping[str, object] | None = None
+    ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
@@ -49,7 +52,10 @@ class ServerProcess:
             status = self.process.wait(ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise RuntimeError(f"The server did not stop within {ENDS_WITHIN_S:g} s.\n{self.tail()}") from None
+            raise RuntimeError(
+                f"The server did not stop within {ENDS_WITHIN_S:g} s.\n{self.tail()}"
+            ) from None
+        self._hang_up()
         if status:
             raise RuntimeError(f"The server ended with status {status}.\n{self.tail()}")
 
@@ -57,10 +63,15 @@ class ServerProcess:
         """As a crash would: kill -9."""
         self.process.kill()
         self.process.wait()
+        self._hang_up()
 
     def tail(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-4000:]
+
+    def _hang_up(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def _address(self) -> int:
         assert self.process.stdout is not None
@@ -115,6 +126,14 @@ def scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def database(data_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a server, to read."""
+    uri = f"file:{data_dir / 'tidegate.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        yield connection
 
 
 def processes_of(data_dir: Path) -> list[int]:

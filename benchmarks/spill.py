@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ from typing import Any
 from benchmarks.data import MIB, make_tables
 from benchmarks.figures import Figure, at_most, claim, in_turn, median, number
 from benchmarks.http import Pool
-from benchmarks.servers import ServerProcess, running, tidegate
+from benchmarks.servers import ServerProcess, database, running, tidegate
 
 TITLE = "Larger than memory, and long queries"
 ABOUT = (
-    "A sort and a join, each over Parquet files five times as large as the job's memory of 256 MiB. Then an aggregation of about ten "
-    "seconds with as many threads as there are cores, as a job (from POST to its result known) and as plain DuckDB in a process "
-    "of its own (connect and the same `COPY`, without the start of the process), A B A B."
+    "A sort and a join, each over Parquet files five times as large as the job's memory of 256 MiB. Then "
+    "an aggregation of about ten seconds with as many threads as there are cores, as a job (from POST to "
+    "its result known) and as plain DuckDB in a process of its own (connect and the same `COPY`, without "
+    "the start of the process), A B A B."
 )
 TIME_LIMIT_S = 600.0
 
@@ -44,7 +44,11 @@ def run(quick: bool) -> list[Figure]:
         tables = server.data_dir / "files" / "tables"
         size = make_tables(tables, TIMES * LIMIT_BYTES)
         asyncio.run(_register(server.port, tables))
-        figures = [figure for name, sql in (("sort", _SORT), ("join", _JOIN)) for figure in _spilling(server, name, sql, size)]
+        figures = [
+            figure
+            for name, sql in (("sort", _SORT), ("join", _JOIN))
+            for figure in _spilling(server, name, sql, size)
+        ]
         long = _Long(server, tables, repeats)
         compared = in_turn(long.plain_s, long.job_s, rounds)
     figures.append(
@@ -60,7 +64,14 @@ def run(quick: bool) -> list[Figure]:
 
 
 def _spilling(server: ServerProcess, name: str, sql: str, data_bytes: int) -> list[Figure]:
-    body = {"kind": "sql", "sql": sql, "memory": LIMIT_BYTES, "cpus": 1, "disk": "10GiB", "result_name": f"by_{name}"}
+    body = {
+        "kind": "sql",
+        "sql": sql,
+        "memory": LIMIT_BYTES,
+        "cpus": 1,
+        "disk": "10GiB",
+        "result_name": f"by_{name}",
+    }
     began = time.perf_counter()
     job = asyncio.run(_finish(server.port, body))
     took_s = time.perf_counter() - began
@@ -130,13 +141,15 @@ def _rows(job: Mapping[str, Any]) -> str:
 
 def _disk(job: Mapping[str, Any]) -> str:
     usage = job["usage"]
-    return f"{(usage['written_bytes'] or 0) / MIB:,.0f} and {(usage['read_bytes'] or 0) / MIB:,.0f} MiB on disk"
+    return (
+        f"{(usage['written_bytes'] or 0) / MIB:,.0f} and {(usage['read_bytes'] or 0) / MIB:,.0f} MiB on disk"
+    )
 
 
 def _rung(server: ServerProcess) -> str:
     """What enforces limits, as the worker has registered it."""
-    with sqlite3.connect(f"file:{server.data_dir / 'tidegate.db'}?mode=ro", uri=True) as database:
-        return str(database.execute("SELECT rungs FROM workers").fetchone()[0])
+    with database(server.data_dir) as connection:
+        return str(connection.execute("SELECT rungs FROM workers").fetchone()[0])
 
 
 def _cores() -> int:
