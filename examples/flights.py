@@ -97,6 +97,9 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted: the server has stopped and its jobs with it.")
         return 130
+    except tidegate.TidegateError as error:
+        console.print(f"\nThe demo cannot go on: {error}")
+        return 1
     finally:
         if given.data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -310,10 +313,10 @@ def show_rows(rows: tidegate.Rows) -> None:
 
 def show_jobs(jobs: Sequence[tidegate.Job]) -> None:
     title("What they used, and where the Parquet lies")
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("  job", "priority"):
-        table.add_column(name)
-    for name in ("waited", "ran", "peak memory", "limit", "rows"):
+    table = Table(box=None, padding=(0, 2), collapse_padding=True, header_style="dim")
+    for name in ("job", "priority"):
+        table.add_column(name, no_wrap=True)
+    for name in ("waited", "ran", "peak", "limit", "rows"):
         table.add_column(name, justify="right")
     for job in jobs:
         table.add_row(*facts(job))
@@ -326,7 +329,7 @@ def facts(job: tidegate.Job) -> tuple[str, ...]:
     assert job.created_at is not None
     assert job.started_at is not None
     return (
-        f"  {job.name}",
+        str(job.name),
         str(job.priority),
         f"{(job.started_at - job.created_at).total_seconds():.2f} s",
         f"{job.usage['wall_seconds']:.2f} s",
