@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tidegate.core.job import TaskState
+from tidegate.core.job import AttemptState, TaskState
 from tidegate.ports import JobFilter
 from tidegate.store import open_store
 from tidegate.testing.conformance.world import World
@@ -56,7 +56,9 @@ def _finish(world: World) -> None:
     world.register()
     lost = world.store.lost(world.now)
     ends = [
-        world.end(attempt.key, TaskState.QUEUED, state="lost", generation=attempt.generation, result=None)
+        world.end(
+            attempt.key, TaskState.QUEUED, state=AttemptState.LOST, generation=attempt.generation, result=None
+        )
         for attempt in lost
     ]
     assert len(world.store.report(ends)) == len(lost)

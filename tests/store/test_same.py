@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tidegate.core.job import AttemptState, TaskState
 from tidegate.errors import TidegateError
@@ -57,21 +57,37 @@ class SameStory(RuleBasedStateMachine):
 
         self.both(act)
 
-    @rule(first=st.integers(0, 2))
+    @rule(count=st.integers(1, 4), tasks=st.integers(1, 2))
+    def submit_and_start(self, count, tasks):
+        """So that histories get somewhere: most steps of others need something that runs."""
+
+        def act(world: World) -> Any:
+            for _ in range(count):
+                world.submit(tasks=new_tasks(tasks), max_attempts=2)
+            return world.claim()
+
+        self.both(act)
+
+    @precondition(lambda self: bool(self.worlds[0].waiting()))
+    @rule(first=st.integers(0, 1))
     def start(self, first):
         self.both(lambda world: world.store.commit(world.plan(world.waiting()[first:]), world.now))
 
+    @precondition(lambda self: bool(_live(self.worlds[0], AttemptState.STARTING)))
     @rule()
     def claim(self):
-        self.both(
-            lambda world: world.claim([key for key, state in _live(world) if state is AttemptState.STARTING])
-        )
+        self.both(lambda world: world.claim(_live(world, AttemptState.STARTING)))
 
-    @rule(data=st.data(), next_state=NEXT, release=st.booleans(), name=st.sampled_from([None, "a", "b", "c"]))
-    def report(self, data, next_state, release, name):
-        live = [key for key, state in _live(self.worlds[0]) if state is AttemptState.RUNNING]
-        if not live:
-            return
+    @precondition(lambda self: bool(_live(self.worlds[0], AttemptState.RUNNING)))
+    @rule(
+        data=st.data(),
+        next_state=NEXT,
+        release=st.booleans(),
+        name=st.sampled_from([None, "a", "b", "c"]),
+        behind=st.sampled_from([0, 0, 0, 1]),
+    )
+    def report(self, data, next_state, release, name, behind):
+        live = _live(self.worlds[0], AttemptState.RUNNING)
         keys = data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=3))
 
         def act(world: World) -> Any:
@@ -85,11 +101,11 @@ class SameStory(RuleBasedStateMachine):
 
         self.both(act)
 
+    @precondition(lambda self: bool(self.jobs()))
     @rule(data=st.data())
     def cancel(self, data):
-        if jobs := self.jobs():
-            job_id = data.draw(st.sampled_from(jobs))
-            self.both(lambda world: world.store.request_cancel(job_id, world.now))
+        job_id = data.draw(st.sampled_from(self.jobs()))
+        self.both(lambda world: world.store.request_cancel(job_id, world.now))
 
     @rule(seconds=st.sampled_from([1, 5, 61]))
     def pass_time(self, seconds):
@@ -105,10 +121,13 @@ class SameStory(RuleBasedStateMachine):
     def register_again(self):
         self.both(lambda world: world.register())
 
-    @rule()
-    def leave(self):
+    @rule(back=st.booleans())
+    def leave(self, back):
         self.both(lambda world: world.store.unregister("local", world.generation, world.now))
+        if back:
+            self.both(lambda world: world.register())
 
+    @precondition(lambda self: bool(self.worlds[0].store.lost(self.worlds[0].now)))
     @rule(next_state=st.sampled_from([TaskState.QUEUED, TaskState.FAILED]))
     def rescue(self, next_state):
         def act(world: World) -> Any:
@@ -126,7 +145,9 @@ class SameStory(RuleBasedStateMachine):
         keys = [attempt.key for attempt in _attempts(self.worlds[0])]
         self.both(lambda world: world.store.release(keys, world.now))
 
-    @rule(paused=st.booleans(), cap=st.sampled_from([None, 1, 4]), no_cap=st.booleans())
+    @rule(
+        paused=st.sampled_from([None, False, True]), cap=st.sampled_from([None, 1, 4]), no_cap=st.booleans()
+    )
     def set_queue(self, paused, cap, no_cap):
         self.both(lambda w: w.store.set_queue("default", paused=paused, max_concurrent=cap, no_cap=no_cap))
 
@@ -183,8 +204,8 @@ def _attempts(world: World) -> list[Any]:
     return [attempt for job in jobs for task in world.store.tasks(job.id) for attempt in task.attempts]
 
 
-def _live(world: World) -> list[Any]:
-    return [(attempt.key, attempt.state) for attempt in _attempts(world) if not attempt.state.final]
+def _live(world: World, state: AttemptState) -> list[Any]:
+    return [attempt.key for attempt in _attempts(world) if attempt.state is state]
 
 
 TestSameStory = SameStory.TestCase

@@ -10,6 +10,7 @@ Frequent statements are written in SQLAlchemy Core, compiled once and given to t
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,13 +18,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, bindparam, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tidegate.errors import BrokenInvariant, SettingError
+from tidegate.errors import BrokenInvariant, SettingError, Unavailable
 from tidegate.store.schema import wanted
 
 P = ParamSpec("P")
@@ -31,6 +32,17 @@ R = TypeVar("R")
 Row = tuple[Any, ...]
 
 _RACES = 3
+_OUT_OF_ORDER = (sqlite3.OperationalError, OperationalError)  # as the driver and as SQLAlchemy raise it
+DUPLICATE = sqlite3.IntegrityError
+"""A row with this key is there already."""
+UNSTORABLE = (
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    OverflowError,
+)
+"""The driver refuses a value."""
 _READERS = 4
 
 
@@ -123,13 +135,18 @@ class Database:
             self._readers.put(None)
 
     def write(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run in a writing transaction, committed when it returns. Runs again when it raced with another writer."""
+        """Run in a writing transaction, committed when it returns. Runs again when it raced with another writer.
+
+        Raises Unavailable when the disk is full or the database otherwise out of order; nothing is stored then.
+        """
         with self._lock:
             for _ in range(_RACES):
                 try:
                     return _run(self._writer, "BEGIN IMMEDIATE", work, *args, **kwargs)
                 except Raced:
                     continue
+                except _OUT_OF_ORDER as error:
+                    raise _unavailable("written", error) from error
         raise BrokenInvariant(
             f"{work.__name__} found its rows changed {_RACES} times by other writers; nothing was stored."
         )
@@ -141,6 +158,8 @@ class Database:
             if connection is None:
                 connection = self._engine.connect()
             return _run(connection, "BEGIN", work, *args, **kwargs)
+        except _OUT_OF_ORDER as error:
+            raise _unavailable("read", error) from error
         finally:
             self._readers.put(connection)
 
@@ -206,6 +225,14 @@ def _configure(dbapi_connection: Any, _record: Any) -> None:
     ):
         dbapi_connection.execute(f"PRAGMA {pragma}").close()
     dbapi_connection.execute(str(CreateTable(wanted))).close()
+
+
+def _unavailable(what: str, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The database cannot be {what} at the moment: {getattr(error, 'orig', error)}. "
+        "See whether its disk is full and who else uses it.",
+        code="database_unavailable",
+    )
 
 
 def _sqlite_path(url: str) -> Path:

@@ -32,6 +32,16 @@ T = TypeVar("T")
 
 _MOST_PARAMETERS = 10_000  # SQLite takes 32,766 in a statement, PostgreSQL 65,535
 
+_FEW = 8
+
+_Keys = dict[tuple[str, str], tuple[int, str | None]]
+
+_KEY = Statement(
+    select(jobs.c.id, jobs.c.request_digest).where(
+        jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key")
+    ),
+    "owner key",
+)
 _INSERT_JOB = insert_into(
     jobs,
     "id kind name owner queue priority status cpu_milli memory_bytes disk_bytes labels timeout_s max_attempts created_at "
@@ -162,20 +172,20 @@ def _reserve(names: dict[str, int | None], job: NewJob) -> None:
     names[key] = 0
 
 
-def _stored_keys(tx: Tx, new_jobs: Sequence[NewJob]) -> dict[tuple[str, str], tuple[int, str | None]]:
+def _stored_keys(tx: Tx, new_jobs: Sequence[NewJob]) -> _Keys:
+    """Job and digest of the idempotency keys that were used before."""
     keys = {(job.owner, job.idempotency_key) for job in new_jobs if job.idempotency_key is not None}
-    found: dict[tuple[str, str], tuple[int, str | None]] = {}
-    by_owner: dict[str, list[str]] = {}
-    for owner, key in keys:
-        by_owner.setdefault(owner, []).append(key)
-    for owner, owned in by_owner.items():
-        for chunk in chunks(owned, _MOST_PARAMETERS):
+    if len(keys) <= _FEW:  # quicker one by one than through SQLAlchemy
+        rows = [(key, tx.one(_KEY, key)) for key in keys]
+        return {key: (row[0], row[1]) for key, row in rows if row is not None}
+    found: _Keys = {}
+    for owner in {owner for owner, _ in keys}:
+        for chunk in chunks((key for other, key in keys if other == owner), _MOST_PARAMETERS):
             query = select(jobs.c.idempotency_key, jobs.c.id, jobs.c.request_digest).where(
                 jobs.c.owner == owner, jobs.c.idempotency_key.in_(chunk)
             )
-            found.update(
-                {(owner, key): (job_id, digest) for key, job_id, digest in tx.connection.execute(query)}
-            )
+            rows_of = tx.connection.execute(query)
+            found.update({(owner, str(key)): (job_id, digest) for key, job_id, digest in rows_of})
     return found
 
 

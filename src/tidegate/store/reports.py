@@ -170,13 +170,17 @@ class _Live:
         )
 
 
-def report(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
-    """See `AttemptStore.report`."""
+def report(tx: Tx, ends: Sequence[AttemptEnd], *, look_for_names: bool = False) -> list[AttemptEnd]:
+    """See `AttemptStore.report`.
+
+    Unless `look_for_names`, a source whose name is taken makes the database refuse all of it.
+    """
     if not ends:
         return []
     live, jobs_of = _read(tx, {end.key for end in ends})
-    believed = _believed(tx, ends, live, jobs_of)
-    recorded = _with_names(tx, believed)
+    recorded = _believed(tx, ends, live, jobs_of)
+    if look_for_names:
+        recorded = _with_names(tx, recorded)
     if not recorded:
         return []
     touched: dict[int, _Job] = {}

@@ -13,16 +13,12 @@ from tidegate.errors import NotFound
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.schema import jobs, sources, tasks
-from tidegate.store.shared import insert_into
+from tidegate.store.shared import drop_reservations, insert_into
 from tidegate.store.values import from_json, from_micros, to_json, to_micros
 
 _INSERT = insert_into(
     sources,
     "name_key name format path owner created_at row_count size_bytes file_count job_id managed columns lineage sql options",
-)
-_FREE = Statement(
-    sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by == bindparam("job")),
-    "key job",
 )
 _HOLDER = Statement(select(sources.c.reserved_by).where(sources.c.name_key == bindparam("key")), "key")
 _DELETE = Statement(
@@ -55,7 +51,7 @@ def taken_by_others(tx: Tx, names: Sequence[tuple[str, int]]) -> set[str]:
 def register_results(tx: Tx, results: Sequence[tuple[Source, int]]) -> None:
     """Register sources made by jobs, in place of what those jobs had reserved."""
     if results:
-        tx.many(_FREE, [(rules.name_key(source.name), job_id) for source, job_id in results])
+        drop_reservations(tx, [(source.name, job_id) for source, job_id in results])
         rows = [_row(source) for source, _ in results]
         expect(tx.many(_INSERT, rows), len(rows))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy.exc import DBAPIError
-
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source
 from tidegate.core.plan import Plan, Start
 from tidegate.errors import InvalidInput
@@ -23,11 +21,11 @@ from tidegate.ports import (
     WorkerInfo,
 )
 from tidegate.store import attempts, care, jobs, queues, records, reports, schedule, sources
-from tidegate.store.engine import Database
+from tidegate.store.engine import DUPLICATE, UNSTORABLE, Database
 from tidegate.store.values import to_micros
 from tidegate.store.versions import prepare
 
-_UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError, DBAPIError)
+_UNSTORABLE = (TypeError, ValueError, RecursionError, *UNSTORABLE)
 
 
 class SqlStore:
@@ -106,7 +104,10 @@ class SqlStore:
         return self._db.write(attempts.claim, worker_id, generation, keys, at)
 
     def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
-        return self._db.write(reports.report, ends)
+        try:
+            return self._db.write(reports.report, ends)
+        except DUPLICATE:  # a source's name is taken, which is rare enough not to look for it each time
+            return self._db.write(reports.report, ends, look_for_names=True)
 
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
         return self._db.write(reports.release, keys, to_micros(at))
@@ -180,9 +181,8 @@ _add_jobs = jobs.add_jobs  # inside the class `jobs` is the method
 
 
 def _unstorable(error: Exception) -> InvalidInput:
-    text = str(getattr(error, "orig", None) or error)
     return InvalidInput(
-        f"The job cannot be stored: {text}. Send plain JSON values and valid Unicode.", code="unstorable"
+        f"The job cannot be stored: {error}. Send plain JSON values and valid Unicode.", code="unstorable"
     )
 
 
