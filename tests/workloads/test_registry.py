@@ -7,8 +7,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from tidegate.errors import SettingError
-from tidegate.workloads import load_workloads
 from tidegate.workloads.inspect import InspectWorkload
+from tidegate.workloads.registry import load_workloads
 from tidegate.workloads.sql import SqlWorkload
 
 

@@ -293,7 +293,7 @@ def test_a_source_whose_file_went_away_is_named(lab: Lab) -> None:
 
 def test_the_server_side_never_loads_duckdb() -> None:
     code = (
-        "import sys; from tidegate.workloads import load_workloads; "
+        "import sys; from tidegate.workloads.registry import load_workloads; "
         "print(sorted(load_workloads()), 'duckdb' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
