@@ -123,6 +123,16 @@ class JobStoreConformance:
         assert isinstance(other, Conflict)
         assert world.store.waiting_count() == 1
 
+    def test_many_keys_of_several_owners_answer_their_jobs(self, world: World) -> None:
+        keyed = [
+            new_job(world.now, owner=owner, idempotency_key=f"k{i}", request_digest=owner)
+            for owner in ("ann", "bob")
+            for i in range(30)
+        ]
+        first = [answer.job_id for answer in world.store.add_jobs(keyed) if isinstance(answer, Accepted)]
+        assert len(set(first)) == 60
+        assert world.store.add_jobs(keyed) == [Accepted(job_id, created=False) for job_id in first]
+
     def test_a_key_whose_job_was_refused_is_free(self, world: World) -> None:
         world.store.add_source(new_source("taken", world.now))
         refused = new_job(world.now, idempotency_key="k", request_digest="d", result_name="taken")
