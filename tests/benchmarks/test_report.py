@@ -92,3 +92,9 @@ def test_figures_for_the_terminal_are_one_a_line(results):
     text = lines(results["good"].figures)
     assert len(text.splitlines()) == 2
     assert "delay: 12 ms (asked ≤ 20 ms)" in text
+
+
+@pytest.mark.parametrize(("busy", "warned"), [(0.03, False), (0.98, True)])
+def test_figures_of_a_busy_machine_are_marked(results, busy, warned):
+    noisy = {"good": results["good"]._replace(facts={**FACTS, "busy": busy})}
+    assert ("not quiet enough" in page(noisy, ["good"])) is warned
