@@ -24,7 +24,6 @@ from benchmarks.servers import ROOT
 NAMES = ["machinery", "real", "responsive", "spill", "idle", "cancels", "faults", "bombs"]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
-_QUIET = 0.15
 _QUIET_WITHIN_S = 20.0
 
 
@@ -82,7 +81,7 @@ def _measure(name: str, quick: bool) -> report.Measured:
 def _wait_for_quiet() -> float:
     """The share of the CPUs in use once it is small, or after a while whatever it is."""
     until = time.monotonic() + _QUIET_WITHIN_S
-    while (busy := machine.busy_share()) > _QUIET and time.monotonic() < until:
+    while (busy := machine.busy_share()) > report.QUIET and time.monotonic() < until:
         time.sleep(1.0)
     return busy
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from benchmarks.figures import Asked, Figure, number
 
 GIB = 1024**3
+QUIET = 0.15
+"""Share of the CPUs that others may use while something is measured."""
 
 _HEAD = """\
 # Performance
@@ -140,4 +142,5 @@ def _section(measured: Measured, name: str) -> str:
     day = datetime.fromisoformat(facts["at"]).date().isoformat()
     when = f"`{name}`, {day}, {'quick run, ' if facts['quick'] else ''}{facts['took_s']:.0f} s"
     busy = f"before it {facts['busy']:.0%} of the CPUs were in use (load {facts['load']:.1f})"
+    busy += ": not quiet enough for its figures to be trusted" if facts["busy"] > QUIET else ""
     return f"## {measured.title}\n\n{measured.about}\n\n{table(measured.figures)}\n{when}; {busy}.\n"
