@@ -267,6 +267,7 @@ class _Http:
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # nobody is believed about who asked
             server_header=False,
             timeout_graceful_shutdown=2,
             timeout_keep_alive=75,

@@ -125,3 +125,11 @@ def test_downloads_come_in_each_format(http: httpx2.Client) -> None:
     assert http.get(source, params={"format": "csv"}).text == "n,t\n0,v0\n1,v1\n2,v2\n"
     assert http.get(source, params={"format": "jsonl"}).text.splitlines()[2] == '{"n":2,"t":"v2"}'
     assert http.get(source, params={"format": "parquet"}).content[:4] == b"PAR1"
+
+
+def test_the_record_says_by_which_means_the_limits_were_held(http: httpx2.Client) -> None:
+    rungs = ("cgroup2", "cgroup1", "watchdog")
+    job = final(http, submit(http, "select 1"))
+    assert job["usage"]["enforced_by"] in rungs
+    [task] = http.get(f"/api/v1/jobs/{job['job_id']}/tasks").json()["items"]
+    assert task["attempts"][0]["usage"]["enforced_by"] == job["usage"]["enforced_by"]

@@ -151,7 +151,7 @@ class Request(BaseModel):
 
 
 class Usage(BaseModel):
-    """What was used; null where nothing could measure it."""
+    """What was used, and by which rung of the ladder its limits were held; null where nothing could tell."""
 
     peak_memory_bytes: int | None = None
     peak_memory_with_cache_bytes: int | None = None
@@ -159,6 +159,7 @@ class Usage(BaseModel):
     wall_seconds: float | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
+    enforced_by: str | None = None
 
 
 class Exit(BaseModel):

@@ -85,6 +85,7 @@ def usage_view(usage: Usage) -> dict[str, Any]:
         "wall_seconds": usage.wall_seconds,
         "read_bytes": usage.read_bytes,
         "written_bytes": usage.written_bytes,
+        "enforced_by": usage.enforced_by,
     }
 
 

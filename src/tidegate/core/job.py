@@ -230,6 +230,8 @@ class Usage:
     wall_seconds: float | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
+    enforced_by: str | None = None
+    """The rung of the ladder of limits that held the attempt; of a job, that of its last attempt."""
 
 
 @dataclass(frozen=True, slots=True)

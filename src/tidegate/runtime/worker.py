@@ -333,7 +333,8 @@ class Worker:
             source=source,
         )
         if end is not None:
-            attempt_end = replace(attempt_end, usage=end.usage, release=end.tree_gone)
+            usage = replace(end.usage, enforced_by=end.enforced_by)
+            attempt_end = replace(attempt_end, usage=usage, release=end.tree_gone)
             keep_log(self._folders, key)
         self._unreported.append(attempt_end)
         self._progress.ended(key)
@@ -387,7 +388,7 @@ class Worker:
         if now_s < self._next_beat_s or self._stop_at_s is not None:
             return
         self._next_beat_s = now_s + FIRST_RETRY_S  # for the case that the beat fails
-        self.info = self._describe()
+        self.info = self._offer()
         cancels = self._store.beat(self.info, self.generation, self._clock.now(), self._rules.lease_s)
         if cancels is None:
             self._lose_everything()
@@ -412,7 +413,11 @@ class Worker:
                 "The server stopped before the attempt had ended; it will run again.",
             )
 
+    def _offer(self) -> WorkerInfo:
+        return replace(self._describe(), rungs=(self._sandboxes.rungs.in_use,))
+
     def _register(self) -> None:
+        self.info = self._offer()
         self.generation = self._store.register(self.info, self._clock.now(), self._rules.lease_s)
         self._next_beat_s = self._clock.monotonic() + self._rules.beat_s
 

@@ -61,6 +61,7 @@ _USAGE = (
     "wall_seconds",
     "read_bytes",
     "written_bytes",
+    "enforced_by",
 )
 
 _COUNTS = [(state, f"tasks_{state}") for state in TaskState]

@@ -41,6 +41,7 @@ _USAGE = (
     "wall_seconds",
     "read_bytes",
     "written_bytes",
+    "enforced_by",
 )
 _STATES = {state.value: state for state in AttemptState}
 _LIVE = (word(AttemptState.STARTING), word(AttemptState.RUNNING))
@@ -207,14 +208,14 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     for row in tx.rows(_ENDING):
         live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
         if row[0] not in jobs_of:
-            counts = dict(zip(rules.TASK_STATES, row[21:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[22:], strict=True))
             jobs_of[row[0]] = _Job(
                 row[10],
                 row[11] is not None,
                 row[12],
                 row[13],
                 row[14],
-                Usage(*row[15:21]),
+                Usage(*row[15:22]),
                 counts,
                 counts[TaskState.RUNNING],
             )

@@ -139,7 +139,7 @@ def check_new_job(job: NewJob) -> None:
 
 
 def add_usage(old: Usage, new: Usage) -> Usage:
-    """Usage of a job: the highest peaks, the sums of the rest."""
+    """Usage of a job: the highest peaks, the sums of the rest, and what held the newer attempt."""
     return Usage(
         _highest(old.peak_memory_bytes, new.peak_memory_bytes),
         _highest(old.peak_memory_with_cache_bytes, new.peak_memory_with_cache_bytes),
@@ -147,6 +147,7 @@ def add_usage(old: Usage, new: Usage) -> Usage:
         _sum(old.wall_seconds, new.wall_seconds),
         _sum_int(old.read_bytes, new.read_bytes),
         _sum_int(old.written_bytes, new.written_bytes),
+        new.enforced_by or old.enforced_by,
     )
 
 

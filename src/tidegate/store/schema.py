@@ -39,7 +39,7 @@ def _amounts(prefix: str = "") -> list[Column[int]]:
     return [Column(prefix + name, BigInteger, nullable=False, server_default=text("0")) for name in names]
 
 
-def _usage() -> list[Column[int] | Column[float]]:
+def _usage() -> list[Column[int] | Column[float] | Column[str]]:
     return [
         Column("peak_memory_bytes", BigInteger),
         Column("peak_memory_with_cache_bytes", BigInteger),
@@ -47,6 +47,7 @@ def _usage() -> list[Column[int] | Column[float]]:
         Column("wall_seconds", Float),
         Column("read_bytes", BigInteger),
         Column("written_bytes", BigInteger),
+        Column("enforced_by", _Word),
     ]
 
 

@@ -81,7 +81,7 @@ def exit_from_json(text: str | None) -> Exit | None:
     return Exit(**{**fields, "reason": ExitReason(fields["reason"])})
 
 
-def usage_to_row(usage: Usage) -> tuple[int | float | None, ...]:
+def usage_to_row(usage: Usage) -> tuple[int | float | str | None, ...]:
     return (
         usage.peak_memory_bytes,
         usage.peak_memory_with_cache_bytes,
@@ -89,4 +89,5 @@ def usage_to_row(usage: Usage) -> tuple[int | float | None, ...]:
         usage.wall_seconds,
         usage.read_bytes,
         usage.written_bytes,
+        usage.enforced_by,
     )

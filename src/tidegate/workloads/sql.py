@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.job import Source
-from tidegate.core.names import check_source_name
+from tidegate.core.names import RESERVED_WORDS, check_source_name
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
@@ -200,9 +200,14 @@ def _inputs(sql: str, context: IntakeContext) -> list[Input]:
             source,
             tuple(expand(source.path, context, what=f"The path of source {source.name}", kind=source.format)),
         )
-        for names in _slices([name for name in table_names(sql) if _SOURCE_NAME.fullmatch(name)])
+        for names in _slices([name for name in table_names(sql) if _may_be_a_source(name)])
         for source in context.sources_named(names)
     ]
+
+
+def _may_be_a_source(name: str) -> bool:
+    """Saves most queries a look-up: a word that SQL reserves names no source."""
+    return name.lower() not in RESERVED_WORDS and _SOURCE_NAME.fullmatch(name) is not None
 
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:

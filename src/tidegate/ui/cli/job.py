@@ -96,6 +96,7 @@ def _used(used: Any) -> str | None:
         ("peak memory", size(used.get("peak_memory_bytes"))),
         ("read", size(used.get("read_bytes"))),
         ("written", size(used.get("written_bytes"))),
+        ("limits held by", used.get("enforced_by")),
     )
     return ", ".join(f"{name} {amount}" for name, amount in parts if amount) or None
 

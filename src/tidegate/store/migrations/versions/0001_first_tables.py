@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("wall_seconds", sa.Float),
         sa.Column("read_bytes", sa.BigInteger),
         sa.Column("written_bytes", sa.BigInteger),
+        sa.Column("enforced_by", sa.String(16)),
         sa.Column("exit", sa.Text),
         sqlite_with_rowid=False,
     )
@@ -116,6 +117,7 @@ def upgrade() -> None:
         sa.Column("wall_seconds", sa.Float),
         sa.Column("read_bytes", sa.BigInteger),
         sa.Column("written_bytes", sa.BigInteger),
+        sa.Column("enforced_by", sa.String(16)),
         sa.Column("exit", sa.Text),
         sa.Column("spec", sa.Text, nullable=False),
     )
