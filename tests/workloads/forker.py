@@ -64,7 +64,6 @@ def child(order: dict[str, Any]) -> dict[str, Any]:
     )
     module, _, function = order["runner"].partition(":")
     if order.get("cancel_first"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         os.kill(os.getpid(), signal.SIGTERM)
     try:
         with contextlib.redirect_stdout(sys.stderr):

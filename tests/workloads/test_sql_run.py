@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.workloads.lab import Failed, Lab
 from tidegate.core.resources import GIB, KIB, MIB, Resources
 from tidegate.workloads.duckdb_session import memory_limit_bytes, row_group_rows, thread_count
+from tidegate.workloads.sql_run import KEPT_BY_PARQUET
 
 SLOW_QUERY = "select count(*) from range(1000000000) a where hash(a.range) % 7 = 3"
 HUGE_SORT = "select range, hash(range) as h, repeat('x', 50) as pad from range({rows}) order by h"
@@ -259,11 +261,35 @@ def test_a_sort_larger_than_its_memory_spills_and_stays_within_it(lab: Lab) -> N
     assert [path.name for path in made.staging.iterdir() if path.is_file()] == [made.result["file"]]
 
 
-@pytest.mark.parametrize("moment", ["cancel_first", "cancel_at_progress"])
-def test_sigterm_ends_a_query_as_cancelled(lab: Lab, moment: str) -> None:
+@pytest.mark.parametrize("cpus", [1000, 2000])
+def test_sigterm_ends_a_query_as_cancelled(lab: Lab, cpus: int) -> None:
     with pytest.raises(Failed) as failed:
-        lab.sql(SLOW_QUERY, **{moment: True})
+        lab.sql(SLOW_QUERY, cancel_at_progress=True, cpus=cpus, memory=512 * MIB)
     assert (failed.value.code, failed.value.reason) == ("interrupted", "cancelled")
+
+
+def test_sigterm_before_the_query_ends_the_process(lab: Lab) -> None:
+    spec = lab.order({"sql": SLOW_QUERY}).spec
+    answer = lab.forker.run(
+        {
+            "runner": "tidegate.workloads.sql_run:run",
+            "spec": spec,
+            "resources": (1000, 256 * MIB, GIB),
+            "staging": str(lab.folder),
+            "cancel_first": True,
+        }
+    )
+    assert os.WTERMSIG(answer["died"]) == signal.SIGTERM
+
+
+@pytest.mark.parametrize("kind", sorted(KEPT_BY_PARQUET))
+def test_types_that_parquet_keeps_are_what_the_file_says(lab: Lab, kind: str) -> None:
+    made = lab.sql(f"select cast(null as {kind}) as a, cast(null as {kind}) as A")
+    made.file.rename(lab.files / "made.parquet")
+    lab.register("made", "files/made.parquet")
+    described = lab.rows("select column_name, column_type from (describe from made)")
+    assert described == [[column["name"], column["type"]] for column in made.result["columns"]]
+    assert [row[1] for row in described] == [kind, kind]
 
 
 def test_sigterm_leaves_no_result(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tidegate.errors import BrokenInvariant, TidegateError
+from tidegate.runtime.heap import fill_holes
 from tidegate.runtime.keeper import World, keep
 from tidegate.runtime.limits import landlock
 from tidegate.runtime.limits.group import Group
@@ -78,6 +79,7 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_writer)
         signal.signal(signal.SIGCHLD, _note)
         gc.collect()
+        fill_holes()
         gc.freeze()
         self._channel.send(
             {

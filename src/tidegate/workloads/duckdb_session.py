@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import duckdb
 
-from tidegate.core.resources import KIB, MIB, Resources
+from tidegate.core.resources import GIB, KIB, MIB, Resources
 from tidegate.errors import BrokenInvariant
 from tidegate.workloads.duckdb_errors import QueryFacts, explain, memory_error
 from tidegate.workloads.errors import TaskError
@@ -41,11 +41,8 @@ _WARM: Mapping[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "errors_as_json": True,
 }
-_WAKE = signal.SIGUSR2
-_SIGNALS = frozenset({signal.SIGTERM, _WAKE})
 _POLL_S = 0.25
 _FIRST_POLL_S = 0.1
-_INTERRUPT_AGAIN_S = 0.02
 
 _instance: duckdb.DuckDBPyConnection | None = None
 
@@ -60,10 +57,16 @@ def warm() -> None:
         return
     instance = duckdb.connect(":memory:", config=dict(_WARM))
     instance.execute("SET GLOBAL TimeZone = 'UTC'")
+    con = instance.cursor()
+    con.execute("; ".join(_limits(Resources(1000, 256 * MIB, GIB), "/nonexistent")))
     tiny = {"sql": "SELECT 1 AS x"}
-    instance.execute("COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet, COMPRESSION snappy)", tiny)
-    instance.execute("DESCRIBE FROM query($sql)", tiny).fetchall()
-    instance.execute("SELECT x FROM query($sql) AS t(x) LIMIT $limit", {**tiny, "limit": 1}).fetchmany(1)
+    for _ in range(2):
+        con.execute("DESCRIBE FROM query($sql)", tiny).fetchall()
+        con.execute(
+            "COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet, COMPRESSION snappy)", tiny
+        ).fetchone()
+        con.execute("SELECT x FROM query($sql) AS t(x) LIMIT $limit", {**tiny, "limit": 1}).fetchmany(1)
+    con.close()
     threads = len(os.listdir("/proc/self/task"))
     if threads != threading.active_count():
         raise BrokenInvariant(
@@ -79,10 +82,9 @@ def open_session(
 
     `views` are CREATE VIEW statements. The order matters: views may be made while files can still be opened,
     then what may be opened is listed, then the rest is shut, then the settings are locked. None of it can be
-    undone. SIGTERM is blocked for good, before DuckDB starts threads that would not know; `watched` takes it.
+    undone.
     """
     warm()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     if _instance is None:
         raise BrokenInvariant("warm() left no instance.")
     # A connection of its own: random numbers of the inherited one would be the same in every child.
@@ -137,58 +139,56 @@ def watched(
     """Around a query that may run long: reports progress, obeys SIGTERM, and explains errors as `explained`
     does.
 
-    SIGTERM is taken by a thread of its own, since Python runs no handler while DuckDB works. The thread
-    interrupts, and again until the query has ended, because DuckDB forgets an interrupt that comes before
-    its query has begun.
+    Python runs signal handlers between the pieces that DuckDB cuts a query into, so neither needs a thread: that
+    would cost each query a millisecond. Before and after, SIGTERM ends the process by its default action. In a
+    piece that takes long it has to wait; the keeper kills after its grace.
     """
     watch = _Watch(con, progress)
     try:
         with watch, explained(facts):
             yield
-    except TaskError:
+    except BaseException:
         watch.raise_if_cancelled()
         raise
-    watch.raise_if_cancelled()
+
+
+class _Cancelled(BaseException):
+    """Raised by the handler of SIGTERM; DuckDB makes an error of its own of it."""
 
 
 class _Watch:
-    """The thread beside a query. `open_session` has blocked its signals in all threads, so they wait until
-    it takes them.
-    """
+    """The handlers of SIGTERM and of a timer while a query runs."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, progress: Callable[[float], None]) -> None:
         self._con = con
         self._progress = progress
         self._reached = 0.0
-        self._done = threading.Event()
         self._cancelled = False
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def raise_if_cancelled(self) -> None:
         if self._cancelled:
-            raise TaskError("The query was cancelled while it ran.", code="interrupted", reason="cancelled")
+            raise TaskError(
+                "The query was cancelled while it ran.", code="interrupted", reason="cancelled"
+            ) from None
 
     def __enter__(self) -> None:
-        self._thread.start()
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.siginterrupt(signal.SIGALRM, False)  # no call of DuckDB's may fail for it
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.siginterrupt(signal.SIGTERM, False)
+        signal.setitimer(signal.ITIMER_REAL, _FIRST_POLL_S, _POLL_S)
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        os.kill(os.getpid(), _WAKE)
-        self._thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def _run(self) -> None:
-        wait_s = _FIRST_POLL_S
-        while not self._done.is_set():
-            caught = signal.sigtimedwait(_SIGNALS, wait_s)
-            if caught is not None and caught.si_signo == signal.SIGTERM:
-                self._cancelled = True
-            if self._done.is_set():
-                return
-            if self._cancelled:
-                self._con.interrupt()
-            else:
-                self._look()
-            wait_s = _INTERRUPT_AGAIN_S if self._cancelled else _POLL_S
+    def _on_term(self, number: int, frame: object) -> None:
+        self._cancelled = True
+        raise _Cancelled
+
+    def _on_alarm(self, number: int, frame: object) -> None:
+        self._look()
 
     def _look(self) -> None:
         """DuckDB starts again from 0 with each pipeline; what is told only grows, and 1 is kept for the
@@ -204,7 +204,7 @@ def _limits(resources: Resources, staging: str) -> list[str]:
     threads = thread_count(resources)
     return [
         f"SET memory_limit = '{memory_limit_bytes(resources.memory_bytes)}B'",
-        f"SET threads = {threads}",
+        *([f"SET threads = {threads}"] if threads != _WARM["threads"] else []),
         f"SET temp_directory = {quote(os.path.join(staging, 'spill'))}",
         # Only when set after connecting is this cap kept.
         f"SET max_temp_directory_size = '{resources.disk_bytes}B'",

@@ -29,6 +29,14 @@ _COPY = {
     "jsonl": "(FORMAT json)",
 }
 _FETCH_ROWS = 256
+KEPT_BY_PARQUET = frozenset({
+    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE",
+    "VARCHAR", "BLOB", "DATE", "TIMESTAMP", "UUID",
+})  # fmt: skip
+"""Types that a column still has when it is read back from a Parquet file."""
+
+_Column = tuple[Any, ...]
+"""A row of DESCRIBE: name, type, and more that is not used."""
 
 
 def warm() -> None:
@@ -74,45 +82,63 @@ def run(context: TaskContext) -> Mapping[str, Any]:
 def _source(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, name: str) -> dict[str, Any]:
     file = f"{name}.parquet"
     path = os.path.join(context.staging, file)
-    row_count = _copy(con, sql, path, "parquet", duckdb_session.row_group_rows(context.resources))
-    _check_parquet(path)
-    described = con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
+    columns = _columns(con, sql)
+    row_count = _copy(con, sql, path, "parquet", duckdb_session.row_group_rows(context.resources), columns)
+    size_bytes = _check_parquet(path)
+    described = columns
+    if not _kept_by_parquet(columns):
+        described = con.execute("DESCRIBE FROM read_parquet($path)", {"path": path}).fetchall()
     return {
         "file": file,
         "row_count": row_count,
         "column_count": len(described),
         "columns": [{"name": row[0], "type": row[1]} for row in described],
-        "size_bytes": Path(path).stat().st_size,
+        "size_bytes": size_bytes,
     }
 
 
 def _export(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, kind: str) -> dict[str, Any]:
     file = f"export.{kind}"
     path = os.path.join(context.staging, file)
-    row_count = _copy(con, sql, path, kind, duckdb_session.row_group_rows(context.resources))
+    columns = _columns(con, sql) if kind == "parquet" else []
+    row_count = _copy(con, sql, path, kind, duckdb_session.row_group_rows(context.resources), columns)
     return {"file": file, "row_count": row_count, "size_bytes": Path(path).stat().st_size}
 
 
-def _copy(con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str, group_rows: int) -> int:
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    sql: str,
+    path: str,
+    kind: str,
+    group_rows: int,
+    columns: Sequence[_Column],
+) -> int:
     """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
     SELECT.
     """
     query = "FROM query($sql)"
-    if kind == "parquet":
-        names, types = _columns(con, sql)
-        query = _cast(query, names, [parquet_cast(one) for one in types])
+    if not _kept_by_parquet(columns):
+        query = _cast(query, [column[0] for column in columns], list(map(parquet_cast, _types(con, columns))))
     row = con.execute(
         f"COPY ({query}) TO $path {_COPY[kind].format(rows=group_rows)}", {"sql": sql, "path": path}
     ).fetchone()
     return int(row[0]) if row else 0
 
 
-def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[DuckDBPyType]]:
-    """Names, made distinct by DuckDB (`a`, `a_1`), and types of the query's columns."""
-    described = con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
+def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> list[_Column]:
+    """Names, made distinct by DuckDB (`a`, `a_1`), and types of the query's columns as text."""
+    return con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
+
+
+def _types(con: duckdb.DuckDBPyConnection, columns: Sequence[_Column]) -> list[DuckDBPyType]:
     # Of the connection, not of the module: `duckdb.sqltype` would open a second instance with threads of its
     # own.
-    return [row[0] for row in described], [con.sqltype(row[1]) for row in described]
+    return [con.sqltype(column[1]) for column in columns]
+
+
+def _kept_by_parquet(columns: Sequence[_Column]) -> bool:
+    """Whether Parquet gives all columns back under the type they had, so that nobody has to ask the file."""
+    return all(column[1] in KEPT_BY_PARQUET for column in columns)
 
 
 def _cast(query: str, names: Sequence[str], casts: Sequence[str | None]) -> str:
@@ -129,18 +155,23 @@ def _cast(query: str, names: Sequence[str], casts: Sequence[str | None]) -> str:
     return f"SELECT {', '.join(wanted)} {query} AS t({', '.join(aliases)})"
 
 
-def _check_parquet(path: str) -> None:
-    """A file whose end is not a Parquet footer must not be published, whatever DuckDB said."""
-    with Path(path).open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        if file.read() != b"PAR1":
+def _check_parquet(path: str) -> int:
+    """The file's bytes. One whose end is not a Parquet footer must not be published, whatever DuckDB said."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size_bytes = os.fstat(fd).st_size
+        if os.pread(fd, 4, max(size_bytes - 4, 0)) != b"PAR1":
             raise TaskError("The result file is not whole. Is the disk full?", code="internal")
+    finally:
+        os.close(fd)
+    return size_bytes
 
 
 def _rows(
     con: duckdb.DuckDBPyConnection, sql: str, staging: str, max_rows: int, max_bytes: int
 ) -> dict[str, Any]:
-    names, types = _columns(con, sql)
+    described = _columns(con, sql)
+    names, types = [column[0] for column in described], _types(con, described)
     query = _cast("FROM query($sql)", names, [json_cast(one) for one in types])
     con.execute(f"{query} LIMIT $limit", {"sql": sql, "limit": max_rows + 1})
     with (Path(staging) / "rows.json").open("w", encoding="utf-8", errors="replace") as file:
