@@ -131,7 +131,9 @@ class Server:
             checks=self._checks,
         )
         self._closing.callback(self.service.close)
-        return create_app(self.service)
+        app = create_app(self.service)
+        _collect_garbage_rarely()
+        return app
 
     def _open_folders(self) -> None:
         try:
@@ -233,9 +235,6 @@ def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int
     server = Server(settings)
     with contextlib.closing(listening):
         app = server.start()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         try:
             with _server_file(server.folders.root, url):
                 _Http(app, listening, lambda: announce(url), log_level=settings.log_level).run()
@@ -252,6 +251,12 @@ def doctor(settings: Settings) -> dict[str, Any]:
 def instance_of(data_dir: Path) -> str:
     """A short name of a data directory, to find processes and groups that an earlier server of it left."""
     return hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+
+
+def _collect_garbage_rarely() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class _Http:
