@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -146,7 +147,8 @@ def _disk(job: Mapping[str, Any]) -> str:
 def _rung(server: ServerProcess) -> str:
     """What enforces limits, as the worker has registered it."""
     with database(server.data_dir) as connection:
-        return str(connection.execute("SELECT rungs FROM workers").fetchone()[0])
+        rungs = connection.execute("SELECT rungs FROM workers").fetchone()[0]
+    return ", ".join(json.loads(rungs)) or "a rung the worker does not name"
 
 
 def _cores() -> int:
