@@ -86,13 +86,15 @@ def test_02_out_of_memory_is_an_operational_error_and_the_connection_lives_on(
 
 def test_03_memory_stays_within_a_hundred_megabytes_above_its_limit() -> None:
     peak = in_program(
-        "import duckdb, resource, json, tempfile\n"
+        "import duckdb, json, tempfile\n"
         "con = duckdb.connect(':memory:', config={'threads': 1, 'async_threads': 0})\n"
         "con.execute(\"SET memory_limit = '100MB'\")\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    con.execute(f\"SET temp_directory = '{folder}'\")\n"
         f"    con.execute({SPILLING_SORT.format(rows=3_000_000)!r}).fetchall()\n"
-        "print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))\n"
+        # Not ru_maxrss: that starts at what the program had that started this one.
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "print(json.dumps(int(status['VmHWM'].split()[0]) * 1024))\n"
     )
     assert peak < 200_000_000
 
@@ -147,7 +149,7 @@ def test_07_an_interrupt_before_a_query_is_forgotten(con: duckdb.DuckDBPyConnect
 BAR = "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET progress_bar_time = 0"
 
 
-def progress_of(con: duckdb.DuckDBPyConnection) -> list[float]:
+def progress_of(con: duckdb.DuckDBPyConnection, rows: int = 200_000_000) -> list[float]:
     seen: list[float] = []
     done = threading.Event()
 
@@ -157,14 +159,15 @@ def progress_of(con: duckdb.DuckDBPyConnection) -> list[float]:
 
     thread = threading.Thread(target=look)
     thread.start()
-    con.execute("SELECT count(*) FROM range(200000000) t WHERE hash(t.range) % 7 = 3").fetchall()
+    con.execute(f"SELECT count(*) FROM range({rows}) t WHERE hash(t.range) % 7 = 3").fetchall()
     done.set()
     thread.join()
     return seen
 
 
 def test_progress_is_minus_one_until_it_is_asked_for(con: duckdb.DuckDBPyConnection) -> None:
-    assert set(progress_of(con)) <= {-1.0}
+    # A query of less than two seconds, also on a busy machine: after that DuckDB may tell without being asked.
+    assert set(progress_of(con, rows=20_000_000)) <= {-1.0}
 
 
 def test_progress_goes_from_0_to_100_once_asked_for_and_prints_nothing(
