@@ -36,7 +36,7 @@ def make_app(way: str) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal pool
         if way == "processes":
-            pool = ProcessPoolExecutor(os.cpu_count())
+            pool = ProcessPoolExecutor(os.cpu_count(), initializer=_die_with_parent)
         yield
         if pool is not None:
             pool.shutdown(cancel_futures=True)
@@ -57,11 +57,16 @@ def make_app(way: str) -> FastAPI:
     return app
 
 
+def _die_with_parent() -> None:
+    """Nothing of this service shall outlive a benchmark that was killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     given = parser.parse_args()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _die_with_parent()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         config = uvicorn.Config(
             make_app(given.way), loop="uvloop", http="httptools", log_config=None, access_log=False
