@@ -68,6 +68,8 @@ class JobRecord:
     result: Mapping[str, Any] | None = None
     """Of a job with one task: the task's result."""
     result_name: str | None = None
+    not_before: datetime | None = None
+    """Of a job with one task, while that is scheduled: when it may start."""
 
 
 @dataclass(frozen=True, slots=True)

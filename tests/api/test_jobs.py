@@ -39,6 +39,15 @@ def test_a_job_that_waits_says_why_and_where(world: World):
     assert first != second
 
 
+def test_a_job_for_later_says_from_when_on_it_may_start(world: World):
+    job_id = world.submit(not_before="2999-01-02T03:04:05Z")
+    world.service._cycle.run_once()
+    waiting = world.http.get(f"/api/v1/jobs/{job_id}").json()["waiting"]
+    assert (waiting["code"], waiting["position"]) == ("not_before", None)
+    assert waiting["expected_start_at"] == "2999-01-02T03:04:05.000Z"
+    assert "2999-01-02 03:04:05 UTC" in waiting["sentence"]
+
+
 def test_a_finished_job_shows_its_request_usage_and_result(world: World):
     job = world.finished(world.submit(cpus=0.5, memory="256MiB", result_name="answers"))
     assert job["job_status"] == "SUCCEEDED"

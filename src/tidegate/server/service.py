@@ -17,6 +17,7 @@ from tidegate.server.cycle import Cycle, Waiting
 from tidegate.server.intake import Intake, Submitted
 from tidegate.server.judge import Submission
 from tidegate.server.progress import ProgressBoard
+from tidegate.server.waiting import waiting_for_its_time
 from tidegate.settings import Settings
 
 P = ParamSpec("P")
@@ -160,7 +161,10 @@ class Service:
         """Why the job waits, its position, and when it may start; None when it does not wait."""
         if job.status not in (JobStatus.ACCEPTED, JobStatus.QUEUED):
             return None
-        return self._cycle.explain_job(job.id)
+        told = self._cycle.explain_job(job.id)
+        if told is None and job.not_before is not None:
+            return waiting_for_its_time(job.id, job.not_before)
+        return told
 
     def status(self, job: JobRecord) -> JobStatus:
         """The job's status: ACCEPTED until the scheduler has seen it, then as stored."""

@@ -35,6 +35,18 @@ def waiting(
     return Waiting(reason.code.value, reason.sentence, reason.numbers, position, at, basis)
 
 
+def waiting_for_its_time(job_id: int, not_before: datetime) -> Waiting:
+    """Of a job that has no place in a queue yet, since it may not start before a given time."""
+    return Waiting(
+        ReasonCode.NOT_BEFORE.value,
+        f"Job {job_id} waits for its time: it may start from {not_before:%Y-%m-%d %H:%M:%S} UTC on.",
+        {"not_before": not_before.isoformat()},
+        position=None,
+        expected_start_at=not_before,
+        expected_start_basis="Its time; from then on it waits for room as any other.",
+    )
+
+
 def _expected(
     queue: str, reason: Reason, position: int | None, starts_per_s: float, now: datetime
 ) -> tuple[datetime | None, str]:

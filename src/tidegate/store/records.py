@@ -23,7 +23,7 @@ from tidegate.store.values import (
 )
 
 _first_task = tasks.alias("first_task")
-_JOBS: Select[Any] = select(jobs, _first_task.c.result).select_from(
+_JOBS: Select[Any] = select(jobs, _first_task.c.result, _first_task.c.not_before).select_from(
     jobs.outerjoin(
         _first_task,
         and_(
@@ -34,7 +34,7 @@ _JOBS: Select[Any] = select(jobs, _first_task.c.result).select_from(
     )
 )
 _JOB = Statement(_JOBS.where(jobs.c.id == bindparam("job")), "job")
-_JOB_COLUMNS = [*jobs.c.keys(), "result"]
+_JOB_COLUMNS = [*jobs.c.keys(), "result", "not_before"]
 _EVENTS = Statement(
     select(
         events.c.id,
@@ -161,6 +161,7 @@ def _job(row: Mapping[str, Any]) -> JobRecord:
         usage=_usage(row),
         exit=exit_from_json(row["exit"]),
         result=from_json_or_none(row["result"]),
+        not_before=from_micros_or_none(row["not_before"]),
     )
 
 

@@ -105,6 +105,7 @@ class MemoryJob:
             cancel_requested_at=self.cancel_requested_at, task_counts=self.counts(), change=self.change,
             usage=self.usage, exit=None if status is JobStatus.SUCCEEDED else self.exit,
             result=self.tasks[0].result if len(self.tasks) == 1 else None, result_name=self.result_name,
+            not_before=self.tasks[0].not_before if len(self.tasks) == 1 else None,
         )  # fmt: skip
 
     def apply(self, task: MemoryTask, end: AttemptEnd, change: int) -> None:

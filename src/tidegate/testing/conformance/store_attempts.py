@@ -183,13 +183,14 @@ class ScheduleStoreConformance:
         first, second = world.submit(not_before=soon), world.submit(not_before=later)
         assert world.waiting() == []
         assert world.store.job(first).task_counts[TaskState.SCHEDULED] == 1
-        assert world.store.tasks(first)[0].not_before == soon
+        assert world.store.tasks(first)[0].not_before == world.store.job(first).not_before == soon
         assert world.store.waiting_count() == 2
         cursor = world.store.changes(0).cursor
         assert world.store.wake_scheduled(world.now) == soon
         assert world.store.wake_scheduled(soon) == later
         (woken,) = world.store.changes(cursor).waiting
         assert (woken.key.job_id, woken.queued_at) == (first, soon)
+        assert world.store.job(first).not_before is None
         assert world.store.wake_scheduled(later) is None
         assert [task.key.job_id for task in world.waiting()] == [first, second]
         world.store.check()
