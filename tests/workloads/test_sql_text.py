@@ -69,6 +69,8 @@ def test_a_mebibyte_of_openings_takes_no_quadratic_time() -> None:
     ("sql", "name"),
     [
         ("select 1", "select 1"),
+        ('select count(*), t."a b"::int from t', 'select count(*), t."a b"::int from t'),
+        ("select/* all */1", "select 1"),
         ("-- about\n/* this */ select\n   1", "select 1"),
         ("select '" + "x" * 100 + "'", "select '" + "x" * 51 + "…"),
         ("select '--no comment'", "select '--no comment'"),

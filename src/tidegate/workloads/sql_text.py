@@ -108,12 +108,12 @@ def _without_comments(sql: str) -> str:
         end = match.end()
         kind = match.lastgroup
         if kind in ("line", "block"):
-            kept.append(sql[position : match.start()])
+            kept.append(sql[position : match.start()] + " ")
             end = _block_end(sql, end) if kind == "block" else end
         else:
             kept.append(sql[position:end])
         position = end
         if sum(map(len, kept)) > 1000:
-            return " ".join(kept)
+            return "".join(kept)
     kept.append(sql[position : position + 200])
-    return " ".join(kept)
+    return "".join(kept)
