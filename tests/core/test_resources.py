@@ -125,4 +125,4 @@ def test_a_shortfall_names_what_is_asked_and_what_there_is():
         "3 CPUs asked, 1 available",
         "2 GiB of memory asked, 1 GiB available",
     ]
-    assert str(Resources(1000).shortfalls(Resources(-500))[0]) == "1 CPUs asked, 0 available"
+    assert str(Resources(1000).shortfalls(Resources(-500))[0]) == "1 CPU asked, 0 available"

@@ -176,7 +176,7 @@ def test_a_task_far_back_is_explained_by_what_holds_its_line():
     snapshot = a_snapshot(tasks, [a_worker()], depth=10)
     after = snapshot.after(plan(snapshot, NOW).starts)
     reason = explain(after, tasks[-1], NOW)
-    assert reason.sentence == "Job 99 waits for room: 1 CPUs asked, 0 available on worker 'local'."
+    assert reason.sentence == "Job 99 waits for room: 1 CPU asked, 0 available on worker 'local'."
 
 
 def test_a_task_that_fits_but_was_not_reached_is_behind_others():

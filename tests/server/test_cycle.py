@@ -226,7 +226,7 @@ def test_a_wait_is_explained_with_reason_place_and_expected_start(lab):
     told = lab.cycle.explain(TaskKey(6, 1))
     assert told is not None
     assert (told.code, told.position) == ("resources", 2)
-    assert told.sentence == "Job 6 waits for room: 1 CPUs asked, 0 available on worker 'local'."
+    assert told.sentence == "Job 6 waits for room: 1 CPU asked, 0 available on worker 'local'."
     assert told.expected_start_at == lab.world.now + timedelta(seconds=5)  # 4 starts in 10 s, 2 to go
     assert told.expected_start_basis == "Place 2 in queue 'default', which started 24 tasks a minute lately."
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tidegate.core.job import Shape
 from tidegate.core.plan import Reason, ReasonCode, WorkerView
-from tidegate.core.resources import Resources, Shortfall, format_bytes, format_cpus
+from tidegate.core.resources import Resources, Shortfall, count_cpus, format_bytes
 
 _Amounts = tuple[int, int, int]
 
@@ -174,7 +174,7 @@ def _figures(short: Iterable[Shortfall], against: str) -> dict[str, int]:
 
 def _text(resource: str, amount: int) -> str:
     amount = max(amount, 0)
-    return f"{format_cpus(amount)} CPUs" if resource == "cpu" else f"{format_bytes(amount)} of {resource}"
+    return count_cpus(amount) if resource == "cpu" else f"{format_bytes(amount)} of {resource}"
 
 
 def _lack(asked: Resources, free: Resources, total: Resources) -> float:

@@ -29,9 +29,10 @@ class Shortfall(NamedTuple):
     available: int
 
     def __str__(self) -> str:
-        show = format_cpus if self.resource == "cpu" else format_bytes
-        unit = " CPUs" if self.resource == "cpu" else f" of {self.resource}"
-        return f"{show(self.asked)}{unit} asked, {show(max(self.available, 0))} available"
+        free = max(self.available, 0)
+        if self.resource == "cpu":
+            return f"{count_cpus(self.asked)} asked, {format_cpus(free)} available"
+        return f"{format_bytes(self.asked)} of {self.resource} asked, {format_bytes(free)} available"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Resources:
         return tuple(Shortfall(name, asked, free) for name, asked, free in pairs if asked and asked > free)
 
     def __str__(self) -> str:
-        return f"{format_cpus(self.cpu_milli)} CPUs, {format_bytes(self.memory_bytes)} of memory"
+        return f"{count_cpus(self.cpu_milli)}, {format_bytes(self.memory_bytes)} of memory"
 
 
 def parse_bytes(value: int | float | str, *, name: str = "memory") -> int:
@@ -124,3 +125,8 @@ def format_bytes(amount: int) -> str:
 def format_cpus(cpu_milli: int) -> str:
     """Text for people: `2`, `0.5`."""
     return f"{cpu_milli / 1000:g}"
+
+
+def count_cpus(cpu_milli: int) -> str:
+    """Text for people, with the noun: `1 CPU`, `2 CPUs`, `0.5 CPUs`."""
+    return f"{format_cpus(cpu_milli)} CPU{'' if cpu_milli == 1000 else 's'}"
