@@ -74,10 +74,11 @@ class Reporter:
     def open_figures(self, memory_stat_path: str | None) -> None:
         """Open what tells our memory, before confinement closes the way to it."""
         self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        memory = self._memory_now()
-        self._inherited_bytes = memory.anonymous_bytes + memory.shared_bytes
         if memory_stat_path is not None:
             self._stat_fd = os.open(memory_stat_path, os.O_RDONLY | os.O_CLOEXEC)
+            return
+        memory = self._memory_now()
+        self._inherited_bytes = memory.anonymous_bytes + memory.shared_bytes
 
     def progress(self, share: float) -> None:
         """At most ten times a second; the rest is dropped."""

@@ -217,8 +217,9 @@ def _limits(resources: Resources, staging: str) -> list[str]:
 
 
 def _locks(staging: str, readable: Iterable[str]) -> list[str]:
+    paths = sorted(set(readable))
     return [
-        f"SET allowed_paths = {literal(sorted(set(readable)))}",
+        *([f"SET allowed_paths = {literal(paths)}"] if paths else []),
         f"SET allowed_directories = {literal([staging])}",
         "SET enable_external_access = false",
         "SET lock_configuration = true",
