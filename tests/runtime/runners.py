@@ -311,6 +311,11 @@ def leave_cut_file(context: TaskContext) -> Mapping[str, Any]:
     return {"file": "numbers.parquet", "row_count": 3, "columns": []}
 
 
+def misdescribe_file(context: TaskContext) -> Mapping[str, Any]:
+    """Leave a file, and describe its columns as nobody expects it."""
+    return {**leave_file(context), "columns": [{"title": "n"}]}
+
+
 def name_path_outside(context: TaskContext) -> Mapping[str, Any]:
     """Claim a file elsewhere."""
     return {"file": "../../../tidegate.db"}

@@ -2,7 +2,8 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from tests.runtime.lab import RUNNERS_PATH
 from tidegate.core.job import (
+    Assignment,
+    AttemptEnd,
     AttemptKey,
     AttemptState,
     JobStatus,
@@ -20,6 +23,7 @@ from tidegate.core.job import (
     TaskState,
 )
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.errors import Unavailable
 from tidegate.ports import JobRecord, WorkerInfo
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.local import LocalLauncher
@@ -34,14 +38,16 @@ from tidegate.testing.memory_store import MemoryStore
 
 DEADLINE_S = 20.0
 RUNNERS = (
-    "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "name_path_outside",
+    "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "misdescribe_file", "name_path_outside",
 )  # fmt: skip
 
 
 class House:
     """A worker, a cycle and a store in memory, on one folder."""
 
-    def __init__(self, folder: Path, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, folder: Path, store: MemoryStore | None = None, *, report_within_s: float = 10.0
+    ) -> None:
         self.instance = f"work{secrets.token_hex(4)}"
         self.store = store or MemoryStore()
         self.clock = SystemClock()
@@ -62,7 +68,13 @@ class House:
             self.clock,
             self.board,
             {name: f"runners:{name}" for name in RUNNERS},
-            WorkerRules(beat_s=30.0, lease_s=60.0, max_losses=5, interactive_queue="interactive"),
+            WorkerRules(
+                beat_s=30.0,
+                lease_s=60.0,
+                max_losses=5,
+                interactive_queue="interactive",
+                report_within_s=report_within_s,
+            ),
         )
         self.cycle = Cycle(self.store, LocalLauncher(self.worker), self.bell, self.clock)
 
@@ -226,3 +238,84 @@ def test_nothing_is_left_of_an_attempt_but_its_result(house: House) -> None:
     house.final(house.submit("leave_file", result_name="only"))
     house.worker.clean_now()
     assert list(house.folders.attempts.iterdir()) == []
+
+
+class FullStore(MemoryStore):
+    """Refuses the first claim; refuses reports for as long as `full` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused_claims = 0
+        self.full = threading.Event()
+        self.refused_report = threading.Event()
+
+    def claim(
+        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
+    ) -> list[Assignment]:
+        if not self.refused_claims:
+            self.refused_claims += 1
+            raise Unavailable("The disk is full.")
+        return super().claim(worker_id, generation, keys, at)
+
+    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+        if self.full.is_set():
+            self.refused_report.set()
+            raise Unavailable("The disk is full.")
+        return super().report(ends)
+
+
+class PickyStore(MemoryStore):
+    """Cannot take an end with a certain answer, as a database cannot take text that is no Unicode."""
+
+    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+        if any(end.result == {"answer": "poison"} for end in ends):
+            raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+        return super().report(ends)
+
+
+def test_starts_that_the_store_would_not_let_be_claimed_are_claimed_later(tmp_path: Path) -> None:
+    store = FullStore()
+    house = House(tmp_path, store)
+    house.open()
+    job = house.final(house.submit("answer"))
+    house.close()
+    assert (store.refused_claims, job.status) == (1, JobStatus.SUCCEEDED)
+
+
+def test_a_stop_ends_though_the_store_refuses_the_ends(tmp_path: Path) -> None:
+    store = FullStore()
+    house = House(tmp_path, store, report_within_s=0.2)
+    house.open()
+    job_id = house.submit("sleep")
+    house.runs(job_id)
+    store.full.set()
+    house.close()
+    assert store.refused_report.is_set()
+    assert store.job(job_id).status is JobStatus.RUNNING  # the next server finds it lost and runs it again
+
+
+def test_an_end_that_cannot_be_recorded_fails_alone(tmp_path: Path) -> None:
+    house = House(tmp_path, PickyStore())
+    house.open()
+    poisonous, good = house.submit("answer", answer="poison"), house.submit("answer", answer=1)
+    assert house.final(good).result == {"answer": 1}
+    job = house.final(poisonous)
+    house.close()
+    assert job.status is JobStatus.FAILED
+    assert job.exit is not None
+    assert job.exit.code == "bad_report"
+    house.store.check()
+
+
+def test_an_end_is_recorded_though_its_output_cannot_be_kept(house: House) -> None:
+    house.folders.logs.rmdir()
+    house.folders.logs.write_text("in the way")
+    job = house.final(house.submit("crash"))
+    assert job.status is JobStatus.FAILED
+
+
+def test_a_report_of_the_wrong_shape_fails_its_own_job(house: House) -> None:
+    job = house.final(house.submit("misdescribe_file", result_name="odd"))
+    assert job.status is JobStatus.FAILED
+    assert job.exit is not None
+    assert job.exit.code == "bad_result"

@@ -6,6 +6,7 @@ one transaction a turn. Other threads only put commands into its box.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -27,14 +28,14 @@ from tidegate.core.job import (
     Source,
     SourceColumn,
     TaskState,
+    Usage,
 )
 from tidegate.core.plan import Start
 from tidegate.core.retry import decide
-from tidegate.errors import TidegateError
+from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
 from tidegate.runtime.publish import (
     DataFolders,
-    PublishError,
     keep_log,
     publish_file,
     remove_attempt,
@@ -47,7 +48,7 @@ log = logging.getLogger("tidegate.worker")
 
 KEEPER_DIED = "keeper_died"
 FIRST_RETRY_S = 1.0
-"""After a failed beat or report: retried at once a second, not a beat later, so that a lease survives a short outage."""
+"""After a failed claim, beat or report: retried once a second, not a beat later, so that a lease survives a short outage."""
 
 
 class ProgressSink(Protocol):
@@ -64,6 +65,8 @@ class WorkerRules:
     lease_s: float
     max_losses: int
     interactive_queue: str
+    report_within_s: float = 10.0
+    """How long a stop goes on trying while the store refuses its reports; the rest is lost, for the next server to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class Worker:
         self._box: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._wake_up = WakeUp()
         self._running: dict[AttemptKey, _Running] = {}
+        self._unclaimed: list[Start] = []
+        """Starts that were handed over and are still to be claimed."""
         self._unreported: list[AttemptEnd] = []
         self._gone: list[AttemptKey] = []
         """Attempts whose last process went after their end was taken: their allocations are to be released."""
@@ -132,6 +137,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._next_beat_s = 0.0
         self._next_report_s = 0.0
+        self._next_claim_s = 0.0
         self._stop_at_s: float | None = None
         self.info = describe()
         self.generation = 0
@@ -193,18 +199,19 @@ class Worker:
         self._leave()
 
     def _turn(self) -> None:
-        """1. wait for something, 2. take ends, 3. take commands, 4. report, 5. beat."""
+        """1. wait for something, 2. take ends, 3. take commands, 4. report, 5. beat, 6. claim and start."""
         happened = self._sandboxes.poll(self._patience_s())
         self._wake_up.clear()
+        # What was heard is not told again, so all of it is noted before anything that may fail.
+        self._gone += [event.key for event in happened if isinstance(event, SandboxGone)]
         self._take_ends([event for event in happened if isinstance(event, SandboxEnd)])
         for event in happened:
             if isinstance(event, SandboxProgress):
                 self._progress.moved(event.key, event.progress, event.peak_memory_bytes)
-            elif isinstance(event, SandboxGone):
-                self._gone.append(event.key)
         self._take_commands()
         self._report()
         self._beat_if_due()
+        self._claim_if_due()
 
     def _patience_s(self) -> float:
         if not self._box.empty():
@@ -213,26 +220,40 @@ class Worker:
         waits = [self._next_beat_s - now]
         if self._unreported or self._gone:
             waits.append(self._next_report_s - now)
+        if self._unclaimed:
+            waits.append(self._next_claim_s - now)
         if self._stop_at_s is not None:
             waits.append(self._stop_at_s - now)
         return max(min(waits), 0.0)
 
     def _take_commands(self) -> None:
-        starts: list[Start] = []
         cancels: list[AttemptKey] = []
         while not self._box.empty():
             command = self._box.get()
             if isinstance(command, _Launch):
-                starts.extend(command.starts)
+                self._unclaimed.extend(command.starts)
             elif isinstance(command, _Cancel):
                 cancels.extend(command.keys)
             else:
                 self._stop_at_s = self._clock.monotonic() + command.grace_s
-        if starts and self._stop_at_s is None:
-            self._claim(starts)
         self._cancel_running(cancels)
         if self._stop_at_s is not None and self._clock.monotonic() >= self._stop_at_s:
             self._evict_all()
+
+    def _claim_if_due(self) -> None:
+        """Starts stay until the store has answered: nobody else hands them over again while the lease is renewed.
+
+        After the cancels, since a start whose job is to be cancelled is not claimed.
+        """
+        if self._stop_at_s is not None:
+            self._unclaimed = []
+        now_s = self._clock.monotonic()
+        if not self._unclaimed or now_s < self._next_claim_s:
+            return
+        self._next_claim_s = now_s + FIRST_RETRY_S  # for the case that it fails
+        self._claim(self._unclaimed)
+        self._unclaimed = []
+        self._next_claim_s = 0.0
 
     def _claim(self, starts: Sequence[Start]) -> None:
         """Claim what is this generation's and run it. What is not claimed was cancelled or taken back meanwhile."""
@@ -260,7 +281,7 @@ class Worker:
                     interactive=assignment.queue == self._rules.interactive_queue,
                 )
             )
-        except (OSError, KeyError, TidegateError) as error:
+        except Exception as error:
             log.exception("Attempt %s could not be started.", key)
             message = f"The attempt could not be started: {type(error).__name__}: {error}."
             self._finish(key, AttemptState.FAILED, Exit(ExitReason.ERROR, message, code="not_started"))
@@ -283,7 +304,7 @@ class Worker:
         """Publish and note one end; whether a file was published."""
         try:
             result, source = self._publish(end) if end.succeeded else (None, None)
-        except (PublishError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - what a job reports may be anything; the other ends must not suffer
             refusal = Exit(ExitReason.ERROR, f"The result could not be published: {error}", code="bad_result")
             self._finish(end.key, AttemptState.FAILED, refusal, end)
             return False
@@ -335,9 +356,12 @@ class Worker:
         if end is not None:
             usage = replace(end.usage, enforced_by=end.enforced_by)
             attempt_end = replace(attempt_end, usage=usage, release=end.tree_gone)
-            keep_log(self._folders, key)
         self._unreported.append(attempt_end)
         self._progress.ended(key)
+        try:
+            keep_log(self._folders, key)
+        except OSError as error:
+            log.warning("The output of attempt %s could not be kept: %s.", key, error)
         self._cleaner.submit(remove_attempt, self._folders, key)
 
     def _next(
@@ -363,20 +387,48 @@ class Worker:
     def _report(self) -> None:
         if not (self._unreported or self._gone) or self._clock.monotonic() < self._next_report_s:
             return
-        recorded = self._store.report(self._unreported) if self._unreported else []
+        try:
+            self._record(self._unreported)
+            self._unreported = []
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception(
+                "%d ends could not be recorded together; trying them one by one.", len(self._unreported)
+            )
+            self._unreported = [end for end in self._unreported if not self._record_alone(end)]
         if self._gone:
             self._store.release(self._gone, self._clock.now())
             self._gone = []
-        self._unreported = []
-        self._settle_published({end.key for end in recorded if end.next_state is TaskState.SUCCEEDED})
+        if self._unreported:
+            self._next_report_s = self._clock.monotonic() + FIRST_RETRY_S
+
+    def _record(self, ends: Sequence[AttemptEnd]) -> None:
+        recorded = self._store.report(ends) if ends else []
+        named = {end.key for end in recorded if end.next_state is TaskState.SUCCEEDED}
+        self._settle_published({end.key for end in ends}, named)
         self._ring({end.key.job_id for end in recorded})
 
-    def _settle_published(self, named: set[AttemptKey]) -> None:
+    def _record_alone(self, end: AttemptEnd) -> bool:
+        """Whether the end is recorded, as a plain failure if the store cannot take it as it is. The others go on."""
+        for attempt_end in (end, _plain(end)):
+            try:
+                self._record([attempt_end])
+            except Unavailable:
+                return False
+            except Exception:
+                log.exception("The end of attempt %s could not be recorded.", end.key)
+            else:
+                return True
+        return False
+
+    def _settle_published(self, reported: set[AttemptKey], named: set[AttemptKey]) -> None:
         """Forget files that a commit named; remove the others, since a cancel or a newer attempt came first."""
-        for key, path in self._published.items():
+        for key in reported & self._published.keys():
+            path = self._published.pop(key)
             if key not in named:
-                path.unlink(missing_ok=True)
-        self._published.clear()
+                with contextlib.suppress(OSError):  # then the janitor removes it
+                    path.unlink()
 
     def _ring(self, jobs: set[int]) -> None:
         self._bell.ring("schedule")
@@ -422,12 +474,34 @@ class Worker:
         self._next_beat_s = self._clock.monotonic() + self._rules.beat_s
 
     def _finished(self) -> bool:
-        return self._stop_at_s is not None and not self._running and not self._unreported
+        if self._stop_at_s is None or self._running:
+            return False
+        return not self._unreported or self._clock.monotonic() >= self._stop_at_s + self._rules.report_within_s
 
     def _leave(self) -> None:
+        if self._unreported:
+            log.error(
+                "The ends of %d attempts could not be recorded; they will run again.", len(self._unreported)
+            )
         self._sandboxes.close(0.0)
-        self._store.unregister(self.info.id, self.generation, self._clock.now())
+        try:
+            self._store.unregister(self.info.id, self.generation, self._clock.now())
+        except Unavailable as error:
+            log.warning("The worker could not be unregistered: %s", error)  # the next server takes its place
         self._wake_up.close()
+
+
+def _plain(end: AttemptEnd) -> AttemptEnd:
+    """The end without anything that a job had a hand in."""
+    exit_ = Exit(
+        ExitReason.ERROR,
+        "How the attempt ended could not be recorded; the server's log says why.",
+        code="bad_report",
+    )
+    state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
+    return replace(
+        end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None
+    )  # fmt: skip
 
 
 def _result_source(assignment: Assignment, facts: Mapping[str, object], now: datetime) -> Source:
