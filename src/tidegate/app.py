@@ -196,6 +196,7 @@ class Server:
             self.clock,
             interval_s=min(self.settings.lease_s / 4, 5.0),
             max_losses=self.settings.max_losses,
+            lease_s=self.settings.lease_s,
         )
         janitor = Janitor(
             self.store,

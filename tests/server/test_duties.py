@@ -43,7 +43,7 @@ class Office:
         self.clock = FakeClock()
         self.bell = RecordingBell()
         self.generation = self.store.register(WORKER, self.clock.now(), LEASE_S)
-        self.rescue = Rescue(self.store, self.bell, self.clock, interval_s=5.0, max_losses=1)
+        self.rescue = Rescue(self.store, self.bell, self.clock, interval_s=5.0, max_losses=1, lease_s=LEASE_S)
 
     def submit(self, not_before: datetime | None = None) -> int:
         job = NewJob(
@@ -100,9 +100,20 @@ def test_nobody_is_lost_because_this_server_itself_stood_still(office: Office) -
     office.start()
     office.rescue.run_once(office.clock.now())
     office.rescue.run_once(office.clock.advance(3600))
+    for _ in range(11):
+        office.rescue.run_once(office.clock.advance(5))
     assert office.store.job(job_id).task_counts[TaskState.RUNNING] == 1
     office.rescue.run_once(office.clock.advance(5))
     assert office.store.job(job_id).task_counts[TaskState.QUEUED] == 1
+
+
+def test_nobody_is_lost_because_the_clock_was_set_forward(office: Office) -> None:
+    job_id = office.submit()
+    office.start()
+    office.rescue.run_once(office.clock.now())
+    office.rescue.run_once(office.clock.now() + timedelta(hours=1))
+    office.rescue.run_once(office.clock.now() + timedelta(hours=1, seconds=5))
+    assert office.store.job(job_id).task_counts[TaskState.RUNNING] == 1
 
 
 def test_a_scheduled_task_is_queued_when_its_time_has_come(office: Office) -> None:

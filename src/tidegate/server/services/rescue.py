@@ -15,27 +15,39 @@ log = logging.getLogger("tidegate.rescue")
 class Rescue:
     """Finds attempts whose worker's lease ended, or who belong to an earlier registration of it.
 
-    When this server itself stood still (a stopped process, a suspended machine), leases ran out without anybody's fault:
-    such a turn is left out, so that the beats come first.
+    When this server itself stood still (a stopped process, a suspended machine), or the clock was set forward, leases ran
+    out without anybody's fault: nobody is declared lost before every worker has had `lease_s` to beat again.
     """
 
     name = "rescue"
 
     def __init__(
-        self, store: AttemptStore, bell: Bell, clock: Clock, *, interval_s: float, max_losses: int
+        self,
+        store: AttemptStore,
+        bell: Bell,
+        clock: Clock,
+        *,
+        interval_s: float,
+        max_losses: int,
+        lease_s: float = 0.0,
     ) -> None:
         self.interval_s = interval_s
         self._store = store
         self._bell = bell
         self._clock = clock
         self._max_losses = max_losses
-        self._last_s: float | None = None
+        self._lease_s = lease_s
+        self._last: tuple[float, datetime] | None = None
+        self._patient_until_s = float("-inf")
 
     def run_once(self, now: datetime) -> None:
-        late = self._last_s is not None and self._clock.monotonic() - self._last_s > 3 * self.interval_s
-        self._last_s = self._clock.monotonic()
-        if late:
-            log.warning("This server stood still for a while; nobody is declared lost in this turn.")
+        if self._late(now):
+            log.warning(
+                "This server stood still, or the clock was set forward; nobody is declared lost for a while."
+            )
+            self._patient_until_s = self._clock.monotonic() + self._lease_s
+            return
+        if self._clock.monotonic() < self._patient_until_s:
             return
         lost = self._store.lost(now)
         if not lost:
@@ -45,6 +57,14 @@ class Rescue:
         self._bell.ring("schedule")
         for end in recorded:
             self._bell.ring(f"job:{end.key.job_id}")
+
+    def _late(self, now: datetime) -> bool:
+        """By either clock: leases are instants, and the monotonic clock stands still while the machine is suspended."""
+        last, self._last = self._last, (self._clock.monotonic(), now)
+        if last is None:
+            return False
+        passed_s = max(self._last[0] - last[0], (now - last[1]).total_seconds())
+        return passed_s > 3 * self.interval_s
 
     def _end(self, attempt: LostAttempt, now: datetime) -> AttemptEnd:
         next_state, not_before = decide(
