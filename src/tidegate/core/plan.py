@@ -86,7 +86,6 @@ class Snapshot:
     workers: tuple[WorkerView, ...]
     queues: Mapping[str, QueueView]
     lines: tuple[LineView, ...]
-    epoch: int = 0
 
     def after(self, starts: Iterable[Start]) -> Snapshot:
         """What is once these starts are true: their tasks no longer wait, their resources and places are taken."""

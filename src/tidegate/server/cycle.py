@@ -157,12 +157,7 @@ class Cycle:
         if task is None:
             return None
         now = self._clock.now()
-        if self._stopped.is_set():
-            reason = Reason(
-                ReasonCode.SERVER_STOPPING, "The server is stopping; it starts no more work until it is back."
-            )
-        else:
-            reason = scheduler.explain(picture.after, task, now)
+        reason = _STOPPING if self._stopped.is_set() else scheduler.explain(picture.after, task, now)
         return waiting(
             task, reason, position, self._drain.per_second(self._clock.monotonic(), task.queue), now
         )

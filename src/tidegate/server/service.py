@@ -24,7 +24,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PROGRESS_EVENT = "progress"
-_FINAL_EVENTS = frozenset({"succeeded", "failed", "cancelled"})
 _LOOK_AGAIN_S = 5.0
 """A ring may be lost; whoever waits looks by himself after this."""
 

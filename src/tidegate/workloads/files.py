@@ -140,10 +140,6 @@ def compression_of(path: str) -> str | None:
     return _endings(path)[1]
 
 
-def is_tab_separated(path: str) -> bool:
-    return _endings(path)[0] == ".tsv"
-
-
 def _endings(path: str) -> tuple[str, str | None]:
     base, last = os.path.splitext(os.path.basename(path).lower())
     if last in _COMPRESSIONS:

@@ -40,11 +40,6 @@ class DutyRunner:
         if self._thread is not None:
             self._thread.join()
 
-    def run_all(self) -> None:
-        """Every duty once, now, in this thread."""
-        for duty in self._duties:
-            self._do(duty)
-
     def _run(self) -> None:
         due = {duty.name: self._clock.monotonic() + duty.interval_s for duty in self._duties}
         while not self._stop.wait(max(min(due.values(), default=1.0) - self._clock.monotonic(), 0.0)):
