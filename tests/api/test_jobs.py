@@ -148,6 +148,15 @@ def test_a_bulk_submission_that_is_too_long_names_the_limit(tmp_path: Path):
         assert (problem["asked"], problem["limit"], problem["field"]) == (4, 3, "jobs")
 
 
+def test_a_bulk_submission_is_not_read_further_than_its_limit(tmp_path: Path):
+    with world_in(tmp_path, max_bulk=3) as small:
+        body = '{"jobs": [{}, {}, {}, {}, and so on for 64 MiB'
+        answer = small.http.post(
+            "/api/v1/jobs/bulk", content=body, headers={"content-type": "application/json"}
+        )
+        assert_problem(answer, 422, "invalid_input")
+
+
 def test_a_full_line_answers_429_with_a_retry_after(tmp_path: Path):
     with world_in(tmp_path, max_waiting=2) as small:
         small.pause()

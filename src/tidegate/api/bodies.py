@@ -71,21 +71,28 @@ async def json_model(request: Request, model: type[Model]) -> Model:
         raise invalid(error.errors()) from None
 
 
-async def json_items(request: Request, field: str, limit_bytes: int = BULK_BODY_BYTES) -> list[Any]:
-    """The list of a body `{"<field>": [...]}`, parsed piece by piece so that a long one does not hold up others."""
+async def json_items(
+    request: Request, field: str, most: int, limit_bytes: int = BULK_BODY_BYTES
+) -> list[Any]:
+    """The list of a body `{"<field>": [...]}`, parsed piece by piece so that a long one does not hold up others.
+
+    Stops at the item after the first `most`, since 64 MiB of `{},` would become objects of two GiB.
+    """
     text = _text(await read_body(request, limit_bytes))
     opening = re.compile(rf'\s*\{{\s*"{field}"\s*:\s*\[\s*').match(text)
     if opening is None:
-        return _items_of_object(_parse_text(text), field)
+        return _items_of_object(text, field)
     items: list[Any] = []
     at = opening.end()
     while text[at : at + 1] != "]":
         item, at = _parse_item(text, at)
         items.append(item)
+        if len(items) > most:
+            return items
         if len(items) % _ITEMS_AT_A_TIME == 0:
             await asyncio.sleep(0)
     if text[at + 1 :].strip(_SPACE) != "}":
-        return _items_of_object(_parse_text(text), field)
+        return _items_of_object(text, field)
     return items
 
 
@@ -141,7 +148,9 @@ def _refuse_half_pairs(text: str) -> None:
         raise Refusal("malformed", "The body has half of a surrogate pair, which is no character.")
 
 
-def _items_of_object(value: Any, field: str) -> list[Any]:
+def _items_of_object(text: str, field: str) -> list[Any]:
+    """The list of a body that is written in an unusual way, parsed at once; a large one is not worth the time."""
+    value: Any = _parse_text(text) if len(text) <= SMALL_BODY_BYTES else None
     items = value.get(field) if isinstance(value, dict) else None
     if not isinstance(items, list) or len(value) != 1:
         raise Refusal("malformed", f'The body must be {{"{field}": [...]}} and have nothing beside it.')

@@ -81,11 +81,11 @@ async def submit(request: Request) -> JSONResponse:
 )
 async def submit_bulk(request: Request, service: ServiceGiven, owner: Owner) -> JSONResponse:
     """Store many jobs in few commits. Each is accepted or refused by itself; answers come in the order of the jobs."""
-    items = await json_items(request, "jobs")
     most = service.settings.max_bulk
+    items = await json_items(request, "jobs", most)
     if len(items) > most:
         raise InvalidInput(
-            f"jobs: {len(items)} jobs in one request; at most {most} are taken. Send them in several.",
+            f"jobs: more than {most} jobs in one request; at most {most} are taken. Send them in several.",
             numbers={"field": "jobs", "asked": len(items), "limit": most},
         )
     answers = iter(await service.submit_many(owner, [item for item in items if isinstance(item, dict)]))
