@@ -174,6 +174,25 @@ def test_at_start_nothing_runs_so_whatever_is_not_named_goes(tmp_path: Path) -> 
     assert kept == [True, False, False, False, False]
 
 
+def test_results_of_a_data_directory_that_was_moved_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    store, clock = MemoryStore(), FakeClock()
+    store.add_source(
+        Source("moved", "parquet", "/elsewhere/results/young.parquet", "ann", clock.now(), managed=True)
+    )
+    yard = Yard(tmp_path / "there", store, clock)
+    yard.janitor.at_start()
+    assert [path.exists() for path in (yard.young, yard.old)] == [True, False]
+
+
+def test_a_folder_among_the_results_does_not_stop_the_janitor(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, MemoryStore(), FakeClock())
+    mine = yard.old.parent / "mine"
+    mine.mkdir()
+    yard.janitor.at_start()
+    assert [path.exists() for path in (mine, yard.old)] == [True, False]
+
+
 class Stumbling:
     """Fails the first time."""
 

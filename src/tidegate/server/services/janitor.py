@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -17,7 +18,10 @@ YOUNGEST_S = 3600.0
 
 
 class Janitor:
-    """Keeps the data directory to what the store knows of. `at_start` removes young files too: nothing runs then."""
+    """Keeps the data directory to what the store knows of. `at_start` removes young files too: nothing runs then.
+
+    Folders among the results are nobody's of ours and stay.
+    """
 
     name = "janitor"
 
@@ -57,7 +61,8 @@ class Janitor:
         self._remove_unnamed_results(lambda path: now.timestamp() - path.stat().st_mtime > YOUNGEST_S)
 
     def _remove_unnamed_results(self, old_enough: Callable[[Path], bool]) -> None:
-        named = self._store.managed_paths()
+        # By name alone: a data directory that was moved, or is mounted elsewhere, still has its results.
+        named = {os.path.basename(path) for path in self._store.managed_paths()}
         for path in self._results.iterdir():
-            if str(path) not in named and old_enough(path):
+            if path.name not in named and not path.is_dir() and old_enough(path):
                 path.unlink(missing_ok=True)
