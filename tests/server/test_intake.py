@@ -48,7 +48,7 @@ class GatedStore(MemoryStore):
         assert self.gate.acquire(timeout=10)
         self.batches.append(len(jobs))
         if self.away:
-            raise OSError("disk full")
+            raise Unavailable("The database cannot be written: disk full.", code="database_unavailable")
         return super().add_jobs(jobs)
 
 
@@ -137,7 +137,9 @@ def test_a_store_that_is_away_refuses_the_batch_and_not_the_next(desk: Desk, sto
     store.gate.release()
     desk.offer(ECHO)
     desk.wait()
-    assert isinstance(desk.answers[0], Unavailable)
+    refused = desk.answers[0]
+    assert isinstance(refused, Unavailable)
+    assert refused.code == "database_unavailable"
     store.away = False
     store.gate.release()
     desk.offer(ECHO)

@@ -106,7 +106,11 @@ class Intake:
                 answers = self._take([s for parcel in parcels for s in parcel.submissions])
             except Exception as error:
                 log.exception("A batch of submissions could not be stored.")
-                refusal = Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
+                refusal = (
+                    error
+                    if isinstance(error, TidegateError)
+                    else Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
+                )
                 answers = [refusal for parcel in parcels for _ in parcel.submissions]
             for parcel in parcels:
                 parcel.answer(answers[: len(parcel.submissions)])
