@@ -37,7 +37,7 @@ from tidegate.runtime.worker import Worker, WorkerRules
 from tidegate.server.cycle import Cycle
 from tidegate.server.drain import DrainMeter
 from tidegate.server.intake import Intake
-from tidegate.server.judge import INTERACTIVE_QUEUE, Rules
+from tidegate.server.judge import DEFAULT_QUEUE, INTERACTIVE_QUEUE, Rules
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.server.services.duty import DutyRunner
@@ -97,6 +97,7 @@ class Server:
         database = self.folders.root / "tidegate.db"
         self.store = open_store(f"sqlite:///{database}", max_concurrent=self.settings.max_concurrent)
         self._closing.callback(self.store.close)
+        self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
         drain = DrainMeter(self.clock.monotonic())
         board = ProgressBoard(self.bell)
         launcher = self._start_worker(board, workloads)

@@ -36,6 +36,16 @@ def test_an_unnamed_result_is_named_after_its_job(http: httpx2.Client) -> None:
     assert http.post("/api/v1/query", json={"sql": f"from {source}"}).json()["rows"] == [[7]]
 
 
+def test_the_default_queue_can_be_paused_before_the_first_job(own_server: Running) -> None:
+    own_server.start()
+    with own_server.client() as client:
+        assert client.post("/api/v1/queues/default/pause").json()["paused"] is True
+    own_server.stop()
+    own_server.start()
+    with own_server.client() as client:
+        assert client.get("/api/v1/queues/default").json()["paused"] is True
+
+
 def test_higher_priority_starts_first_and_equal_priority_keeps_its_order(http: httpx2.Client) -> None:
     queue = {"queue": "orderly"}
     http.put("/api/v1/queues/orderly", json={"max_concurrent": 1}).raise_for_status()

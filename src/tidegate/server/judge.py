@@ -33,6 +33,7 @@ COMMON_FIELDS = frozenset(
         "not_before",
     ]
 )
+DEFAULT_QUEUE = "default"
 INTERACTIVE_QUEUE = "interactive"
 SMALLEST_MEMORY_BYTES = 64 * MIB
 SMALLEST_CPU_MILLI = 10
