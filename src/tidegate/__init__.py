@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tidegate.client.aio import AsyncClient, AsyncJob, AsyncResult, connect_async
+    from tidegate.client.aio import AsyncClient, connect_async
+    from tidegate.client.aio_job import AsyncJob, AsyncResult
     from tidegate.client.client import Client, connect
     from tidegate.client.job import Job, Result
     from tidegate.client.shapes import Column, Event, Explanation, Rows
@@ -60,8 +61,8 @@ __all__ = [
 
 _HOMES = {
     "AsyncClient": "client.aio",
-    "AsyncJob": "client.aio",
-    "AsyncResult": "client.aio",
+    "AsyncJob": "client.aio_job",
+    "AsyncResult": "client.aio_job",
     "Client": "client.client",
     "Column": "client.shapes",
     "Event": "client.shapes",

@@ -1,0 +1,135 @@
+"""A job and its result, for asyncio programs: the methods of `Job` and `Result`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from tidegate.client import calls
+from tidegate.client.files import format_of
+from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
+from tidegate.client.values import LineReader
+from tidegate.client.views import JobView, ResultView, require_pandas, require_pyarrow
+from tidegate.client.waiting import NO_MORE, Deadline, EventCursor
+from tidegate.errors import ServerUnreachable
+
+if TYPE_CHECKING:
+    from tidegate.client.aio import AsyncClient
+
+
+class AsyncJob(JobView):
+    """A job on a server. Its properties say what was last heard of it; `refresh` asks again, `wait` until it ends."""
+
+    def __init__(self, client: AsyncClient, document: Document) -> None:
+        super().__init__(document)
+        self._client = client
+
+    async def refresh(self, wait_s: float | None = None) -> AsyncJob:
+        """Ask how the job stands. With `wait_s` (at most 30) the answer comes at its end, or after that time."""
+        self.document = await self._client.send(calls.job(self.id, wait_s))
+        return self
+
+    async def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> AsyncJob:  # noqa: ASYNC109
+        """Wait until the job has ended. Raises JobFailed and TimeoutError as `Job.wait` does."""
+        deadline = Deadline(timeout, time.monotonic())
+        while not self.finished:
+            await asyncio.sleep(deadline.pause_s(time.monotonic()))
+            await self.refresh(deadline.wait_s(time.monotonic(), self))
+        if raise_on_failure and self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return self
+
+    async def result(self) -> AsyncResult:
+        """What the job produced; waits for its end. Raises JobFailed when it did not succeed."""
+        if not self.finished or "result" not in self.document:
+            await (await self.wait()).refresh()
+        if self.status != "SUCCEEDED":
+            raise job_failed(self.document)
+        return AsyncResult(self._client, self.id, self.document.get("result") or {})
+
+    async def explain(self) -> Explanation:
+        """Why the job waits, or why it ended, with numbers."""
+        return (await self.refresh()).explanation
+
+    async def cancel(self) -> AsyncJob:
+        """Ask for its end; what runs is gone within 2 s. A job that has ended stays as it is."""
+        await self._client.send(calls.cancel(self.id))
+        return await self.refresh()
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """What has happened to the job behind event number `after`, then live until its end. Survives short breaks."""
+        cursor = EventCursor(after)
+        while True:
+            try:
+                async with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                    if response.status_code == NO_MORE:
+                        return
+                    async for sent in httpx2.EventSource(response):
+                        event = cursor.take(sent)
+                        if event is not None:
+                            yield event
+                if cursor.ended(await self.refresh()):
+                    return
+            except ServerUnreachable as error:
+                await asyncio.sleep(cursor.broken(error))
+
+    async def logs(
+        self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None
+    ) -> str:
+        """What the job printed. See `Job.logs`."""
+        return await self._client.send(calls.logs(self.id, task, attempt, tail))
+
+    def tasks(self) -> AsyncIterator[Document]:
+        """Its tasks with their attempts."""
+        return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
+
+
+class AsyncResult(ResultView):
+    """What a job produced. `async for` streams the rows as dicts without holding them all."""
+
+    def __init__(self, client: AsyncClient, job_id: str, document: Document) -> None:
+        super().__init__(job_id, document)
+        self._client = client
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        read = LineReader(self.columns)
+        async for line in self._client.lines(calls.result_download(self.job_id, "jsonl")):
+            yield read(line)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """All rows as dicts by column name, with dates, decimals and the like as Python values."""
+        return [row async for row in self]
+
+    async def tuples(self) -> list[tuple[Any, ...]]:
+        """All rows as tuples in the order of the columns."""
+        names = [column.name for column in self.columns]
+        return [tuple(row.get(name) for name in names) async for row in self]
+
+    async def preview(self, limit: int = 20, offset: int = 0) -> Rows:
+        """A few rows, without reading the rest."""
+        return await self._client.send(calls.result_rows(self.job_id, limit, offset))
+
+    async def download(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write the result to a file here: `parquet`, `csv` or `jsonl`, by its ending unless given."""
+        return await self._client.download(calls.result_download(self.job_id, format_of(path, format)), path)
+
+    async def arrow(self) -> Any:
+        """The result as a `pyarrow.Table`. Raises ImportError naming the extra when pyarrow is missing."""
+        parquet = await asyncio.to_thread(require_pyarrow)
+        if self._client.is_local and self.path is not None and self.path.is_file():
+            return await asyncio.to_thread(parquet.read_table, self.path)
+        async with self._client.stream(calls.result_download(self.job_id, "parquet")) as response:
+            content = await response.aread()
+        return await asyncio.to_thread(parquet.read_table, io.BytesIO(content))
+
+    async def df(self) -> Any:
+        """The result as a `pandas.DataFrame`. Raises ImportError naming what is missing."""
+        await asyncio.to_thread(require_pandas)
+        return (await self.arrow()).to_pandas()
