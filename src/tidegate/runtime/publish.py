@@ -93,7 +93,7 @@ def keep_log(folders: DataFolders, key: AttemptKey) -> None:
 def remove_attempt(folders: DataFolders, key: AttemptKey) -> None:
     """Delete an attempt's private folder with staging and spill files.
 
-    Most are empty by then, and two calls do; looking for what is in them costs ten times as much.
+    Most are empty by then, and two calls do; looking for what is in them first takes half as long again.
     """
     folder = folders.attempt(key)
     try:
