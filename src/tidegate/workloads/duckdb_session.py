@@ -140,7 +140,7 @@ def watched(
     does.
 
     Python runs signal handlers between the pieces that DuckDB cuts a query into, so neither needs a thread: that
-    would cost each query a millisecond. Before and after, SIGTERM ends the process by its default action. In a
+    would cost each query half a millisecond. Before and after, SIGTERM ends the process by its default action. In a
     piece that takes long it has to wait; the keeper kills after its grace.
     """
     watch = _Watch(con, progress)
