@@ -188,11 +188,24 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             Refusal("unknown_route", f"There is no route {path!r:.200}. /openapi.json lists those there are.")
         )
     if error.status_code == 405:
-        allowed = headers.get("Allow", "")
+        allowed = headers["Allow"] = _methods_of(request.app, path) or headers.get("Allow", "")
         detail = f"{path!r:.200} does not take {method}" + (f", but {allowed}." if allowed else ".")
         return problem_response(Refusal("method_not_allowed", detail, headers=headers))
     code = "malformed" if error.status_code < 500 else "unavailable"
     return problem_response(Refusal(code, str(error.detail), status=error.status_code, headers=headers))
+
+
+def _methods_of(app: FastAPI, path: str) -> str:
+    """All methods that a path takes. Starlette names those of the first route alone, and a path may have several."""
+    parts = path.split("/")
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        names = template.split("/")
+        if len(names) == len(parts) and all(
+            name == part or name.startswith("{") for name, part in zip(names, parts, strict=True)
+        ):
+            found |= {method.upper() for method in operations}
+    return ", ".join(sorted(found))
 
 
 def _problem(
