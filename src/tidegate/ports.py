@@ -272,6 +272,10 @@ class AttemptStore(Protocol):
         """Release allocations that an end had kept; how many were still held."""
         ...
 
+    def release_kept(self, worker_id: str, at: datetime) -> int:
+        """Release all that ends had kept on a worker of which it is proven that nothing runs there; how many."""
+        ...
+
     def lost(self, at: datetime) -> list[LostAttempt]:
         """Live attempts whose worker's lease has ended or whose generation is no longer the worker's."""
         ...

@@ -33,7 +33,7 @@ from tidegate.runtime.sandbox import Sandboxes
 from tidegate.runtime.worker import Worker, WorkerRules
 from tidegate.server.cycle import Cycle
 from tidegate.server.progress import ProgressBoard
-from tidegate.testing.fakes import RecordingBell
+from tidegate.testing.fakes import FakeLauncher, RecordingBell
 from tidegate.testing.memory_store import MemoryStore
 
 DEADLINE_S = 20.0
@@ -232,6 +232,30 @@ def test_a_worker_whose_registration_was_taken_over_ends_its_work_and_comes_back
     assert not second.state.final
     house.close()
     house.store.check()
+
+
+def test_the_next_start_releases_what_an_unproven_end_had_kept(tmp_path: Path) -> None:
+    first = House(tmp_path)
+    generation = first.store.register(first.worker.info, first.clock.now(), 60.0)
+    job_id = first.submit("answer")
+    [start] = Cycle(first.store, FakeLauncher(), first.bell, first.clock).run_once()
+    first.store.claim("local", generation, [start.key], first.clock.now())
+    end = AttemptEnd(
+        start.key,
+        "local",
+        generation,
+        AttemptState.FAILED,
+        first.clock.now(),
+        TaskState.FAILED,
+        release=False,
+    )
+    first.store.report([end])
+    assert first.store.job(job_id).status is JobStatus.FAILED
+    assert first.store.changes(0).workers[0].allocated != Resources()
+    second = House(tmp_path, first.store)
+    second.open()
+    assert second.store.changes(0).workers[0].allocated == Resources()
+    second.close()
 
 
 def test_nothing_is_left_of_an_attempt_but_its_result(house: House) -> None:

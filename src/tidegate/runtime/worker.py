@@ -150,6 +150,7 @@ class Worker:
         self._sandboxes.open()
         self._sandboxes.selector.register(self._wake_up.fileno(), 1, None)
         self._register()
+        self._store.release_kept(self.info.id, self._clock.now())  # the sweep has proven that nothing is left
         self._thread = threading.Thread(target=self._run, name="tidegate-worker", daemon=True)
         self._thread.start()
 

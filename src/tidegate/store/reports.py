@@ -114,6 +114,16 @@ _HELD = Statement(
     .select_from(wanted.join(allocations, _same(allocations, wanted, "job_id", "number", "attempt")))
     .where(allocations.c.released_at.is_(None), allocations.c.kept == number(1)),
 )  # fmt: skip
+_KEPT_ON = Statement(
+    select(
+        allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
+        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+    )
+    .where(
+        allocations.c.released_at.is_(None), allocations.c.kept == number(1), allocations.c.worker_id == bindparam("worker")
+    ),
+    "worker",
+)  # fmt: skip
 _END_JOB = Statement(
     jobs.update()
     .values(
@@ -336,7 +346,15 @@ def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:
     if not keys:
         return 0
     tx.want(set(keys))
-    held = tx.rows(_HELD)
+    return _release(tx, tx.rows(_HELD), at)
+
+
+def release_kept(tx: Tx, worker_id: str, at: int) -> int:
+    """See `AttemptStore.release_kept`."""
+    return _release(tx, tx.rows(_KEPT_ON, (worker_id,)), at)
+
+
+def _release(tx: Tx, held: Sequence[Row], at: int) -> int:
     rows: list[Row] = [(at, *row[:3]) for row in held]
     expect(tx.many(_RELEASE, rows), len(rows))
     give_back(tx, [(row[3], Resources(*row[4:])) for row in held])

@@ -112,6 +112,9 @@ class SqlStore:
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
         return self._db.write(reports.release, keys, to_micros(at))
 
+    def release_kept(self, worker_id: str, at: datetime) -> int:
+        return self._db.write(reports.release_kept, worker_id, to_micros(at))
+
     def lost(self, at: datetime) -> list[LostAttempt]:
         return self._db.read(attempts.lost, at)
 

@@ -384,6 +384,12 @@ class MemoryStore:
         return sum(self._ledger.release(key) for key in held)
 
     @_locked
+    def release_kept(self, worker_id: str, at: datetime) -> int:
+        kept = {key for key in self._kept if self._ledger.live()[key].worker_id == worker_id}
+        self._kept -= kept
+        return sum(self._ledger.release(key) for key in kept)
+
+    @_locked
     def lost(self, at: datetime) -> list[LostAttempt]:
         found = []
         for attempt in self._live():

@@ -425,6 +425,17 @@ class AttemptStoreConformance:
         assert world.allocated() == NOTHING
         world.store.check()
 
+    def test_what_is_kept_on_a_worker_is_released_when_nothing_runs_there(self, world: World) -> None:
+        key, running = world.run(), world.run()
+        world.report(key, release=False)
+        assert world.store.release_kept("another", world.now) == 0
+        assert world.store.release_kept(world.worker.id, world.now) == 1
+        assert world.store.release_kept(world.worker.id, world.now) == 0
+        assert world.allocated() == SMALL
+        world.report(running)
+        assert world.allocated() == NOTHING
+        world.store.check()
+
     def test_release_never_takes_from_a_live_attempt(self, world: World) -> None:
         key = world.run()
         assert world.store.release([key], world.now) == 0
