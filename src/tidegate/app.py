@@ -139,12 +139,12 @@ class Server:
     def _open_folders(self) -> None:
         try:
             self.folders.open()
+            self._closing.callback(_lock(self.folders.root).close)
         except OSError as error:
             raise SettingError(
                 f"The data directory {self.folders.root} cannot be used: {error.strerror}. "
                 "Choose another one with --data-dir."
             ) from None
-        self._closing.callback(_lock(self.folders.root).close)
 
     def _start_worker(self, board: ProgressBoard, workloads: Mapping[str, Workload]) -> Launcher:
         if self._make_launcher is not None:
