@@ -45,6 +45,23 @@ def test_a_readable_path_that_is_missing_is_no_error(lab: Lab) -> None:
     assert lab.run("answer", readable_paths=["/no/such/file", 7, None]).succeeded
 
 
+def test_an_input_that_has_become_a_link_is_not_followed(lab: Lab, tmp_path: Path, other_file: Path) -> None:
+    swapped = tmp_path / "swapped.csv"
+    swapped.symlink_to(other_file)
+    (tmp_path / "folder").symlink_to(other_file.parent)
+    for given in (swapped, tmp_path / "folder" / other_file.name):
+        end = lab.run(
+            "look_around",
+            readable_paths=[str(given)],
+            input=str(given),
+            other=str(other_file),
+            port=1,
+            server_pid=os.getpid(),
+        )
+        assert end.result is not None
+        assert end.result["read_input"] == end.result["read_other"] == "PermissionError"
+
+
 def test_a_folder_given_to_read_can_be_listed(lab: Lab, other_file: Path) -> None:
     end = lab.run(
         "look_around",

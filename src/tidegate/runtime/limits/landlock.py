@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 import struct
 import sys
 from collections.abc import Iterable
@@ -94,7 +95,8 @@ def confine(readable: Iterable[str], writable: Iterable[str], *, system: Iterabl
 
     `system` may be read and run, `readable` read, `writable` read and written but for device files; TCP, abstract UNIX
     sockets and signals to processes outside are denied where the version knows them. A path that does not exist is passed
-    over. Not covered: UNIX sockets with a path, UDP, chmod and other metadata of files that permissions allow.
+    over, and so is one of `readable` that leads through a link: it was judged without one, and has changed since. Not
+    covered: UNIX sockets with a path, UDP, chmod and other metadata of files that permissions allow.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if version == 0:
@@ -112,7 +114,7 @@ def confine(readable: Iterable[str], writable: Iterable[str], *, system: Iterabl
             (writable, _WRITE),
         ):
             for path in paths:
-                _allow(ruleset, path, rights & handled)
+                _allow(ruleset, path, rights & handled, exact=paths is readable)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -125,17 +127,19 @@ def _handled(version: int) -> int:
     return _ALL_OF_ABI_1 | sum(int(right) for since, right in known.items() if version >= since)
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
+def _allow(ruleset: int, path: str, rights: int, *, exact: bool) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
-        syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _rule(rights, fd, path), 0)
+        if exact and os.readlink(f"/proc/self/fd/{fd}") != os.path.normpath(path):
+            return
+        syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _rule(rights, fd), 0)
     finally:
         os.close(fd)
 
 
-def _rule(rights: int, fd: int, path: str) -> bytes:
+def _rule(rights: int, fd: int) -> bytes:
     """A file takes only rights that files have; the kernel refuses others (EINVAL)."""
-    return struct.pack("=Qi", rights if os.path.isdir(path) else rights & _ON_FILES, fd)
+    return struct.pack("=Qi", rights if stat.S_ISDIR(os.fstat(fd).st_mode) else rights & _ON_FILES, fd)
