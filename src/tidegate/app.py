@@ -24,6 +24,7 @@ from fastapi import FastAPI
 
 from tidegate.api import create_app
 from tidegate.api.files import INCOMING
+from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import SettingError, Unavailable
 from tidegate.ports import Launcher, WorkerInfo, Workload
 from tidegate.runtime.bell import LocalBell
@@ -37,7 +38,7 @@ from tidegate.runtime.worker import Worker, WorkerRules
 from tidegate.server.cycle import Cycle
 from tidegate.server.drain import DrainMeter
 from tidegate.server.intake import Intake
-from tidegate.server.judge import DEFAULT_QUEUE, INTERACTIVE_QUEUE, Rules
+from tidegate.server.judge import DEFAULT_QUEUE, Rules
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.server.services.duty import DutyRunner

@@ -22,9 +22,9 @@ from tidegate.api.pages import Cursor, Limit, decode_number, page
 from tidegate.api.problems import problem_of
 from tidegate.api.views import JOBS, job_links, job_view, task_view
 from tidegate.core.job import JobStatus
+from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import InvalidInput, NotFound, TidegateError
 from tidegate.ports import JobFilter
-from tidegate.server.judge import INTERACTIVE_QUEUE
 from tidegate.server.service import Service, Submitted
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])

@@ -1,4 +1,4 @@
-"""Rules for the names of sources."""
+"""Names that mean something, and the rules for the names of sources."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 from tidegate.errors import InvalidInput
 
+INTERACTIVE_QUEUE = "interactive"
+"""The queue of the service's own small work; no user may submit to it."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESULT_PREFIX = "async_result_"
 """Results that nobody named are registered as this and the job's id; nobody else may use such a name."""

@@ -477,7 +477,9 @@ class Worker:
     def _finished(self) -> bool:
         if self._stop_at_s is None or self._running:
             return False
-        return not self._unreported or self._clock.monotonic() >= self._stop_at_s + self._rules.report_within_s
+        return (
+            not self._unreported or self._clock.monotonic() >= self._stop_at_s + self._rules.report_within_s
+        )
 
     def _leave(self) -> None:
         if self._unreported:

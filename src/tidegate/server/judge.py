@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.core.job import NewJob, Priority, Shape, Source, TaskOrder
+from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
 from tidegate.errors import InvalidInput, NeverFits
@@ -34,7 +35,6 @@ COMMON_FIELDS = frozenset(
     ]
 )
 DEFAULT_QUEUE = "default"
-INTERACTIVE_QUEUE = "interactive"
 SMALLEST_MEMORY_BYTES = 64 * MIB
 SMALLEST_CPU_MILLI = 10
 LONGEST_TIMEOUT_S = 30 * 86400.0

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.workloads.files import expand, format_of
-from tidegate.workloads.sql import INTERACTIVE_QUEUE, INTERACTIVE_REQUEST, within
+from tidegate.workloads.sql import INTERACTIVE_REQUEST, within
 
 _LONGEST_TEXT = 200
 _MOST_COLUMNS = 10_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.job import Source
-from tidegate.core.names import RESERVED_WORDS, check_source_name
+from tidegate.core.names import INTERACTIVE_QUEUE, RESERVED_WORDS, check_source_name
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
@@ -23,7 +23,6 @@ MAX_SQL_BYTES = MIB
 MAX_INLINE_ROWS = 1_000_000
 MAX_INLINE_BYTES = 64 * MIB
 FILE_FORMATS = ("parquet", "csv", "jsonl")
-INTERACTIVE_QUEUE = "interactive"
 INTERACTIVE_REQUEST = Resources(cpu_milli=0, memory_bytes=256 * MIB, disk_bytes=GIB)
 """No CPU: it runs in the gaps that the others leave. Memory and disk are counted like everybody's."""
 
