@@ -21,7 +21,7 @@ test: setup  ## run every test, the slow ones too (ARGS=... is passed to pytest)
 	$(PYTEST) $(ARGS)
 
 fast: setup  ## run the fast tests alone
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not servers" $(ARGS)
 
 check: setup  ## format, lint, types, import directions, lock files, fast tests: about a minute
 	$(BIN)/ruff format --check
@@ -29,7 +29,7 @@ check: setup  ## format, lint, types, import directions, lock files, fast tests:
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	scripts/lock.sh --check
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not servers" $(ARGS)
 
 bench: setup  ## run the benchmarks (BENCH=... is passed to them)
 	$(BIN)/python -m benchmarks $(BENCH)

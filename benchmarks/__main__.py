@@ -21,7 +21,19 @@ from typing import Any
 from benchmarks import machine, report
 from benchmarks.servers import ROOT
 
-NAMES = ["machinery", "real", "responsive", "spill", "idle", "cancels", "faults", "bombs"]
+NAMES = [
+    "decide",
+    "machinery",
+    "real",
+    "responsive",
+    "spill",
+    "idle",
+    "cancels",
+    "faults",
+    "bombs",
+    "ledger",
+    "cluster",
+]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
 _QUIET_WITHIN_S = 20.0

@@ -10,9 +10,10 @@ from typing import Any
 
 from benchmarks.data import MIB
 from benchmarks.figures import Figure, Latencies, at_most, claim, number
-from benchmarks.http import Pool, Stream, open_loop, request
+from benchmarks.http import Pool, request
+from benchmarks.open_loop import Stream, open_loop
 from benchmarks.servers import ROOT, processes_of, running, scratch, tidegate
-from tidegate.app import instance_of
+from tidegate.app.folders import instance_of
 from tidegate.core.job import AttemptKey, Exit, ExitReason
 from tidegate.core.resources import GIB, Resources
 from tidegate.errors import SettingError
@@ -178,8 +179,8 @@ async def _bomb_service(port: int) -> tuple[Any, Sequence[Any], Latencies]:
     async with Pool(port) as pool:
         neighbours = [asyncio.create_task(_finish(pool, _SQL_NEIGHBOUR)) for _ in range(NEIGHBOURS)]
         bomb = asyncio.create_task(_finish(pool, _SQL_BOMB))
-        times = await open_loop(port, [health], 50.0, _NEIGHBOURS_S)
-        return await bomb, await asyncio.gather(*neighbours), times["health"]
+        seen = await open_loop(port, [health], 50.0, _NEIGHBOURS_S)
+        return await bomb, await asyncio.gather(*neighbours), seen.times["health"]
 
 
 async def _finish(pool: Pool, sql: str) -> Mapping[str, Any]:

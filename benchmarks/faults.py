@@ -179,7 +179,8 @@ async def _judge_jobs(port: int, expected: Mapping[str, int]) -> list[str]:
 def _judge_results(data_dir: Path, expected: Mapping[str, int]) -> list[str]:
     """Sources, files and rows, as the database and the disk have them."""
     with database(data_dir) as connection:
-        sources = connection.execute("SELECT job_id, path FROM sources WHERE reserved_by IS NULL").fetchall()
+        found = connection.execute("SELECT job_id, path FROM sources WHERE reserved_by IS NULL").fetchall()
+        sources = [(job, str(data_dir / path)) for job, path in found]  # paths are kept relative
         succeeded = {row[0] for row in connection.execute("SELECT id FROM jobs WHERE status = 'SUCCEEDED'")}
     wrong = [
         f"job {job} has {count} sources"

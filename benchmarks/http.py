@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any, NamedTuple
-
-from benchmarks.figures import Latencies
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -143,53 +140,3 @@ async def closed_loop(port: int, messages: Iterable[bytes], connections: int) ->
 
     await asyncio.gather(*(drive() for _ in range(connections)))
     return answers
-
-
-class Stream(NamedTuple):
-    """What is sent at a constant rate: a name, how its requests are made, and the status that is right."""
-
-    name: str
-    make: Callable[[int], bytes]
-    status: int
-
-
-async def open_loop(
-    port: int, streams: Iterable[Stream], rate: float, for_s: float, patience_s: float = 15.0
-) -> dict[str, Latencies]:
-    """Send requests of each stream at a constant rate, whether or not earlier ones were answered.
-
-    An answer's time counts from the moment its request was due, so a server that stands still is charged for every
-    request that came meanwhile (no coordinated omission). What is not answered `patience_s` after the last one was sent
-    fails, and counts with the time waited. `sender` in the answer is how late this client itself was.
-    """
-    streams = list(streams)
-    taken = {stream.name: Latencies([], []) for stream in streams}
-    late = Latencies([], [])
-    tasks: list[asyncio.Task[None]] = []
-    count = int(rate * for_s)
-    async with Pool(port) as pool:
-        began = time.perf_counter() + 0.05
-        for number in range(count * len(streams)):
-            stream = streams[number % len(streams)]
-            due = began + number / (rate * len(streams))
-            await asyncio.sleep(max(due - time.perf_counter(), 0))
-            late.values.append(time.perf_counter() - due)
-            message = stream.make(number)
-            tasks.append(asyncio.create_task(_timed(pool, message, stream, due, taken[stream.name])))
-        _, unanswered = await asyncio.wait(tasks, timeout=patience_s)
-        for task in unanswered:
-            task.cancel()
-        await asyncio.gather(*unanswered, return_exceptions=True)
-    return {**taken, "sender": late}
-
-
-async def _timed(pool: Pool, message: bytes, stream: Stream, due: float, taken: Latencies) -> None:
-    try:
-        answer = await pool.send(message)
-    except (OSError, asyncio.CancelledError) as error:
-        taken.values.append(time.perf_counter() - due)
-        taken.failures.append(f"no answer: {type(error).__name__} {error}")
-        return
-    taken.values.append(time.perf_counter() - due)
-    if answer.status != stream.status:
-        taken.failures.append(f"{answer.status}: {answer.body[:200]!r}")

@@ -149,10 +149,16 @@ def warm_up(server: ServerProcess) -> None:
     Load(server, 200, one_by_one).finished_rate()
 
 
-async def finished(port: int, queue: str) -> None:
-    """Wait until nothing of a queue waits or runs. Raises TimeoutError."""
+async def finished(port: int, queue: str, last: int | None = None) -> None:
+    """Wait until nothing of a queue waits or runs. Raises TimeoutError.
+
+    With `last`, the number of the job submitted last, its end is waited for by one request first, so that looking at the
+    queue again and again is no load of its own.
+    """
     until = time.monotonic() + _DONE_WITHIN_S
     async with Pool(port) as pool:
+        if last is not None:
+            await pool.call("GET", f"/api/v1/jobs/{last}?wait_s=59")
         while True:
             state = await pool.call("GET", f"/api/v1/queues/{queue}")
             if state["waiting"] == state["running"] == 0:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.figures import Figure, Latencies, at_least, at_most, claim, median
-from benchmarks.http import Pool, Stream, open_loop, request
+from benchmarks.http import Pool, request
+from benchmarks.open_loop import Stream, open_loop
 from benchmarks.peers import WAYS
-from benchmarks.servers import ServerProcess, running, tidegate
+from benchmarks.servers import ServerProcess, running, tidegate, waited_s
 
 TITLE = "Answering while every core is busy"
 ABOUT = (
@@ -23,8 +23,9 @@ ABOUT = (
     "requests a second, for Tidegate idle and while DuckDB queries of one thread, two more than there are "
     "cores at any time, run as jobs. Then `GET /health` of a small FastAPI service that runs the same "
     "queries inline in `async def`, in asyncio's default thread pool, and in a `ProcessPoolExecutor`. "
-    "Times count from the moment a request was due (open loop); the client has a higher priority than the "
-    "rest, as if it sat on another machine."
+    "Requests are sent at fixed instants, whether or not earlier ones were answered (open loop), by a process of its own "
+    "with the highest priority, as if it sat on another machine; times are taken at its sockets, from the send to "
+    "the first byte of the answer."
 )
 TIME_LIMIT_S = 400.0
 
@@ -43,16 +44,19 @@ _SUBMIT = Stream(
 )
 _BEFORE_S = 2.0
 _LEAST_QUERIES_PER_S = 0.2
-_CLIENT_NICENESS = -10
 
 Work = Callable[[Pool], Awaitable[None]]
 
 
 class Seen(NamedTuple):
-    """Answer times by stream, and how many queries a second ended meanwhile."""
+    """Answer times by stream and how late the sender was, and with what priority; how many queries a second ended
+    meanwhile; how long the thread that serves HTTP was without a CPU, for each request, in milliseconds."""
 
     times: Mapping[str, Latencies]
+    late: Latencies
+    priority: str
     queries_per_s: float
+    waited_ms: float
 
     def problems(self) -> list[str]:
         return [f"{name}: {failure}" for name, times in self.times.items() for failure in times.failures]
@@ -66,8 +70,8 @@ def run(quick: bool) -> list[Figure]:
         asyncio.run(open_loop(server.port, [_HEALTH, _SUBMIT], RATE, 2.0))
         idle, busy = [], []
         for _ in range(rounds):
-            idle.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, None)))
-            busy.append(asyncio.run(_watch(server.port, [_HEALTH, _SUBMIT], for_s, _job)))
+            idle.append(asyncio.run(_watch(server, [_HEALTH, _SUBMIT], for_s, None)))
+            busy.append(asyncio.run(_watch(server, [_HEALTH, _SUBMIT], for_s, _job)))
     figures = [
         *_figures("health", "`GET /health`", idle, busy),
         *_figures("submit", "`POST /api/v1/jobs`", idle, busy),
@@ -92,7 +96,8 @@ def _figures(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list
     loaded = [one.times[stream] for one in busy]
     calm_p99, loaded_p99 = (median([times.ms(0.99) for times in each]) for each in (calm, loaded))
     shown = f"p50 / p99 / max: idle {_middle(calm).summary}, busy {_middle(loaded).summary} ms"
-    late = median([one.times["sender"].ms(0.99) for one in busy])
+    waited = [median([one.waited_ms for one in each]) for each in (idle, busy)]
+    late = median([one.late.ms(0.99) for one in busy])
     return [
         Figure(f"{name}: p99 while busy", loaded_p99, "ms", at_most(20), shown),
         Figure(
@@ -100,7 +105,9 @@ def _figures(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list
             loaded_p99 / calm_p99,
             "×",
             at_most(1.5),
-            f"medians of {len(idle)} alternating runs; the client itself sent {late:.1f} ms late at its p99",
+            f"medians of {len(idle)} alternating runs; for each request the thread that serves HTTP waited for a CPU "
+            f"{waited[0]:.2f} ms when idle, {waited[1]:.2f} ms when busy; the client ({busy[0].priority}) sent "
+            f"{late:.2f} ms late at its p99",
         ),
     ]
 
@@ -120,8 +127,8 @@ def _peer(way: str, for_s: float) -> list[Figure]:
         "processes": "ProcessPoolExecutor",
     }
     with running(start, kill=True) as server:
-        asyncio.run(_watch(server.port, [_HEALTH], 1.0, None))
-        seen = asyncio.run(_watch(server.port, [_HEALTH], for_s, _work))
+        asyncio.run(_watch(server, [_HEALTH], 1.0, None))
+        seen = asyncio.run(_watch(server, [_HEALTH], for_s, _work))
     times = seen.times["health"]
     return [
         Figure(
@@ -134,18 +141,17 @@ def _peer(way: str, for_s: float) -> list[Figure]:
     ]
 
 
-async def _watch(port: int, streams: list[Stream], for_s: float, work: Work | None) -> Seen:
+async def _watch(server: ServerProcess, streams: list[Stream], for_s: float, work: Work | None) -> Seen:
     """Answer times while `work` is done over and over, begun a little earlier."""
     done: list[float] = []
-    async with Pool(port) as pool:
+    async with Pool(server.port) as pool:
         workers: list[asyncio.Task[None]] = []
         if work is not None:
             workers = [asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(_busy_jobs())]
             await asyncio.sleep(_BEFORE_S)
-        began = time.perf_counter()
-        with _prompt():
-            times = await open_loop(port, streams, RATE, for_s)
-        ended = time.perf_counter()
+        began, waited_before_s = time.perf_counter(), waited_s(server.pid)
+        seen = await open_loop(server.port, streams, RATE, for_s)
+        ended, waiting_s = time.perf_counter(), waited_s(server.pid) - waited_before_s
         for worker in workers:
             worker.cancel()
         results = await asyncio.gather(*workers, return_exceptions=True)
@@ -153,7 +159,8 @@ async def _watch(port: int, streams: list[Stream], for_s: float, work: Work | No
             if isinstance(result, Exception):
                 raise result
         await _cancel_all(pool) if work is _job else None
-    return Seen(times, sum(began <= at <= ended for at in done) / (ended - began))
+    queries_per_s = sum(began <= at <= ended for at in done) / (ended - began)
+    return Seen(seen.times, seen.late, seen.priority, queries_per_s, waiting_s / len(seen.late.values) * 1000)
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], done: list[float]) -> None:
@@ -193,15 +200,3 @@ async def _cancel_all(pool: Pool) -> None:
 
 def _busy_jobs() -> int:
     return len(os.sched_getaffinity(0)) + 2
-
-
-@contextlib.contextmanager
-def _prompt() -> Iterator[None]:
-    """The client stands for one on another machine: it must not wait for a CPU. Only root may; `sender` tells."""
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _CLIENT_NICENESS)
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, usual)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tidegate.app import instance_of
+from tidegate.app.folders import instance_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS_WITHIN_S = 60.0
@@ -185,6 +185,11 @@ def cpu_s(pid: int, *, with_children: bool = False) -> float:
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     ticks = fields[11 : 15 if with_children else 13]
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_s(pid: int) -> float:
+    """Seconds that the main thread of a process, which serves HTTP in ours, was ready to run and had no CPU."""
+    return int(_read(f"/proc/{pid}/task/{pid}/schedstat").split()[1]) / 1e9
 
 
 def wait_until(holds: Callable[[], bool], within_s: float, every_s: float = 0.02) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from tidegate.app import SWITCH_INTERVAL_S, Server
+from tidegate.app.server import Server
+from tidegate.app.serving import SWITCH_INTERVAL_S
 from tidegate.core.resources import GIB, Resources
 from tidegate.ports import Launcher, WorkerInfo
 from tidegate.settings import load_settings

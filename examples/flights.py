@@ -340,7 +340,7 @@ def facts(job: tidegate.Job) -> tuple[str, ...]:
 
 
 def megabytes(amount: int | None) -> str:
-    return "?" if amount is None else f"{amount / 2**20:,.0f} MiB"
+    return "?" if amount is None else f"{amount / 2**20:,.{0 if amount >= 10 * 2**20 else 1}f} MiB"
 
 
 def keep_running(client: tidegate.Client) -> None:

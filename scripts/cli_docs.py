@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COMMANDS: tuple[str, ...] = (
-    "", "serve", "sql", "submit", "jobs",
-    "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job events",
+    "", "serve",
+    "worker", "worker list", "worker drain", "worker resume", "worker stop",
+    "sql", "submit", "jobs",
+    "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job files", "job events",
     "sources", "sources list", "sources add", "sources upload", "sources show", "sources preview",
     "sources download", "sources delete",
     "queues", "queues list", "queues pause", "queues resume", "queues set",
-    "doctor", "version",
+    "key", "key create", "key list", "key revoke", "audit",
+    "doctor", "verify", "version",
 )  # fmt: skip
 BEGIN, END = "<!-- help texts: written by scripts/cli_docs.py -->", "<!-- end of help texts -->"
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"

@@ -31,6 +31,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is None or value == []:
         return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
@@ -40,7 +42,7 @@ def _values(field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in get_args(kinds[0]))
     if get_origin(kinds[0]) is list:
         return "list"
-    words = {"str": "text", "Path": "path", "int": "whole number", "float": "number"}
+    words = {"bool": "true or false", "str": "text", "Path": "path", "int": "whole number", "float": "number"}
     bounds = [f"{sign} {getattr(bound, attribute):g}" for bound in field.metadata for attribute, sign in _BOUNDS.items()
               if hasattr(bound, attribute)]  # fmt: skip
     return ", ".join([words[kinds[0].__name__], *bounds])

@@ -13,6 +13,7 @@ STAMP=$VENV/.tidegate-setup # what is installed: the hash of all that decides it
 ROOT=$VENV/.tidegate-root   # where it was made: an environment does not survive being moved or copied
 # uv and pip compile what they install, also when the environment forbids Python to write bytecode.
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
+POLICY=/usr/sbin/policy-rc.d
 # Trust what this machine trusts: without this uv would use a certificate list of its own.
 export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
@@ -40,6 +41,11 @@ need() {
     "run as root:  apt-get update && apt-get install -y $*"
   say "installing Debian packages: $*"
   export DEBIAN_FRONTEND=noninteractive
+  # Servers among them must not start as services: tests run their own. Debian asks this program first.
+  if [ ! -e $POLICY ]; then
+    printf '#!/bin/sh\nexit 101\n' >$POLICY && chmod 755 $POLICY
+    trap 'rm -f $POLICY' EXIT
+  fi
   { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } </dev/null >/dev/null ||
     die "these Debian packages are needed, and apt-get could not install them: $*"
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidegate.client.job import Job, Result
     from tidegate.client.shapes import Column, Event, Explanation, Rows
     from tidegate.errors import (
+        AccessDenied,
         Busy,
         Conflict,
         InvalidInput,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
         TidegateError,
         Unavailable,
     )
+    from tidegate.functions import current, function
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessDenied",
     "AsyncClient",
     "AsyncJob",
     "AsyncResult",
@@ -57,6 +60,8 @@ __all__ = [
     "__version__",
     "connect",
     "connect_async",
+    "current",
+    "function",
 ]
 
 _HOMES = {
@@ -72,6 +77,8 @@ _HOMES = {
     "Rows": "client.shapes",
     "connect": "client.client",
     "connect_async": "client.aio",
+    "current": "functions",
+    "function": "functions",
 }
 
 

@@ -6,8 +6,10 @@
     ├── NotFound            no such job, task, source or queue
     ├── Conflict            it clashes with what is there already
     ├── NeverFits           it asks for more than any worker could ever give
+    ├── AccessDenied        nobody knows who asks, or who asks may not
     ├── Busy                the line is full; come back after `retry_after_s`
     ├── Unavailable         the service cannot work at the moment
+    │   └── NotLeader       another server schedules; what this one decided is not stored
     ├── JobFailed           a job that was waited for did not succeed
     ├── ServerUnreachable   no Tidegate server answers at the address
     └── BrokenInvariant     a bug in Tidegate: state that must not exist
@@ -69,6 +71,12 @@ class NeverFits(TidegateError):
     code = "never_fits"
 
 
+class AccessDenied(TidegateError):
+    """No valid API key (`unauthenticated`), a role that is not enough (`forbidden`), or too many wrong keys."""
+
+    code = "forbidden"
+
+
 class Busy(TidegateError):
     """The line is full. `retry_after_s` is when room is expected."""
 
@@ -85,6 +93,12 @@ class Unavailable(TidegateError):
     """The service cannot work at the moment: it is starting, stopping, or something it needs is away."""
 
     code = "unavailable"
+
+
+class NotLeader(Unavailable):
+    """Another server leads by now: what this one decided for all was not stored, and shall not be tried again."""
+
+    code = "not_leader"
 
 
 class JobFailed(TidegateError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,10 @@ from pydantic_settings import (
 from tidegate.core.resources import GIB, MIB, Resources, parse_bytes, parse_cpus
 from tidegate.errors import SettingError
 
+ANYONE = "anyone-may-do-everything"
+"""The value of `anonymous_access` that does without keys wherever the server listens."""
+_LOOPBACK_NAMES = frozenset({"localhost", "::1", "[::1]"})
+
 
 class Settings(BaseSettings):
     """All settings of a server. Amounts of memory and disk are bytes or text such as `2GiB`."""
@@ -27,16 +31,62 @@ class Settings(BaseSettings):
         env_prefix="TIDEGATE_", toml_file="tidegate.toml", extra="ignore", frozen=True, populate_by_name=True
     )
 
+    environment: Literal["development", "production"] = Field(
+        "production",
+        description="Chooses defaults, such as how many database connections are kept.",
+        validation_alias=AliasChoices("TIDEGATE_ENVIRONMENT", "ENVIRONMENT", "environment"),
+    )
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback unless told.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names to answer to besides those of loopback; `*` for any. Needed behind a proxy on loopback.",
     )
+    anonymous_access: Literal["on-loopback", "anyone-may-do-everything"] = Field(
+        "on-loopback",
+        description="Who may work without an API key: `on-loopback` whoever reaches a server that listens on loopback only, "
+        "as long as no key was ever made; `anyone-may-do-everything` whoever reaches it, wherever it listens.",
+    )
+    audit_retention_days: float = Field(365.0, gt=0, description="How long the audit trail is kept.")
     data_dir: Path = Field(
         Path("~/.local/share/tidegate"),
         description="Where the database, uploads, results and scratch space live.",
         validation_alias=AliasChoices("TIDEGATE_DATA_DIR", "NFS_SHARE_ROOT_PATH", "data_dir"),
+    )
+    database_url: str | None = Field(
+        None,
+        description="Database of record, as a SQLAlchemy URL; default: SQLite in the data directory.",
+        validation_alias=AliasChoices("TIDEGATE_DATABASE_URL", "DATABASE_URL", "database_url"),
+    )
+    db_pool_size: int | None = Field(
+        None,
+        ge=1,
+        description="Connections kept open to PostgreSQL or MySQL; default: 10 a CPU up to 30, in development 10.",
+        validation_alias=AliasChoices("TIDEGATE_DB_POOL_SIZE", "DB_POOL_SIZE", "db_pool_size"),
+    )
+    db_max_overflow: int | None = Field(
+        None,
+        ge=0,
+        description="Connections beyond those, for a while; default: 5 a CPU up to 20, in development 10.",
+        validation_alias=AliasChoices("TIDEGATE_DB_MAX_OVERFLOW", "DB_MAX_OVERFLOW", "db_max_overflow"),
+    )
+    broker_url: str | None = Field(
+        None,
+        description="Celery's broker. With it this is a cluster: servers bring jobs to workers on other machines.",
+        validation_alias=AliasChoices("TIDEGATE_BROKER_URL", "CELERY_BROKER_URL", "broker_url"),
+    )
+    redis_url: str | None = Field(
+        None,
+        description="Redis for wake-ups, counters and progress between machines; without it a cluster looks every second.",
+        validation_alias=AliasChoices("TIDEGATE_REDIS_URL", "REDIS_URL", "redis_url"),
+    )
+    cluster_name: str = Field(
+        "tidegate",
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description="Keeps clusters apart that share one Redis or broker.",
+    )
+    resend_after_s: float = Field(
+        10.0, gt=0, description="Seconds after which a start that no worker has claimed is sent again."
     )
     source_roots: list[Path] = Field(
         default_factory=list,
@@ -68,9 +118,9 @@ class Settings(BaseSettings):
         "auto",
         description="Which rung of the ladder of limits to use; auto takes the strongest that works here.",
     )
-    yield_cpu: Literal["idle", "nice", "weight", "off"] = Field(
-        "idle",
-        description="How jobs yield the CPU to the service: SCHED_IDLE, niceness, cgroup weight only, or not.",
+    yield_cpu: Literal["auto", "idle", "nice", "weight", "off"] = Field(
+        "auto",
+        description="How jobs yield the CPU: to the service alone, else SCHED_IDLE, niceness, cgroup weight only, or not.",
     )
 
     max_concurrent: int = Field(
@@ -88,10 +138,46 @@ class Settings(BaseSettings):
     query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")
     max_upload: str = Field("0", description="Largest upload; 0: as much as the disk holds.")
     retention_days: float = Field(30.0, gt=0, description="How long finished jobs and their events are kept.")
+    archive_days: float = Field(
+        365.0,
+        ge=0,
+        description="How long what jobs used is kept after they finished, without what users wrote.",
+    )
+    archive_by_month: bool = Field(
+        False, description="Divide that archive by months, on PostgreSQL: forgetting a month is then cheap."
+    )
+
+    enable_commands: bool = Field(
+        False, description="Whether jobs may be commands: programs of the users' own choice."
+    )
+    command_readable_roots: list[Path] = Field(
+        default_factory=list,
+        description="Folders below which a command may be given files to read and programs to run.",
+    )
+    command_writable_roots: list[Path] = Field(
+        default_factory=list,
+        description="Folders below which a command may be given files to write, too.",
+    )
+    function_modules: list[str] = Field(
+        default_factory=list,
+        description="Python modules whose registered functions may be called by jobs.",
+    )
+    function_path: list[Path] = Field(
+        default_factory=list,
+        description="Folders to look for these modules in, before Python's own.",
+    )
 
     beat_s: float = Field(30.0, gt=0, description="Seconds between two beats of a worker.")
     lease_s: float = Field(
-        60.0, gt=0, description="Seconds without a beat after which a worker's attempts are lost."
+        60.0,
+        gt=0,
+        description="Seconds without a sign of life after which nothing more is started on a worker. After 5/6 of it the "
+        "worker ends what it runs, after 3/2 of it the worker is dead and its attempts run elsewhere. At least two beats.",
+    )
+    leader_lease_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds after which another server schedules when the one that did is not heard of.",
     )
     grace_s: float = Field(
         10.0, ge=0, description="Seconds running jobs get to finish when the server stops."
@@ -107,6 +193,20 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def only_on_loopback(self) -> bool:
+        """Whether only programs of this machine reach the server. `allowed_hosts` says that a proxy brings others."""
+        host = self.host.lower()
+        return (host in _LOOPBACK_NAMES or host.startswith("127.")) and not self.allowed_hosts
+
+    @model_validator(mode="after")
+    def _check_beats(self) -> Settings:
+        if self.lease_s < 2 * self.beat_s:
+            raise ValueError(
+                f"lease_s ({self.lease_s:g}) must be at least twice beat_s ({self.beat_s:g}), or one late beat loses a worker"
+            )
+        return self
 
     def offered(self, capacity: Resources) -> Resources:
         """The capacity to count with: what the machine has, lowered (never raised) by the settings."""
@@ -140,6 +240,9 @@ def load_settings(**given: object) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}"
+            if e["loc"]
+            else e["msg"].removeprefix("Value error, ")
+            for e in error.errors()
         ]
         raise SettingError("These settings cannot be used. " + "; ".join(lines) + ".") from None

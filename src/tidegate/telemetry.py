@@ -55,7 +55,14 @@ EVENTS: Mapping[str, EventType] = {
         {"progress": "share done, 0 to 1"},
     ),
     "retrying": EventType("An attempt ended without success. The task will be tried again.", _ENDED),
-    "lost": EventType("The worker of an attempt is gone. The task will be tried again.", _ENDED),
+    "lost": EventType(
+        "The worker of an attempt is gone, was cut off, or is stopping. The task will be tried again.",
+        {
+            **_ENDED,
+            "limit": "seconds of silence after which a worker is dead, or how often a task may be lost",
+            "observed": "for how long it was silent, or how often the task was lost",
+        },
+    ),
     "cancel_requested": EventType(
         "The job shall end. From here on none of its tasks succeeds any more.",
         {

@@ -29,6 +29,8 @@ from tidegate.core.resources import GIB, Resources
 from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import SystemClock
+from tidegate.runtime.host import MachineHost
+from tidegate.runtime.probe import MachineProbe
 from tidegate.server.cycle import Cycle
 from tidegate.server.drain import DrainMeter
 from tidegate.server.intake import Intake
@@ -37,7 +39,7 @@ from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.settings import Settings
 from tidegate.store import open_store
-from tidegate.testing.fakes import FakeLauncher
+from tidegate.testing.fakes import FakeLauncher, SoleLeader
 from tidegate.workloads.registry import load_workloads
 
 WORKER = "local"
@@ -158,19 +160,22 @@ def _source(assignment: Assignment, path: Path) -> Source:
 def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[Play]]]:
     """A service over a real store and scheduler, its attempts ended by the newest of the plays."""
     given = Settings(data_dir=data_dir, **settings)
+    data_dir.mkdir(parents=True, exist_ok=True)
     store = open_store(f"sqlite:///{data_dir / 'tidegate.db'}")
     clock, bell = SystemClock(), LocalBell()
     store.register(WorkerInfo(WORKER, "here", OFFERED, OFFERED), clock.now(), 3600.0)
     plays: list[Play] = [as_the_runner_would(data_dir)]
     launcher = PlayingLauncher(store, clock, bell, plays)
     drain = DrainMeter(clock.monotonic())
-    cycle = Cycle(store, launcher, bell, clock, drain=drain)
+    cycle = Cycle(store, launcher, bell, clock, SoleLeader(store, clock), drain=drain)
     workloads = load_workloads()
-    rules = Rules(workloads, str(data_dir), (), given.default_timeout_s, store.sources_named)
+    roots = tuple(map(str, given.source_roots))
+    rules = Rules(workloads, str(data_dir), roots, given.default_timeout_s, store.sources_named)
     intake = Intake(store, cycle, rules, bell, clock, drain, given.max_waiting)
+    host = MachineHost(data_dir, MachineProbe(data_dir))
     service = Service(
         settings=given, store=store, intake=intake, cycle=cycle, launcher=launcher, bell=bell, clock=clock,
-        board=ProgressBoard(bell), workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
+        board=ProgressBoard(bell), host=host, workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
     )  # fmt: skip
     cycle.run_once()
     cycle.start()

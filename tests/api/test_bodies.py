@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import logging
+import re
+import socket
 
 import pytest
 
-from tests.api.support import World, assert_problem
+from tests.api.support import World, assert_problem, logged
+from tidegate.api.budget import BODIES_BYTES, VALUE_BYTES, BodyBudget
+from tidegate.api.problems import Refusal
+from tidegate.core.resources import MIB
 
 JSON = {"Content-Type": "application/json"}
 
@@ -126,3 +134,85 @@ def test_a_body_may_be_any_json_type(shared: World):
         headers={"Content-Type": "Application/Vnd.Tidegate+JSON; charset=utf-8"},
     )
     assert answer.status_code == 202
+
+
+def test_items_of_any_length_are_read_over_the_pieces_that_a_long_list_is_read_in(shared: World):
+    lengths = [10, 262_100, 262_144, 300_000, 7, 1_900_000, 524_288, 1]
+    jobs = [{"kind": f"k{n}", "name": "x" * length} for n, length in enumerate(lengths)]
+    answer = shared.http.post("/api/v1/jobs/bulk", json={"jobs": [*jobs, 7, *jobs]})
+    assert answer.status_code == 202, answer.text
+    told = [item["problem"]["detail"] for item in answer.json()["items"]]
+    assert ["'k" in detail for detail in told] == [True] * 8 + [False] + [True] * 8
+
+
+@pytest.mark.parametrize("item", ['"' + "x" * (2 * MIB) + '"', "7 8", '{"a": tru}'])
+def test_an_item_behind_many_that_is_wrong_is_told_with_its_place(shared: World, item: str):
+    many = '{"kind": "x", "name": "' + "y" * 1000 + '"},'
+    body = f'{{"jobs": [{many * 300}{item}, {many * 300} 1]}}'
+    problem = assert_problem(
+        shared.http.post("/api/v1/jobs/bulk", content=body, headers=JSON), 400, "malformed"
+    )
+    told = [int(number) for number in re.findall(r"\d+", problem["detail"])]
+    assert any(abs(number - body.index(item)) < 10 for number in told), problem["detail"]
+
+
+def test_a_body_that_would_become_more_than_all_may_take_is_too_large(shared: World):
+    bomb = "[" + "[]," * 600_000 + "0]"
+    problem = assert_problem(
+        shared.http.post("/api/v1/jobs/bulk", content=f'{{"jobs": [{bomb},{bomb}]}}', headers=JSON),
+        413,
+        "too_large",
+    )
+    assert problem["limit"] == BODIES_BYTES
+    assert problem["asked"] > BODIES_BYTES
+
+
+def test_large_bodies_at_a_time_are_taken_up_to_a_limit_and_small_ones_always(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    size = 60 * MIB
+    head = (
+        "POST /api/v1/jobs/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {size}\r\n\r\n"
+    )
+    host, port = world.url.removeprefix("http://").split(":")
+    with caplog.at_level(logging.DEBUG, "tidegate.access"):
+        with contextlib.ExitStack() as held:
+            for _ in range(2):
+                client = held.enter_context(socket.create_connection((host, int(port))))
+                client.sendall(head.encode())
+                client.sendall(b" " * (size - 1))  # all but some buffers full of it has been taken then
+            third = held.enter_context(socket.create_connection((host, int(port))))
+            third.sendall(head.encode())
+            answer = http.client.HTTPResponse(third)
+            answer.begin()
+            assert (answer.status, answer.getheader("Retry-After")) == (429, "2")
+            problem = json.loads(answer.read())
+            assert problem["code"] == "too_many_bytes"
+            assert (problem["asked"], problem["limit"]) == (2 * size, BODIES_BYTES)
+            assert world.submit()
+        caplog.clear()
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(head.encode())
+        logged(world, caplog, "/api/v1/jobs/bulk")
+    jobs = json.dumps({"jobs": [{"kind": "x" * MIB}] * 40})
+    assert world.http.post("/api/v1/jobs/bulk", content=jobs, headers=JSON).status_code == 202
+    assert world.http.post("/api/v1/jobs/bulk", content=jobs, headers=JSON).status_code == 202
+
+
+def test_the_budget_counts_a_request_until_it_is_answered():
+    budget = BodyBudget(1000)
+    one: dict[str, object] = {}
+    other: dict[str, object] = {}
+    budget.take_body(one, 300)
+    budget.take_body(other, 200)
+    assert budget.used_bytes == 1000
+    with pytest.raises(Refusal) as refused:
+        budget.take_values(other, "[")
+    assert refused.value.code == "too_many_bytes"
+    budget.release(one)
+    budget.take_values(other, "[{},")
+    assert budget.used_bytes == 400 + 3 * VALUE_BYTES
+    budget.release(other)
+    budget.release(other)
+    assert budget.used_bytes == 0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.api.support import World, assert_problem
-from tidegate.api.events import stream
+from tidegate.api.events import encode, stream
 from tidegate.ports import Event
 
 
@@ -113,7 +113,7 @@ def test_a_quiet_stream_sends_comments_and_passes_progress_without_an_id():
 
     async def listen() -> list[bytes]:
         seen: list[bytes] = []
-        async for piece in stream(quiet(), ping_s=0.001):
+        async for piece in stream(quiet(), encode, ping_s=0.001):
             seen.append(piece)
             release.set()
         return seen
@@ -137,7 +137,7 @@ def test_closing_a_stream_closes_what_it_follows():
             closed = True
 
     async def leave() -> None:
-        following = stream(endless(), ping_s=0.001)
+        following = stream(endless(), encode, ping_s=0.001)
         assert await anext(following) == b": ping\n\n"
         await following.aclose()
         assert closed

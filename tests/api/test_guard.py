@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.support import World, assert_problem, logged, service_in, serving
 from tidegate.api import create_app
+from tidegate.api.budget import BodyBudget
 from tidegate.api.guard import HEALTH_BODY, Guard, allowed_hosts
 from tidegate.settings import Settings
 
@@ -26,7 +27,7 @@ def test_liveness_needs_neither_the_service_nor_a_known_host():
         sent.append(message)
 
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
-    asyncio.run(Guard(never, frozenset())(scope, never, send))
+    asyncio.run(Guard(never, frozenset(), BodyBudget(), None)(scope, never, send))
     assert sent[0]["status"] == 200
     assert sent[1]["body"] == HEALTH_BODY
 

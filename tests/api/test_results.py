@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.api.support import Played, World, assert_problem, fails_with
-from tidegate.api.results import last_lines
 from tidegate.core.job import Exit, ExitReason
 
 
@@ -83,36 +80,3 @@ def test_a_job_without_a_result_says_so(world: World):
     job_id = world.submit()
     world.finished(job_id)
     assert_problem(world.http.get(f"/api/v1/jobs/{job_id}/result"), 404, "no_result")
-
-
-def test_logs_are_text_of_an_attempt_or_empty(world: World):
-    job_id = world.submit()
-    world.finished(job_id)
-    url = f"/api/v1/jobs/{job_id}/logs"
-    assert world.http.get(url).text == ""
-    log = world.data_dir / "logs" / job_id / "1.1.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("one\ntwo ✓\n<b>three</b>\n")
-    whole = world.http.get(url)
-    assert whole.text == "one\ntwo ✓\n<b>three</b>\n"
-    assert whole.headers["content-type"] == "text/plain; charset=utf-8"
-    assert world.http.get(url, params={"tail": 2}).text == "two ✓\n<b>three</b>\n"
-    assert world.http.get(url, params={"task": 1, "attempt": 1, "tail": 0}).text == ""
-    assert_problem(world.http.get(url, params={"task": 2}), 404, "not_found")
-    assert_problem(world.http.get(url, params={"attempt": 2}), 404, "not_found")
-    assert_problem(world.http.get(url, params={"tail": -1}), 422, "invalid_input")
-
-
-def test_logs_of_a_job_that_waits_are_empty(world: World):
-    world.pause()
-    assert world.http.get(f"/api/v1/jobs/{world.submit()}/logs").text == ""
-
-
-@pytest.mark.parametrize("lines", [1, 2, 3, 1000, 5000])
-@pytest.mark.parametrize("end", ["", "\n"])
-def test_the_last_lines_are_found_across_blocks(tmp_path: Path, lines: int, end: str):
-    whole = [f"{number} {'x' * (number % 300)}\n" for number in range(3000)]
-    path = tmp_path / "log"
-    path.write_text("".join(whole).rstrip("\n") + end)
-    expected = "".join(whole[-lines:]).rstrip("\n") + end
-    assert last_lines(path, lines).decode() == expected

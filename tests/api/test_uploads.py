@@ -6,17 +6,20 @@ import hashlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.support import World, assert_problem, fails_with, logged, service_in, world_in
-from tidegate.api.files import INCOMING, file_name, receive
+from tests.api.support import Played, World, assert_problem, fails_with, logged, service_in, world_in
+from tidegate.api.files import INCOMING, Placement, Received, file_name, receive
 from tidegate.api.problems import Refusal
-from tidegate.api.sources import source_name_of
-from tidegate.core.job import Exit, ExitReason
-from tidegate.errors import InvalidInput
+from tidegate.api.sources import _place, _SourceOf, source_name_of
+from tidegate.core.identity import Caller, Role
+from tidegate.core.job import Assignment, Exit, ExitReason, Source
+from tidegate.errors import Conflict, InvalidInput
+from tidegate.server.service import Service
 
 BROKEN = Exit(ExitReason.ERROR, "This is no CSV.", code="corrupt_file")
 
@@ -100,6 +103,66 @@ def test_a_failed_overwrite_brings_back_the_old_file_and_its_source(world: World
     assert files(world) == {"a.csv": b"old"}
     assert world.http.get("/api/v1/sources/a").json() == before
     assert left_over(world) == []
+
+
+def test_an_overwrite_cancelled_midway_keeps_the_old_file_and_its_source(tmp_path: Path):
+    looking, go_on = threading.Event(), threading.Event()
+    with service_in(tmp_path) as (service, plays):
+        first = asyncio.run(_put(service, tmp_path, b"old", None))
+        as_before = plays[-1]
+
+        def slowly(assignment: Assignment) -> Played:
+            looking.set()
+            assert go_on.wait(10)
+            return as_before(assignment)
+
+        plays[:] = [slowly]
+
+        async def cancelled_while_it_looks() -> None:
+            upload = asyncio.ensure_future(_put(service, tmp_path, b"new", first))
+            assert await asyncio.to_thread(looking.wait, 10)
+            upload.cancel()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await upload
+
+        asyncio.run(cancelled_while_it_looks())
+        assert service.store.source("a", "ann") == first
+    assert (tmp_path / "files" / ".owners" / "ann" / "a.csv").read_bytes() == b"old"
+    assert list((tmp_path / "files" / INCOMING).iterdir()) == []
+
+
+async def _put(service: Service, data_dir: Path, content: bytes, old: Source | None) -> Source:
+    async def stream() -> AsyncIterator[bytes]:
+        yield content
+
+    folder = data_dir / "files"
+    ann = Caller("ann", Role.ADMIN, service.clock.now())
+    wanted = _SourceOf(ann, "a", False, old)
+    received = await receive(service, stream(), folder, declared_bytes=None, limit_bytes=0)
+    made = await _place(
+        service, wanted, received, folder / ".owners" / "ann" / "a.csv", overwrite=old is not None
+    )
+    assert made is not None
+    return made
+
+
+def test_a_source_that_changed_while_its_file_was_sent_is_not_overwritten(tmp_path: Path):
+    with service_in(tmp_path) as (service, _):
+        first = asyncio.run(_put(service, tmp_path, b"old", None))
+        asyncio.run(_put(service, tmp_path, b"newer", first))
+        with pytest.raises(Conflict, match="changed or deleted"):
+            asyncio.run(_put(service, tmp_path, b"late", first))
+    assert (tmp_path / "files" / ".owners" / "ann" / "a.csv").read_bytes() == b"newer"
+
+
+def test_a_file_that_is_put_after_it_was_withdrawn_is_not_there(tmp_path: Path):
+    part, target = tmp_path / "part", tmp_path / "a.csv"
+    part.write_bytes(b"new")
+    placement = Placement(Received(part, 3, ""), target)
+    placement.take_back()
+    placement.put(overwrite=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate.core.job import Shape
 from tidegate.core.placement import Room, never_fits, refusal
@@ -87,6 +89,55 @@ def test_many_placements_go_where_a_plain_search_would_put_them():
         free[found.id] -= asked
         probe.take()
     assert 0 < refused < 400
+
+
+@st.composite
+def clusters(draw):
+    """Workers of equal, nearly equal and unlike sizes; some hold more than they have, some take no work."""
+    sizes = draw(st.lists(st.tuples(st.integers(1, 64), st.integers(1, 256)), min_size=1, max_size=4))
+    workers = []
+    for number in range(draw(st.integers(1, 150))):
+        cpus, memory = draw(st.sampled_from(sizes))
+        more = draw(st.sampled_from((0, 0, 1, 300)))
+        whole = Resources(cpus * 1000 + more, memory * GIB + more, 100 * GIB)
+        held = Resources(draw(st.integers(0, cpus * 1100)), draw(st.integers(0, memory)) * GIB)
+        labels = frozenset({("gpu", "t4")}) if draw(st.integers(0, 3)) == 0 else frozenset()
+        accepting = draw(st.integers(0, 4)) > 0
+        workers.append(WorkerView(f"w{number:03}", 1, whole, held, labels, accepting))
+    return workers
+
+
+@given(
+    clusters(),
+    st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 40), st.booleans()), min_size=1, max_size=5),
+    st.lists(st.integers(0, 4), max_size=60),
+)
+def test_a_search_finds_no_worse_place_than_looking_at_every_worker(workers, asked, order):
+    shapes = [
+        Shape(Resources(cpu, memory * GIB), frozenset({("gpu", "t4")} if gpu else ()))
+        for cpu, memory, gpu in asked
+    ]
+    room = Room(workers)
+    free = {worker.id: worker.available for worker in workers}
+    for number in order:
+        one = shapes[number % len(shapes)]
+        left = {
+            worker.id: _free_share(free[worker.id] - one.resources, worker)
+            for worker in workers
+            if worker.accepting and one.labels <= worker.labels and one.resources.fits_in(free[worker.id])
+        }
+        probe = room.probe(one)
+        found = probe.find()
+        assert (found is None) == (not left)
+        if found is not None:
+            assert left[found.id] == pytest.approx(min(left.values()), abs=1e-9)
+            free[found.id] -= one.resources
+            probe.take()
+
+
+def _free_share(free: Resources, worker: WorkerView) -> float:
+    whole = worker.allocatable
+    return free.cpu_milli / whole.cpu_milli + free.memory_bytes / whole.memory_bytes
 
 
 def test_without_workers_the_reason_says_so():

@@ -45,6 +45,13 @@ def test_losses_use_up_none_of_the_jobs_own_attempts(reason):
     assert state(reason, attempt=5, losses=3, max_attempts=2) is TaskState.FAILED
 
 
+@pytest.mark.parametrize("reason", [*OWN, *HOST, ExitReason.LEASE_EXPIRED])
+@pytest.mark.parametrize(("attempt", "losses"), [(1, 0), (2, 0), (3, 1), (4, 2), (6, 2)])
+def test_what_an_orderly_stop_put_back_changes_no_decision(reason, attempt, losses):
+    bare = decide(reason, attempt, losses, 2, 2, NOW)
+    assert decide(reason, attempt + 9, losses, 2, 2, NOW, put_back=9) == bare
+
+
 @pytest.mark.parametrize("reason", HOST)
 def test_what_the_machine_did_is_tried_again_though_not_for_ever(reason):
     states = [state(reason, attempt, max_attempts=1, max_losses=2) for attempt in (1, 2, 3)]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.core.job import Priority
-from tidegate.core.plan import LineKey, QueueView, ReasonCode
+from tidegate.core.job import AttemptKey, Priority
+from tidegate.core.plan import LineKey, QueueView, ReasonCode, Start
 from tidegate.core.scheduler import explain, plan
 from tidegate.testing.scenario import NOW, a_snapshot, a_task, a_worker, amounts
 
@@ -24,7 +24,7 @@ def test_nothing_to_do_is_an_empty_plan():
 def test_a_start_names_attempt_queue_worker_generation_and_resources():
     task = a_task(81, 2, queue="etl", cpus=2, memory="3GiB", attempts=1)
     (start,) = plan(a_snapshot([task], [a_worker("w", generation=7)]), NOW).starts
-    assert start == ((81, 2, 2), "etl", "w", 7, amounts(2, "3GiB"))
+    assert start == Start(AttemptKey(81, 2, 2), "etl", "w", 7, amounts(2, "3GiB"))
     assert start.task == (81, 2)
 
 

@@ -29,3 +29,12 @@ def own_server(tmp_path: Path) -> Iterator[Running]:
 def http(server: Running) -> Iterator[httpx2.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def commanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server on which commands are turned on."""
+    running = Running(tmp_path_factory.mktemp("commands"), enable_commands=1)
+    running.start()
+    yield running
+    running.stop()

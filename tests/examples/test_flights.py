@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -36,6 +37,13 @@ def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(None, "?"), (400_000, "0.4 MiB"), (9 << 20, "9.0 MiB"), (3 << 30, "3,072 MiB")]
+)
+def test_a_small_peak_is_not_shown_as_nothing(amount: int | None, shown: str) -> None:
+    assert runpy.run_path(str(PROGRAM))["megabytes"](amount) == shown
+
+
 def read_until(process: subprocess.Popen[str], text: str) -> str:
     """What it prints up to the line that has the text."""
     assert process.stdout is not None
@@ -57,7 +65,7 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing(tmp_path: Path) -> N
     text = done.stdout
     assert re.search(r"listening on http://127\.0\.0\.1:\d+", text)
     assert re.search(r"flights +336,776 rows, 19 columns", text)
-    assert re.search(r"Why does 'many flights' wait\? Job \d+ waits", text)
+    assert re.search(r"Why does 'many flights' wait\? Job \d+ \w+", text)
     assert re.search(r"JFK - Los Angeles Intl +11,262 ", text)
     assert "This job can never start: it asks for 1 TiB of memory" in text
     assert "(memory_limit)" in text

@@ -285,6 +285,22 @@ def test_csv_is_sniffed_with_columns_and_dialect(con: duckdb.DuckDBPyConnection,
     assert found == [(";", "(empty)", "(empty)", True, 0, columns)]
 
 
+def test_a_try_cast_is_moved_into_the_csv_reader_and_raises_there_unless_that_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,x\nfoo,y\n3,z\n")
+    ask = (
+        f"SELECT TRY_CAST(a AS INTEGER) FROM read_csv('{path}', columns = {{'a': 'VARCHAR', 'b': 'VARCHAR'}})"
+    )
+    config: Config = {"threads": 1, "async_threads": 0}
+    with (
+        duckdb.connect(":memory:", config=config) as con,
+        pytest.raises(duckdb.ConversionException, match="foo"),
+    ):
+        con.execute(ask).fetchall()
+    with duckdb.connect(":memory:", config={**config, "disabled_optimizers": "type_pushdown"}) as con:
+        assert con.cursor().execute(ask).fetchall() == [(1,), (None,), (3,)]
+
+
 def test_csv_rows_that_do_not_fit_can_be_kept_aside(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\nx,3\n")
     options = "columns = {'a': 'INTEGER', 'b': 'INTEGER'}, header = true, store_rejects = true"
@@ -528,3 +544,55 @@ def test_settings_of_the_instance_reach_a_cursor() -> None:
         names = ("errors_as_json", "python_enable_replacements", "TimeZone")
         ask = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
         assert con.cursor().execute(ask).fetchall() == [(True, False, "UTC")]
+
+
+def test_the_extension_module_works_without_the_package_around_it() -> None:
+    loaded = in_program(
+        "import _duckdb, json, sys\n"
+        "con = _duckdb.connect(':memory:', config={'threads': 1, 'async_threads': 0})\n"
+        "types = 'DECIMAL(18,3) UUID TIMESTAMP INTERVAL BLOB HUGEINT DATE TIME'.split()\n"
+        "values = [con.execute(f'SELECT CAST(NULL AS {one}), ?', [1]).fetchall() for one in types]\n"
+        "value = con.execute(\"SELECT 1.5::DECIMAL(4,1), uuid(), {'a': [1]}, now()::TIMESTAMP\").fetchone()\n"
+        "con.sqltype('STRUCT(a INTEGER)').children\n"
+        "try:\n    con.execute('SELECT nothing')\n"
+        "except _duckdb.BinderException:\n    print(json.dumps('duckdb' in sys.modules))"
+    )
+    assert loaded is False
+
+
+def test_the_working_folder_as_spill_folder_is_that_of_the_fork_and_stays_allowed() -> None:
+    spilled, allowed, refused = in_program(
+        FORK + "con.execute(\"SET temp_directory = '.'; SET max_temp_directory_size = '1GB'\")\n"
+        "con.execute(\"SET memory_limit = '60MB'\")\n"
+        "def refused(cursor, path):\n"
+        "    try:\n"
+        "        cursor.execute('COPY (SELECT 1) TO $path', {'path': path})\n"
+        "    except duckdb.PermissionException:\n"
+        "        return True\n"
+        "def work():\n"
+        "    with tempfile.TemporaryDirectory() as above:\n"
+        "        folder = f'{above}/staging'\n"
+        "        os.mkdir(folder)\n"
+        "        os.chdir(folder)\n"
+        "        cursor = con.cursor()\n"
+        "        cursor.execute('SET enable_external_access = false')\n"
+        f"        rows = cursor.execute({SPILLING_SORT.format(rows=2_000_000)!r}).fetchall()\n"
+        "        allowed = cursor.execute(\"SELECT current_setting('allowed_directories')\").fetchall()\n"
+        "        paths = ['staging/a', 'staging/../a', 'a', 'staging2']\n"
+        "        return rows, allowed[0][0] == [f'{folder}/'], [refused(cursor, f'{above}/{one}') for one in paths]\n"
+        "print(json.dumps(child(work)))"
+    )
+    assert spilled == [[2_000_000]]
+    assert allowed is True
+    assert refused == [None, True, True, True]
+
+
+def test_a_parsed_statement_runs_with_values_in_every_fork() -> None:
+    answer = in_program(
+        FORK + "parsed = con.extract_statements('SELECT $a + 1; SELECT $a')\n"
+        "def work():\n"
+        "    cursor = con.cursor()\n"
+        "    return [cursor.execute(one, {'a': value}).fetchall() for one in parsed for value in (1, 2)]\n"
+        "print(json.dumps([child(work), child(work)]))"
+    )
+    assert answer == [[[[2]], [[3]], [[1]], [[2]]]] * 2

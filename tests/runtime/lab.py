@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ class Lab:
             timeout_s=options.pop("timeout_s", 20.0),
             folder=str(self.folder / str(key)),
             interactive=options.pop("interactive", False),
+            log_path=options.pop("log_path", None),
             spec=options,
         )
 
@@ -157,11 +160,72 @@ def groups_of(instance: str) -> list[str]:
     return found
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
-    """For what gives no signal: look again until it is so, or the time is over."""
+def eventually(
+    condition: Callable[[], bool],
+    *,
+    folders: Callable[[], Iterable[str | Path]] = tuple,
+    pids: Callable[[], Iterable[int]] = tuple,
+    within_s: float = 20.0,
+) -> bool:
+    """Whether it comes to be so in time. Looked at again when something changes in one of the folders (of those that are
+    there), or one of the processes ends; both are asked for anew each time. Without any, the condition waits itself."""
     until = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(0.005)
-    return True
+    while True:
+        with Changes(folders(), pids()) as changes:
+            if condition():
+                return True
+            if not changes.wait(until - time.monotonic()):
+                return condition()
+
+
+class Changes:
+    """Ends of processes, by pidfd, and changes in folders, by inotify(7), from its making on."""
+
+    def __init__(self, folders: Iterable[str | Path], pids: Iterable[int]) -> None:
+        libc = ctypes.CDLL(None)
+        inotify = libc.inotify_init1(os.O_CLOEXEC)
+        self._descriptors = [inotify]
+        self._gone = False
+        watched = [
+            libc.inotify_add_watch(inotify, os.fsencode(folder), _MODIFY_MOVE_MAKE_DELETE)
+            for folder in folders
+        ]
+        for pid in pids:
+            try:
+                self._descriptors.append(os.pidfd_open(pid))
+            except ProcessLookupError:
+                self._gone = True
+        self._nothing = len(self._descriptors) == 1 and all(watch < 0 for watch in watched)
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something has changed before the time is over."""
+        if seconds <= 0 or self._gone or self._nothing:
+            return seconds > 0
+        return bool(select.select(self._descriptors, [], [], seconds)[0])
+
+
+_MODIFY_MOVE_MAKE_DELETE = 0x2 | 0x80 | 0x100 | 0x200 | 0x400
+"""IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF of linux/inotify.h."""
+
+
+def with_parents(path: str | Path) -> Callable[[], list[Path]]:
+    """The folder of a file that is to come, and the folders above, for `eventually`: the file's own may be missing yet."""
+    return lambda: [*Path(path).parents][:4]
+
+
+def all_gone(instance: str) -> bool:
+    """Whether the last process of an instance ends in time."""
+    return eventually(lambda: marked_processes(instance) == {}, pids=lambda: marked_processes(instance))
+
+
+def group_parents(instance: str) -> list[str]:
+    """The folders in which groups of the instance are made and removed."""
+    hierarchies = own_hierarchies(read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    return [*{hierarchy.folder for hierarchy in hierarchies.values()}, *groups_of(instance)]

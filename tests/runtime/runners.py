@@ -178,11 +178,18 @@ def talk(context: TaskContext) -> Mapping[str, Any]:
     return {}
 
 
+def talk_and_wait(context: TaskContext) -> Mapping[str, Any]:
+    """Print, then say that it runs, and sleep."""
+    print("printed", flush=True)
+    return sleep(context)
+
+
 def babble(context: TaskContext) -> Mapping[str, Any]:
     """Print more than is kept."""
     line = b"x" * 65536
     for _ in range(int(context.spec["mib"]) * 16):
         os.write(1, line)
+    os.write(1, b"x" * int(context.spec.get("more", 0)))
     return {}
 
 

@@ -242,3 +242,14 @@ def test_this_machine_is_examined_and_nothing_is_left_behind(settings: Settings)
     assert not settings.data_dir.exists()
     groups = Path("/sys/fs/cgroup").glob(f"**/tidegate-doctor-{os.getpid()}*")
     assert list(groups) == []
+
+
+def test_commands_are_warned_of_where_they_are_little_confined(tmp_path: Path) -> None:
+    def codes(abi: int, **given: Any) -> set[str]:
+        settings = Settings(data_dir=tmp_path, port=0, **given)
+        return {problem["code"] for problem in examine(settings, FakeMachine(abi=abi))["problems"]}
+
+    assert not codes(0) & {"commands_as_root", "commands_unconfined"}
+    assert "commands_unconfined" in codes(0, enable_commands=True)
+    assert "commands_unconfined" not in codes(7, enable_commands=True)
+    assert ("commands_as_root" in codes(7, enable_commands=True)) == (os.getuid() == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_without_control_groups_the_watchdog_holds() -> None:
     ]
     assert "no v2 hierarchy is mounted" in ladder.findings[0].reason
     assert "memory and pids" in ladder.findings[1].reason
+    assert "measures each job's processes" in ladder.findings[2].reason
 
 
 def test_a_rung_that_is_wanted_and_does_not_work_is_an_error_with_the_reason() -> None:
@@ -102,6 +104,67 @@ def test_a_v2_group_gets_its_limits(tmp_path: Path) -> None:
     ):  # a fake tree makes no files of its own, and no group without limits
         rung.create("a", GroupLimits(64 * MIB, 2000))
     assert not made.exists(), "a group that got no limits must not stay"
+
+
+@pytest.mark.parametrize(
+    ("root", "yield_cpu", "idle"), [(True, "auto", "0"), (True, "idle", "1"), (False, "auto", "1")]
+)
+def test_jobs_give_way_to_the_service_alone_where_its_v2_group_has_nobody_else(
+    tmp_path: Path, root: bool, yield_cpu: str, idle: str
+) -> None:
+    tree = v2_tree(tmp_path / "own", root=root, processes="")
+    for name in ("tidegate-x", "tidegate-x.interactive"):
+        (tree / name).mkdir()
+        v2_group(tree / name)
+    Cgroup2("x", {UNIFIED: Hierarchy(str(tree), NO_CONTROLLERS, True)}, yield_cpu, [])
+    assert (tree / "tidegate-x" / "cpu.idle").read_text() == idle
+
+
+@pytest.mark.root
+def test_jobs_give_way_to_the_service_alone_in_a_v1_group_that_holds_both() -> None:
+    hierarchies = own_hierarchies(read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    if "cpu" not in hierarchies or not hierarchies["cpu"].writable:
+        pytest.skip("no writable v1 cpu hierarchy")
+    instance = f"test{secrets.token_hex(4)}"
+    pair = f"{hierarchies['cpu'].folder}/tidegate-{instance}.pair"
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as service:
+
+        def where() -> str:
+            found = own_hierarchies(
+                read_file(f"/proc/{service.pid}/cgroup"), read_file("/proc/self/mountinfo")
+            )
+            return found["cpu"].folder
+
+        before = where()
+        rung = Cgroup1(instance, hierarchies, "auto", [service.pid])
+        assert where() == f"{pair}/service"
+        assert read_file(f"{pair}/tidegate-{instance}/cpu.idle").strip() == "1"
+        assert int(read_file(f"{pair}/cpu.shares")) == 1024 * (os.cpu_count() or 1)
+        again = Cgroup1(
+            instance, {**hierarchies, "cpu": hierarchies["cpu"]._replace(folder=where())}, "auto", []
+        )
+        again.create("a", GroupLimits(64 * MIB, 1000))
+        assert os.path.isdir(f"{pair}/tidegate-{instance}/a")
+        assert [group.remove() for group in rung.leftovers()] == [True]
+        rung.close()
+        assert where() == before
+        assert not os.path.exists(pair)
+
+
+def test_without_a_group_for_both_jobs_are_nice_to_all(tmp_path: Path) -> None:
+    hierarchies = {}
+    for name in ("memory", "pids", "cpu"):
+        (tmp_path / name).mkdir()
+        hierarchies[name] = Hierarchy(str(tmp_path / name), frozenset({name}), True)
+    (tmp_path / "cpu" / "tidegate-x.pair").write_text("in the way")
+    for container in ("tidegate-x", "tidegate-x.interactive"):
+        (tmp_path / "cpu" / container).mkdir()
+        for file in ("cpu.shares", "cpu.idle"):
+            (tmp_path / "cpu" / container / file).write_text("")
+    rung = Cgroup1("x", hierarchies, "auto", [])
+    assert (tmp_path / "cpu" / "tidegate-x" / "cpu.shares").read_text() == "110"
+    assert (tmp_path / "cpu" / "tidegate-x" / "cpu.idle").read_text() == "0"
+    assert rung.yields_cpu
 
 
 @pytest.mark.parametrize("name", [rung for rung in rungs_to_try() if rung != "watchdog"])

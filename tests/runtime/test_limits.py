@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
-from tests.runtime.lab import Lab, eventually, groups_of, is_progress
+from tests.runtime.lab import Lab, groups_of, is_progress
 from tidegate.core.job import ExitReason
 from tidegate.core.resources import MIB
+from tidegate.runtime.limits.files import processes_in
 
 LIMIT_MIB = 96
 
@@ -110,13 +112,47 @@ def test_an_attempt_without_a_disk_request_can_still_write_a_little(lab: Lab) ->
     assert lab.run("fill_cache", mib=20, disk_mib=0).succeeded
 
 
-def test_kernel_groups_exist_while_it_runs_and_are_gone_after(own_lab: Lab) -> None:
+def test_kernel_groups_exist_while_it_runs_and_hold_nothing_after(own_lab: Lab) -> None:
     lab = own_lab
     seen: list[str] = []
     end = lab.run_until("sleep", is_progress, lambda _: seen.extend(_attempt_groups(lab)), seconds=0.2)
     assert end.succeeded
     assert bool(seen) == (lab.sandboxes.rungs.in_use != "watchdog")
-    assert eventually(lambda: _attempt_groups(lab) == [])
+    assert end.tree_gone
+    assert not any(processes_in(group) for group in _attempt_groups(lab))
+
+
+def test_a_group_that_is_as_new_serves_the_next_attempt_with_the_same_limits(own_lab: Lab) -> None:
+    lab = own_lab
+    if lab.sandboxes.rungs.in_use != "cgroup1":
+        pytest.skip("only there can a group be made as new")
+    first = lab.run("hold", mib=60, memory_mib=128)
+    groups = _attempt_groups(lab)
+    second = lab.run("answer", memory_mib=128)
+    assert _attempt_groups(lab) == groups
+    assert first.usage.peak_memory_with_cache_bytes is not None
+    assert first.usage.peak_memory_with_cache_bytes > 60 * MIB
+    assert second.usage.peak_memory_with_cache_bytes is not None
+    assert second.usage.peak_memory_with_cache_bytes < 10 * MIB
+    lab.run("answer", memory_mib=129)
+    assert set(_attempt_groups(lab)).isdisjoint(groups)
+
+
+@pytest.mark.parametrize(
+    ("runner", "options"), [("eat", {}), ("sleep", {"timeout_s": 0.2}), ("fill_cache", {"mib": 50})]
+)
+def test_a_group_with_traces_of_its_attempt_is_not_used_again(
+    own_lab: Lab, runner: str, options: dict[str, Any]
+) -> None:
+    """Its memory kills cannot be forgotten, its kill may have shut it, its cache would count for the next."""
+    lab = own_lab
+    if lab.sandboxes.rungs.in_use == "watchdog":
+        pytest.skip("it has no groups")
+    lab.run("answer", memory_mib=100)
+    groups = set(_attempt_groups(lab))
+    lab.run(runner, memory_mib=100, **options)
+    assert lab.run("answer", memory_mib=100).succeeded
+    assert groups.isdisjoint(_attempt_groups(lab))
 
 
 def _attempt_groups(lab: Lab) -> list[str]:
@@ -163,6 +199,8 @@ def test_secrets_of_the_server_do_not_reach_a_job(
         ("idle", False, os.SCHED_IDLE, 0),
         ("idle", True, os.SCHED_OTHER, 5),
         ("nice", False, os.SCHED_OTHER, 10),
+        ("auto", False, os.SCHED_OTHER, 10),
+        ("auto", True, os.SCHED_OTHER, 5),
         ("off", False, os.SCHED_OTHER, 0),
     ],
 )

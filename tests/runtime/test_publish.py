@@ -4,12 +4,11 @@ import pytest
 
 from tidegate.core.job import AttemptKey
 from tidegate.runtime.publish import (
-    KEPT_LOG_BYTES,
     DataFolders,
     PublishError,
-    keep_log,
     publish_file,
-    remove_attempt,
+    publish_folder,
+    remove_published,
     sync_folder,
 )
 
@@ -58,27 +57,23 @@ def test_a_name_that_leads_elsewhere_is_refused(folders: DataFolders, name: str)
         publish_file(folders, KEY, name)
 
 
-def test_a_log_is_kept_with_both_ends_and_an_empty_one_is_not(folders: DataFolders) -> None:
-    log = folders.attempt(KEY) / "log"
-    log.touch()
-    keep_log(folders, KEY)
-    assert not folders.log(KEY).exists()
-    log.write_bytes(b"first\n" + b"." * (2 * KEPT_LOG_BYTES) + b"\nlast")
-    keep_log(folders, KEY)
-    kept = folders.log(KEY).read_bytes()
-    assert kept.startswith(b"first\n")
-    assert kept.endswith(b"\nlast")
-    assert b"bytes left out" in kept
-    assert len(kept) < KEPT_LOG_BYTES + 100
+def test_a_folder_of_files_gets_a_name_that_only_its_attempt_uses(folders: DataFolders) -> None:
+    staging = folders.attempt(KEY) / "staging"
+    (staging / "output" / "deep").mkdir(parents=True)
+    (staging / "output" / "deep" / "file").write_text("x")
+    (staging / "output").chmod(0o000)
+    path = publish_folder(folders, KEY, "output")
+    assert path == folders.results / "output-81.1.2"
+    assert (path / "deep" / "file").read_text() == "x"
+    remove_published(path)
+    remove_published(path)
+    assert not path.exists()
 
 
-def test_a_log_that_is_a_link_is_not_followed(folders: DataFolders) -> None:
-    (folders.attempt(KEY) / "log").symlink_to("/etc/passwd")
-    keep_log(folders, KEY)
-    assert not folders.log(KEY).exists()
-
-
-def test_removing_an_attempt_twice_is_harmless(folders: DataFolders) -> None:
-    remove_attempt(folders, KEY)
-    remove_attempt(folders, KEY)
-    assert not folders.attempt(KEY).exists()
+@pytest.mark.parametrize("name", ["../../files", "a/b", "", ".", "..", "missing", "link", "file"])
+def test_a_name_that_is_no_folder_is_refused(folders: DataFolders, name: str) -> None:
+    staging = folders.attempt(KEY) / "staging"
+    (staging / "link").symlink_to("/etc")
+    (staging / "file").touch()
+    with pytest.raises(PublishError):
+        publish_folder(folders, KEY, name)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.lab import Lab, eventually, is_progress, is_started
+from tests.runtime.lab import Lab, eventually, is_progress, is_started, with_parents
 from tidegate.core.job import ExitReason
 from tidegate.core.resources import MIB
 from tidegate.errors import BrokenInvariant
-from tidegate.runtime.pipes import MAX_LOG_BYTES
-from tidegate.runtime.sandbox import SandboxEnd, SandboxGone, SandboxProgress
+from tidegate.runtime.pipes import LOG_END_BYTES, MAX_LOG_BYTES
+from tidegate.runtime.sandbox import SandboxEnd, SandboxGone, SandboxOrder, SandboxProgress
 
 
 def test_a_result_comes_back_with_what_was_used(lab: Lab) -> None:
@@ -72,9 +72,43 @@ def test_a_log_is_cut_at_its_limit(lab: Lab) -> None:
     lab.sandboxes.start(order)
     end = lab.end_of(order.key)
     assert end.succeeded
-    assert end.log_bytes == MAX_LOG_BYTES
-    assert Path(order.folder, "log").stat().st_size < MAX_LOG_BYTES + 100
-    assert b"not kept" in Path(order.folder, "log").read_bytes()[-100:]
+    log = Path(order.folder, "log").read_bytes()
+    assert end.log_bytes == len(log)
+    assert log[:MAX_LOG_BYTES] == b"x" * MAX_LOG_BYTES
+    assert log.endswith(b"x" * LOG_END_BYTES)
+    left_out = 12 * MIB - MAX_LOG_BYTES - LOG_END_BYTES
+    assert f"[tidegate: {left_out} bytes left out here".encode() in log[MAX_LOG_BYTES:]
+    assert len(log) < MAX_LOG_BYTES + LOG_END_BYTES + 200
+
+
+def test_a_log_that_is_a_little_longer_is_kept_whole(lab: Lab) -> None:
+    order = lab.order("babble", mib=10, more=LOG_END_BYTES)
+    lab.sandboxes.start(order)
+    assert lab.end_of(order.key).log_bytes == MAX_LOG_BYTES + LOG_END_BYTES
+    assert set(Path(order.folder, "log").read_bytes()) == {ord("x")}
+
+
+def test_output_is_in_its_file_while_the_attempt_runs(lab: Lab, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "of a job" / "1.1.log"
+    seen: list[str] = []
+
+    def look(order: SandboxOrder) -> None:
+        assert eventually(log.exists, folders=with_parents(log))
+        seen.append(log.read_text())
+        lab.sandboxes.cancel(order.key)
+
+    end = lab.run_until("talk_and_wait", is_progress, look, log_path=str(log))
+    assert end.exit is not None
+    assert end.exit.reason is ExitReason.CANCELLED
+    assert seen == ["printed\n"]
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_attempt(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    order = lab.order("talk", log_path=str(tmp_path / "logs" / "1.1.log"))
+    lab.sandboxes.start(order)
+    end = lab.end_of(order.key)
+    assert (end.succeeded, end.log_bytes) == (True, 0)
 
 
 @pytest.mark.parametrize(

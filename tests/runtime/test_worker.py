@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ from tidegate.core.job import (
 )
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import Unavailable
-from tidegate.ports import JobRecord, WorkerInfo
+from tidegate.ports import BeatAnswer, JobRecord, WorkerInfo
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.local import LocalLauncher
 from tidegate.runtime.processes import marked_processes
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import Sandboxes
 from tidegate.runtime.worker import Worker, WorkerRules
+from tidegate.runtime.worker_events import Launched
 from tidegate.server.cycle import Cycle
 from tidegate.server.progress import ProgressBoard
-from tidegate.testing.fakes import FakeLauncher, RecordingBell
+from tidegate.testing.fakes import FakeLauncher, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 
 DEADLINE_S = 20.0
@@ -46,12 +47,18 @@ class House:
     """A worker, a cycle and a store in memory, on one folder."""
 
     def __init__(
-        self, folder: Path, store: MemoryStore | None = None, *, report_within_s: float = 10.0
+        self,
+        folder: Path,
+        store: MemoryStore | None = None,
+        *,
+        report_within_s: float = 10.0,
+        claim: bool = True,
     ) -> None:
         self.instance = f"work{secrets.token_hex(4)}"
         self.store = store or MemoryStore()
         self.clock = SystemClock()
         self.bell = RecordingBell()
+        self.leader = SoleLeader(self.store, self.clock)
         self.folders = DataFolders(folder)
         self.folders.open()
         self.board = ProgressBoard(self.bell)
@@ -76,11 +83,14 @@ class House:
                 report_within_s=report_within_s,
             ),
         )
-        self.cycle = Cycle(self.store, LocalLauncher(self.worker), self.bell, self.clock)
+        self.cycle = Cycle(
+            self.store, LocalLauncher(self.worker), self.bell, self.clock, self.leader, claim=claim
+        )
 
     def open(self) -> None:
         self.worker.start()
         self.cycle.start()
+        self.worker.when_room(self.cycle.pass_here)
 
     def close(self, grace_s: float = 0.0) -> None:
         self.cycle.stop()
@@ -145,10 +155,10 @@ def test_a_result_without_a_file_is_kept_with_the_task(house: House) -> None:
 
 def test_a_file_is_published_and_registered_with_the_success(house: House) -> None:
     job = house.final(house.submit("leave_file", result_name="numbers"))
-    source = house.store.source("numbers")
+    source = house.store.source("numbers", "ann")
     assert job.status is JobStatus.SUCCEEDED
-    assert Path(source.path).parent == house.folders.results
-    assert Path(source.path).is_file()
+    assert Path(source.path).parent == Path("results")
+    assert (house.folders.root / source.path).is_file()
     assert source.job_id == job.id
     assert job.result is not None
     assert job.result["path"] == source.path
@@ -160,7 +170,7 @@ def test_a_result_that_is_not_what_it_claims_fails_the_job(house: House, kind: s
     assert job.status is JobStatus.FAILED
     assert job.exit is not None
     assert job.exit.code == "bad_result"
-    assert house.store.sources_named(["broken"]) == []
+    assert house.store.sources_named(["broken"], "ann") == []
     assert list(house.folders.results.iterdir()) == []
 
 
@@ -178,7 +188,7 @@ def test_a_failure_is_tried_again_as_often_as_allowed(house: House) -> None:
     assert attempt.exit is not None
     later = house.store.tasks(job_id)[0].not_before
     assert later is not None
-    house.store.wake_scheduled(later)
+    house.store.wake_scheduled(later, house.leader.epoch)
     house.bell.ring("schedule")
     job = house.final(job_id)
     assert job.status is JobStatus.FAILED
@@ -191,7 +201,61 @@ def test_a_cancel_ends_what_runs_and_leaves_no_result(house: House) -> None:
     cancelled = house.store.request_cancel(job_id, house.clock.now())
     house.worker.cancel(cancelled.live_attempts)
     assert house.final(job_id).status is JobStatus.CANCELLED
-    assert house.store.sources_named(["never"]) == []
+    assert house.store.sources_named(["never"], "ann") == []
+
+
+class BeatingStore(MemoryStore):
+    """Tells each beat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beaten = threading.Event()
+
+    def beat(
+        self,
+        worker: WorkerInfo,
+        generation: int,
+        at: datetime,
+        lease_s: float,
+        running: Collection[AttemptKey],
+    ) -> BeatAnswer | None:
+        answer = super().beat(worker, generation, at, lease_s, running)
+        self.beaten.set()
+        return answer
+
+
+@pytest.mark.parametrize("beats_between", [False, True])
+def test_a_claimed_start_that_comes_after_its_cancel_never_runs(tmp_path: Path, beats_between: bool) -> None:
+    store = BeatingStore()
+    house = House(tmp_path, store)
+    house.worker.start()
+    job_id = house.submit("leave_file", result_name="never")
+    [start] = Cycle(store, FakeLauncher(), RecordingBell(), house.clock, house.leader, claim=True).run_once()
+    house.worker.cancel(store.request_cancel(job_id, house.clock.now()).live_attempts)
+    if beats_between:
+        house.worker.beat_now()
+        assert store.beaten.wait(DEADLINE_S)
+    house.worker.launch([start])
+    job = house.final(job_id)
+    house.close()
+    assert job.status is JobStatus.CANCELLED
+    assert job.exit is not None
+    assert job.exit.message == "Cancelled before its worker had started it."
+    assert job.usage.wall_seconds is None
+    store.check()
+
+
+def test_a_claimed_start_of_an_earlier_generation_does_not_run(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.worker.start()
+    old, new = house.submit("answer"), house.submit("answer")
+    cycle = Cycle(house.store, FakeLauncher(), RecordingBell(), house.clock, house.leader, claim=True)
+    starts = cycle.run_once()
+    house.worker.launch([start._replace(generation=0) for start in starts if start.key.job_id == old])
+    house.worker.launch([start for start in starts if start.key.job_id == new])
+    assert house.final(new).status is JobStatus.SUCCEEDED
+    assert house.store.job(old).status is JobStatus.RUNNING  # until it is rescued
+    house.close()
 
 
 def test_a_stop_puts_back_what_did_not_finish_and_the_next_start_runs_it(tmp_path: Path) -> None:
@@ -208,6 +272,35 @@ def test_a_stop_puts_back_what_did_not_finish_and_the_next_start_runs_it(tmp_pat
     second.open()
     second.until(job_id, lambda job: len(second.store.tasks(job_id)[0].attempts) == 2)
     second.close()
+
+
+def test_orderly_stops_use_up_none_of_the_losses(tmp_path: Path) -> None:
+    first = House(tmp_path)
+    first.open()
+    job_id = first.submit("sleep", seconds=60)
+    first.runs(job_id)
+    first.close()
+    second = House(tmp_path, first.store)
+    second.open()
+    second.runs(job_id)
+    second.close()
+    generation = second.store.register(second.worker.info, second.clock.now(), 60.0)
+    [start] = Cycle(second.store, FakeLauncher(), second.bell, second.clock, second.leader).run_once()
+    [assignment] = second.store.claim("local", generation, [start.key], second.clock.now())
+    assert (assignment.key.attempt, assignment.losses, assignment.put_back) == (3, 0, 2)
+
+
+def test_a_start_that_a_stop_leaves_unclaimed_is_put_back(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.worker.start()
+    job_id = house.submit("answer")
+    starts = Cycle(house.store, FakeLauncher(), house.bell, house.clock, house.leader).run_once()
+    house.worker._box.put(Launched(starts))  # without waking it, so that the stop is there too
+    house.worker.stop(0.0)
+    assert house.store.job(job_id).status is JobStatus.QUEUED
+    [attempt] = house.store.tasks(job_id)[0].attempts
+    assert attempt.state is AttemptState.LOST
+    house.store.check()
 
 
 def test_a_stop_with_grace_lets_running_work_finish(tmp_path: Path) -> None:
@@ -238,7 +331,7 @@ def test_the_next_start_releases_what_an_unproven_end_had_kept(tmp_path: Path) -
     first = House(tmp_path)
     generation = first.store.register(first.worker.info, first.clock.now(), 60.0)
     job_id = first.submit("answer")
-    [start] = Cycle(first.store, FakeLauncher(), first.bell, first.clock).run_once()
+    [start] = Cycle(first.store, FakeLauncher(), first.bell, first.clock, first.leader).run_once()
     first.store.claim("local", generation, [start.key], first.clock.now())
     end = AttemptEnd(
         start.key,
@@ -261,7 +354,8 @@ def test_the_next_start_releases_what_an_unproven_end_had_kept(tmp_path: Path) -
 def test_nothing_is_left_of_an_attempt_but_its_result(house: House) -> None:
     house.final(house.submit("leave_file", result_name="only"))
     house.worker.clean_now()
-    assert list(house.folders.attempts.iterdir()) == []
+    left = [path for path in house.folders.attempts.rglob("*") if path.name != "staging"]
+    assert [path.name[:6] for path in left] == [".spare"]  # an empty folder for the next attempt
 
 
 class FullStore(MemoryStore):
@@ -299,7 +393,7 @@ class PickyStore(MemoryStore):
 
 def test_starts_that_the_store_would_not_let_be_claimed_are_claimed_later(tmp_path: Path) -> None:
     store = FullStore()
-    house = House(tmp_path, store)
+    house = House(tmp_path, store, claim=False)
     house.open()
     job = house.final(house.submit("answer"))
     house.close()

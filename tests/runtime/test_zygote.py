@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.lab import RUNNERS_PATH, Lab, eventually, groups_of, rungs_to_try
+from tests.runtime.lab import RUNNERS_PATH, Lab, all_gone, eventually, group_parents, groups_of, rungs_to_try
 from tidegate.errors import SettingError, Unavailable
 from tidegate.runtime.processes import marked_processes, memory_of
 from tidegate.runtime.sandbox import Sandboxes
@@ -55,7 +55,7 @@ def instance() -> Iterator[str]:
     """A name of its own; nothing of it may be left in the end."""
     name = f"test{secrets.token_hex(4)}"
     yield name
-    assert eventually(lambda: marked_processes(name) == {})
+    assert all_gone(name)
     assert groups_of(name) == []
 
 
@@ -98,8 +98,8 @@ def test_nothing_is_left_of_a_server_that_was_killed(
     assert working["keepers"]
     assert working["strays"]
     kill(driver)
-    assert eventually(lambda: marked_processes(instance) == {})
-    assert eventually(lambda: groups_of(instance) == [])
+    assert all_gone(instance)
+    assert eventually(lambda: groups_of(instance) == [], folders=lambda: group_parents(instance))
 
 
 @pytest.mark.parametrize("rung", rungs_to_try())
@@ -114,7 +114,7 @@ def test_the_next_server_ends_what_a_massacre_left(instance: str, tmp_path: Path
     kill(driver)
     for pid in guards:
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not any(map(_is_guard, marked_processes(instance))))
+    assert eventually(lambda: not any(map(_is_guard, marked_processes(instance))), pids=lambda: guards)
     assert marked_processes(instance) != {}, "there must be something to sweep"
     lab = Lab(instance, tmp_path / "second", rung)
     processes, groups = lab.sandboxes.sweep_leftovers()

@@ -11,7 +11,7 @@ from tidegate.core.plan import ReasonCode
 from tidegate.server.cycle import Cycle
 from tidegate.server.drain import DrainMeter
 from tidegate.testing.conformance.world import LARGE, World, new_job, new_tasks
-from tidegate.testing.fakes import FakeLauncher, RecordingBell
+from tidegate.testing.fakes import FakeLauncher, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 
 DEADLINE_S = 10.0
@@ -23,6 +23,7 @@ class Troubled:
     def __init__(self, store):
         self.store = store
         self.cursors: list[int] = []
+        self.threads: list[threading.Thread] = []
         self.read = threading.Condition()
         self.reading = threading.Event()
         self.go_on = threading.Event()
@@ -33,27 +34,28 @@ class Troubled:
 
     def changes(self, cursor):
         with self.read:
+            self.threads.append(threading.current_thread())
             self.cursors.append(cursor)
             self.read.notify_all()
         self.reading.set()
         assert self.go_on.wait(DEADLINE_S)
         return self.store.changes(cursor)
 
-    def commit(self, plan, at):
+    def commit(self, plan, at, epoch, *, claim=False):
         if self.fail_before_commit:
             self.fail_before_commit -= 1
             raise OSError("disk full")
         if self.drop:
             keep = len(plan.starts) - self.drop.pop(0)
             plan = type(plan)(plan.starts[: max(keep, 0)])
-        started = self.store.commit(plan, at) if plan.starts else []
+        started = self.store.commit(plan, at, epoch, claim=claim) if plan.starts else []
         if self.fail_after_commit:
             self.fail_after_commit -= 1
             raise OSError("the answer got lost")
         return started
 
-    def wake_scheduled(self, now):
-        return self.store.wake_scheduled(now)
+    def wake_scheduled(self, now, epoch):
+        return self.store.wake_scheduled(now, epoch)
 
     def wait_for_reads(self, count):
         with self.read:
@@ -96,7 +98,10 @@ class Lab:
         self.cycle = self.another(**options)
 
     def another(self, **options):
-        return Cycle(self.store, self.launcher, self.bell, self.world.clock, drain=self.drain, **options)
+        leader = SoleLeader(self.world.store, self.world.clock)
+        return Cycle(
+            self.store, self.launcher, self.bell, self.world.clock, leader, drain=self.drain, **options
+        )
 
     def submit(self, **changes):
         return self.world.submit(**changes)
@@ -146,6 +151,52 @@ def test_what_was_cancelled_no_longer_waits(lab):
     lab.world.store.request_cancel(5, lab.world.now)
     lab.cycle.run_once()
     assert (lab.cycle.waiting(), lab.cycle.position(TaskKey(5, 1))) == (0, None)
+
+
+def test_who_made_room_can_pass_on_its_own_thread(running):
+    running.submit()
+    running.cycle.run_once()  # the cycle's own first pass is through
+    running.store.threads.clear()
+    running.submit()
+    running.cycle.pass_here()
+    assert running.launcher.jobs() == [1, 2]
+    assert running.store.threads == [threading.current_thread()]
+
+
+def test_what_is_left_after_a_pass_elsewhere_is_left_to_the_cycles_own_thread(running):
+    for _ in range(3):  # one more than the budget
+        running.submit()
+    running.cycle.pass_here()
+    running.launcher.wait_for(3)
+
+
+def test_a_pass_elsewhere_does_not_wait_for_one_under_way(running):
+    running.store.reading.clear()
+    running.store.go_on.clear()
+    running.bell.ring("schedule")
+    assert running.store.reading.wait(DEADLINE_S)
+    job_id = running.submit()
+    running.cycle.pass_here()
+    assert running.launcher.jobs() == []
+    running.store.go_on.set()
+    running.launcher.wait_for(1)
+    assert running.launcher.jobs() == [job_id]
+
+
+def test_a_pass_elsewhere_that_fails_is_made_again_by_the_cycle(running, caplog):
+    running.store.fail_before_commit = 1
+    running.submit()
+    with caplog.at_level(logging.CRITICAL):
+        running.cycle.pass_here()
+        running.launcher.wait_for(1)
+    assert running.store.cursors[-1] == 0
+
+
+def test_nothing_starts_elsewhere_once_the_cycle_has_stopped(running):
+    running.cycle.stop()
+    running.submit()
+    running.cycle.pass_here()
+    assert running.launcher.jobs() == []
 
 
 def test_only_what_was_committed_is_launched_and_the_rest_waits_on(lab):

@@ -36,7 +36,7 @@ from tidegate.ports import Store, WorkerInfo
 from tidegate.server.cycle import Cycle
 from tidegate.store import open_store
 from tidegate.testing.conformance.world import new_job, new_tasks
-from tidegate.testing.fakes import FakeClock, FakeLauncher, RecordingBell
+from tidegate.testing.fakes import FakeClock, FakeLauncher, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 from tidegate.testing.scenario import amounts
 
@@ -77,6 +77,7 @@ class StoredScheduling(RuleBasedStateMachine):
         self.store = self.open()
         self.clock = FakeClock()
         self.launcher = FakeLauncher()
+        self.leader = SoleLeader(self.store, self.clock)
         self.cycle = self.new_cycle()
         self.generations: dict[str, int] = {}
         self.live: dict[AttemptKey, tuple[str, int]] = {}
@@ -85,7 +86,7 @@ class StoredScheduling(RuleBasedStateMachine):
         self.cancelled: set[int] = set()
 
     def new_cycle(self) -> Cycle:
-        return Cycle(self.store, self.launcher, RecordingBell(), self.clock)
+        return Cycle(self.store, self.launcher, RecordingBell(), self.clock, self.leader)
 
     def teardown(self):
         self.store.check()
@@ -105,7 +106,7 @@ class StoredScheduling(RuleBasedStateMachine):
 
     def rescue(self):
         now = self.clock.now()
-        for lost in self.store.lost(now):
+        for lost in self.store.lost():
             decision = decide(
                 ExitReason.LEASE_EXPIRED, lost.key.attempt, lost.losses, lost.max_attempts, 2, now
             )
@@ -121,7 +122,7 @@ class StoredScheduling(RuleBasedStateMachine):
             assert self.live.pop(lost.key) == (lost.worker_id, lost.generation)
             (recorded,) = self.store.report([end])
             self.reported.append(recorded)
-        assert self.store.lost(now) == []
+        assert self.store.lost() == []
 
     @rule(jobs=st.lists(JOBS, min_size=1, max_size=4))
     def submit(self, jobs):
@@ -203,11 +204,11 @@ class StoredScheduling(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self):
-        self.store.wake_scheduled(self.clock.advance(30.0))
+        self.store.wake_scheduled(self.clock.advance(30.0), self.leader.epoch)
         for name, generation in self.generations.items():
             offered, labels = WORKERS[name]
             info = WorkerInfo(name, "host", offered, offered, labels)
-            assert self.store.beat(info, generation, self.clock.now(), LEASE_S) is not None
+            assert self.store.beat(info, generation, self.clock.now(), LEASE_S, ()) is not None
         self.schedule()
 
     @rule()

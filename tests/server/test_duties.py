@@ -19,15 +19,21 @@ from tidegate.core.job import (
     TaskOrder,
     TaskState,
 )
+from tidegate.core.membership import Beat
+from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.errors import Unavailable
 from tidegate.ports import WorkerInfo
 from tidegate.runtime.clock import SystemClock
 from tidegate.server.cycle import Cycle
+from tidegate.server.leader import Led
 from tidegate.server.services.duty import DutyRunner
-from tidegate.server.services.janitor import YOUNGEST_S, Janitor
+from tidegate.server.services.janitor import ANSWERED_S, OLDEST_UPLOAD_S, YOUNGEST_S, Janitor
 from tidegate.server.services.rescue import Rescue
+from tidegate.server.services.resend import Resend
 from tidegate.server.services.wake import Wake
-from tidegate.testing.fakes import FakeClock, FakeLauncher, RecordingBell
+from tidegate.testing.conformance.world import World
+from tidegate.testing.fakes import START, FakeClock, FakeLauncher, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 
 ROOM = Resources(4000, 4 * GIB, 8 * GIB)
@@ -42,8 +48,25 @@ class Office:
         self.store = MemoryStore()
         self.clock = FakeClock()
         self.bell = RecordingBell()
+        self.leader = SoleLeader(self.store, self.clock)
         self.generation = self.store.register(WORKER, self.clock.now(), LEASE_S)
-        self.rescue = Rescue(self.store, self.bell, self.clock, interval_s=5.0, max_losses=1, lease_s=LEASE_S)
+        self.rescue = self.new_rescue()
+
+    def new_rescue(self) -> Rescue:
+        return Rescue(
+            self.store, self.bell, self.clock, self.leader, interval_s=5.0, max_losses=1, lease_s=LEASE_S
+        )
+
+    def watch(self, seconds: float) -> None:
+        """Let the rescue look every five seconds, the last time at the end."""
+        for _ in range(int(seconds / 5)):
+            self.rescue.run_once(self.clock.advance(5))
+
+    def beat(self) -> None:
+        assert self.store.beat(WORKER, self.generation, self.clock.now(), LEASE_S, ()) is not None
+
+    def running(self, job_id: int) -> bool:
+        return self.store.job(job_id).task_counts[TaskState.RUNNING] == 1
 
     def submit(self, not_before: datetime | None = None) -> int:
         job = NewJob(
@@ -55,7 +78,7 @@ class Office:
         return accepted.job_id
 
     def start(self) -> list[AttemptKey]:
-        starts = Cycle(self.store, FakeLauncher(), self.bell, self.clock).run_once()
+        starts = Cycle(self.store, FakeLauncher(), self.bell, self.clock, self.leader).run_once()
         keys = [start.key for start in starts]
         self.store.claim("local", starts[0].generation, keys, self.clock.now())
         return keys
@@ -68,19 +91,38 @@ def office() -> Iterator[Office]:
     office.store.check()
 
 
-def test_a_lost_attempt_is_ended_once_and_its_task_queued_again(office: Office) -> None:
+def test_what_a_dead_worker_ran_is_ended_once_and_queued_again(office: Office) -> None:
     job_id = office.submit()
     office.start()
-    office.rescue.run_once(office.clock.advance(1))
-    assert office.store.job(job_id).task_counts[TaskState.RUNNING] == 1
-    for _ in range(14):
-        office.rescue.run_once(office.clock.advance(5))
+    office.rescue.run_once(office.clock.now())
+    office.watch(60)
+    office.beat()
+    office.watch(90)
+    assert office.running(job_id)
+    office.watch(5)
+    office.watch(30)
     assert office.store.job(job_id).task_counts[TaskState.QUEUED] == 1
     [attempt] = office.store.tasks(job_id)[0].attempts
     assert attempt.state is AttemptState.LOST
     assert attempt.exit is not None
-    assert attempt.exit.message == "Worker 'local' was lost while it ran attempt 1 (loss 1 of at most 1)."
+    assert attempt.exit.message == (
+        "Worker 'local' was lost while it ran attempt 1 (loss 1 of at most 1): it said nothing for 90.0 s, "
+        "and is dead after 90 s."
+    )
+    assert (attempt.exit.limit, attempt.exit.observed) == (90.0, 90.0)
     assert f"job:{job_id}" in office.bell.rings
+    assert office.store.beat(WORKER, office.generation, office.clock.now(), LEASE_S, ()) is None
+
+
+def test_what_a_worker_ran_before_it_came_back_is_queued_at_once(office: Office) -> None:
+    job_id = office.submit()
+    office.start()
+    office.store.register(WORKER, office.clock.now(), LEASE_S)
+    office.rescue.run_once(office.clock.now())
+    assert office.store.job(job_id).task_counts[TaskState.QUEUED] == 1
+    [attempt] = office.store.tasks(job_id)[0].attempts
+    assert attempt.exit is not None
+    assert attempt.exit.message.endswith("it has registered anew since, after generation 1.")
 
 
 def test_a_task_that_loses_its_worker_too_often_fails(office: Office) -> None:
@@ -95,30 +137,103 @@ def test_a_task_that_loses_its_worker_too_often_fails(office: Office) -> None:
     assert job.exit.reason == "lease_expired"
 
 
-def test_nobody_is_lost_because_this_server_itself_stood_still(office: Office) -> None:
+def test_a_new_leader_watches_two_leases_before_it_declares_anybody_dead(office: Office) -> None:
+    job_id = office.submit()
+    office.start()
+    office.clock.advance(3600)
+    office.rescue.run_once(office.clock.now())
+    office.watch(115)
+    assert office.running(job_id)
+    office.watch(5)
+    assert not office.running(job_id)
+
+
+def test_who_leads_again_watches_anew(office: Office) -> None:
     job_id = office.submit()
     office.start()
     office.rescue.run_once(office.clock.now())
+    office.watch(85)
+    office.leader.doubt()
+    office.watch(120)
+    assert office.running(job_id)
+    office.watch(5)
+    assert not office.running(job_id)
+
+
+def test_nobody_is_dead_because_this_server_itself_stood_still(office: Office) -> None:
+    job_id = office.submit()
+    office.start()
+    office.rescue.run_once(office.clock.now())
+    office.watch(85)
     office.rescue.run_once(office.clock.advance(3600))
-    for _ in range(11):
-        office.rescue.run_once(office.clock.advance(5))
-    assert office.store.job(job_id).task_counts[TaskState.RUNNING] == 1
-    office.rescue.run_once(office.clock.advance(5))
-    assert office.store.job(job_id).task_counts[TaskState.QUEUED] == 1
+    office.watch(115)
+    assert office.running(job_id)
+    office.watch(5)
+    assert not office.running(job_id)
 
 
-def test_nobody_is_lost_because_the_clock_was_set_forward(office: Office) -> None:
+def test_nobody_is_dead_because_the_store_could_not_be_read(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = office.submit()
+    office.start()
+    office.rescue.run_once(office.clock.now())
+    office.watch(85)
+    with monkeypatch.context() as away:
+        away.setattr(office.store, "beats", _unavailable)
+        with pytest.raises(Unavailable):
+            office.watch(5)
+    office.watch(120)
+    assert office.running(job_id)
+    office.watch(5)
+    assert not office.running(job_id)
+
+
+def test_nobody_is_dead_because_a_clock_was_set_forward(office: Office) -> None:
     job_id = office.submit()
     office.start()
     office.rescue.run_once(office.clock.now())
     office.rescue.run_once(office.clock.now() + timedelta(hours=1))
     office.rescue.run_once(office.clock.now() + timedelta(hours=1, seconds=5))
-    assert office.store.job(job_id).task_counts[TaskState.RUNNING] == 1
+    assert office.running(job_id)
+
+
+def test_only_the_leader_rescues(office: Office) -> None:
+    job_id = office.submit()
+    office.start()
+    office.store.register(WORKER, office.clock.now(), LEASE_S)
+    assert office.leader.epoch
+    office.store.seize("another", office.clock.now(), LEASE_S)
+    duty = Led(office.rescue, office.leader)
+    duty.run_once(office.clock.now())
+    assert office.running(job_id)
+    duty.run_once(office.clock.now())  # after the doubt it leads again
+    assert not office.running(job_id)
+
+
+def _unavailable() -> list[Beat]:
+    raise Unavailable("The database is away.")
+
+
+def test_a_start_that_nobody_claims_is_sent_again_until_somebody_does(office: Office) -> None:
+    office.submit()
+    lost = FakeLauncher()
+    [start] = Cycle(office.store, lost, office.bell, office.clock, office.leader).run_once()
+    again = FakeLauncher()
+    resend = Resend(office.store, again, after_s=10.0)
+    resend.run_once(office.clock.advance(10))
+    assert again.started == []
+    resend.run_once(office.clock.advance(1))
+    resend.run_once(office.clock.advance(resend.interval_s))
+    assert again.started == [start, start]
+    office.store.claim("local", office.generation, [start.key], office.clock.now())
+    resend.run_once(office.clock.advance(resend.interval_s))
+    assert again.started == [start, start]
 
 
 def test_a_scheduled_task_is_queued_when_its_time_has_come(office: Office) -> None:
     job_id = office.submit(not_before=office.clock.now() + timedelta(seconds=10))
-    wake = Wake(office.store, office.bell)
+    wake = Wake(office.store, office.bell, office.leader)
     wake.run_once(office.clock.advance(9))
     assert office.store.job(job_id).task_counts[TaskState.SCHEDULED] == 1
     wake.run_once(office.clock.advance(1))
@@ -156,6 +271,7 @@ class Yard:
             logs=folders["logs"],
             incoming=folders["incoming"],
             retention=timedelta(days=30),
+            audit_retention=timedelta(days=365),
         )
 
 
@@ -167,9 +283,30 @@ def test_the_janitor_keeps_what_is_named_and_what_is_young(tmp_path: Path) -> No
     assert kept == [True, True, False, True, True, False]
 
 
+def test_the_janitor_removes_what_dead_workers_and_servers_have_left(tmp_path: Path) -> None:
+    store = MemoryStore()
+    world = World(store)
+    yard = Yard(tmp_path, store, world.clock)
+    running, ended = world.run(), world.run()
+    world.report(ended)
+    folders = [yard.attempt.parent / name for name in (str(running), str(ended), f".spare-{ended}")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    for path in (*folders, yard.upload):
+        os.utime(path, (world.now.timestamp(), world.now.timestamp()))
+    yard.janitor.run_once(world.clock.advance(YOUNGEST_S - 1))
+    assert [folder.exists() for folder in folders] == [True, True, True]
+    yard.janitor.run_once(world.clock.advance(2))
+    assert [folder.exists() for folder in folders] == [True, False, False]
+    assert yard.upload.exists()
+    yard.janitor.run_once(world.clock.advance(OLDEST_UPLOAD_S))
+    assert not yard.upload.exists()
+    assert folders[0].exists()
+
+
 def test_at_start_nothing_runs_so_whatever_is_not_named_goes(tmp_path: Path) -> None:
     yard = Yard(tmp_path, MemoryStore(), FakeClock())
-    yard.janitor.at_start()
+    yard.janitor.at_start(START)
     kept = [path.exists() for path in (yard.named, yard.young, yard.old, yard.attempt, yard.upload)]
     assert kept == [True, False, False, False, False]
 
@@ -181,15 +318,27 @@ def test_results_of_a_data_directory_that_was_moved_are_kept(tmp_path: Path) -> 
         Source("moved", "parquet", "/elsewhere/results/young.parquet", "ann", clock.now(), managed=True)
     )
     yard = Yard(tmp_path / "there", store, clock)
-    yard.janitor.at_start()
+    yard.janitor.at_start(START)
     assert [path.exists() for path in (yard.young, yard.old)] == [True, False]
+
+
+def test_the_answer_of_a_client_that_is_gone_goes_after_a_while(tmp_path: Path) -> None:
+    store = MemoryStore()
+    world = World(store)
+    yard = Yard(tmp_path, store, world.clock)
+    for name, queue in (("young", INTERACTIVE_QUEUE), ("old", "default")):
+        world.report(world.run(queue=queue), result={"path": f"results/{getattr(yard, name).name}"})
+    yard.janitor.run_once(world.now)
+    assert yard.young.exists()
+    yard.janitor.run_once(world.clock.advance(ANSWERED_S + 1))
+    assert [path.exists() for path in (yard.named, yard.young, yard.old)] == [True, False, True]
 
 
 def test_a_folder_among_the_results_does_not_stop_the_janitor(tmp_path: Path) -> None:
     yard = Yard(tmp_path, MemoryStore(), FakeClock())
     mine = yard.old.parent / "mine"
     mine.mkdir()
-    yard.janitor.at_start()
+    yard.janitor.at_start(START)
     assert [path.exists() for path in (mine, yard.old)] == [True, False]
 
 

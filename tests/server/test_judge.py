@@ -39,7 +39,7 @@ class Echo:
         )
 
 
-RULES = Rules({"echo": Echo()}, "/data", (), 3600.0, lambda names: [])
+RULES = Rules({"echo": Echo()}, "/data", (), 3600.0, lambda names, reader: [])
 
 
 def judged(fields: Mapping[str, Any], *, internal: bool = False, key: str | None = None) -> NewJob:

@@ -1,19 +1,40 @@
-"""SQLite must find rows by index, whatever its planner guesses without statistics."""
+"""Databases must find rows by index, whatever their planners guess without statistics."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tidegate.store import attempts, jobs, records, reports, schedule, sources
-from tidegate.store.engine import Database, Statement
+from tidegate.core.resources import Resources
+from tidegate.store import (
+    SqlStore,
+    attempts,
+    jobs,
+    leaders,
+    open_store,
+    records,
+    reports,
+    rescue,
+    schedule,
+    shared,
+    sources,
+    workers,
+)
+from tidegate.store.dialects import open_database
+from tidegate.store.dialects.network import kind_of
+from tidegate.store.engine import Statement
+from tidegate.store.pool import Pool
 from tidegate.store.versions import prepare
+from tidegate.testing.conformance.world import World, new_job, new_source
 
 TABLES = ("jobs", "tasks", "attempts", "allocations", "events", "sources")
 FREQUENT = [
     (f"{module.__name__.rpartition('.')[2]}{name}", statement)
-    for module in (attempts, jobs, records, reports, schedule, sources)
+    for module in (attempts, jobs, leaders, records, reports, rescue, schedule, shared, sources, workers)
     for name, statement in sorted(vars(module).items())
     if isinstance(statement, Statement)
 ]
@@ -22,7 +43,7 @@ FREQUENT = [
 @pytest.fixture(scope="module")
 def db(tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('plans')}/tidegate.db"
-    db = Database(url)
+    db = open_database(url, Pool())
     prepare(db, url)
     yield db
     db.close()
@@ -32,7 +53,7 @@ def db(tmp_path_factory):
 def test_no_frequent_statement_reads_a_whole_table(db, name, statement):
     def plan(tx) -> list[str]:
         tx.want([(i, 1, 1) for i in range(500)])
-        text = statement.text(tx.connection.dialect)
+        text = statement.on(tx.dialect).text
         cursor = tx.connection.connection.cursor()
         return [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {text}", (1,) * text.count("?"))]
 
@@ -41,3 +62,97 @@ def test_no_frequent_statement_reads_a_whole_table(db, name, statement):
         step for step in steps if re.match(rf"SCAN ({'|'.join(TABLES)})\b(?!.*USING (COVERING )?INDEX)", step)
     ]
     assert whole == [], steps
+
+
+def _values(statement: Statement, tx) -> tuple[Any, ...]:
+    compiled = statement.on(tx.dialect)
+    return tuple({int: 1, float: 1.0, str: "a"}[kind_of(type_)] for type_ in compiled.types)
+
+
+def _explained(store: SqlStore, statement: Statement, explain: str) -> list[tuple[Any, ...]]:
+    """The plan of the statement for one row, and for a set of rows where it has that form."""
+
+    def look(tx) -> list[tuple[Any, ...]]:
+        tx.want([(i, 1, 1) for i in range(500)])
+        execute, found = tx.cursor.execute, []
+
+        def instead(text: str, row: Any = ()) -> None:
+            execute(f"{explain} {text}", row or None)
+            found.extend(tx.cursor.fetchall())
+
+        tx.cursor = SimpleNamespace(
+            execute=instead,
+            rowcount=0,
+            fetchall=tx.cursor.fetchall,
+            mogrify=getattr(tx.cursor, "mogrify", None),
+        )
+        row = _values(statement, tx)
+        tx._execute(statement, row)
+        if not statement.on(tx.dialect).text.startswith(("SELECT", "INSERT")) and row:
+            tx._many(statement, [row] * 500)
+        return found
+
+    return store._db.write(look)
+
+
+def _fill(store: SqlStore) -> None:
+    """Many rows of which few are live, of which the database has not heard yet."""
+    world = World(store)
+    store.set_queue("default", no_cap=True)
+    for _ in range(4):
+        store.add_jobs([new_job(world.now, resources=Resources()) for _ in range(1000)])
+        store.report([world.end(one.key) for one in world.claim()])
+    store.add_jobs([new_job(world.now) for _ in range(10)])
+    world.start()
+    for number in range(300):
+        store.add_source(new_source(f"s{number}", world.now))
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(postgresql):
+    with postgresql.database() as url:
+        store = open_store(url)
+        _fill(store)
+        yield store
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def on_mariadb(mariadb):
+    with mariadb.database() as url:
+        store = open_store(url)
+        _fill(store)
+        yield store
+        store.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+FEW = {"allocations_live", "tasks_change", "tasks_scheduled", "jobs_not_succeeded", "jobs_finished"}
+"""Indexes of some rows only."""
+
+
+@pytest.mark.parametrize(("name", "statement"), FREQUENT, ids=[name for name, _ in FREQUENT])
+def test_postgresql_reads_no_whole_table(on_postgresql, name, statement):
+    plans = _explained(on_postgresql, statement, "EXPLAIN (FORMAT JSON)")
+    nodes = [node for (plan,) in plans for node in _nodes(plan[0]["Plan"])]
+    whole = [
+        node
+        for node in nodes
+        if node.get("Relation Name") in TABLES
+        and node["Node Type"] != "ModifyTable"
+        and "Index Cond" not in node
+        and node.get("Index Name") not in FEW
+        and "Bitmap" not in node["Node Type"]
+    ]
+    assert whole == [], plans
+
+
+@pytest.mark.parametrize(("name", "statement"), FREQUENT, ids=[name for name, _ in FREQUENT])
+def test_mariadb_reads_no_whole_table(on_mariadb, name, statement):
+    steps = [step for step in _explained(on_mariadb, statement, "EXPLAIN") if step[1] != "INSERT"]
+    assert [step for step in steps if step[2] in TABLES and step[3] == "ALL"] == [], steps

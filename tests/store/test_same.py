@@ -8,9 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tidegate.core.job import AttemptState, TaskState
 from tidegate.errors import TidegateError
@@ -29,10 +36,13 @@ class SameStory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        sqlite = open_store(f"sqlite:///{Path(self.folder.name)}/tidegate.db", max_concurrent=3)
-        stores: list[Store] = [MemoryStore(max_concurrent=3), sqlite]
+        stores: list[Store] = [MemoryStore(max_concurrent=3), open_store(self.url(), max_concurrent=3)]
         self.worlds = [World(store) for store in stores]
         self.both(lambda world: world.register())
+
+    def url(self) -> str:
+        """An empty database."""
+        return f"sqlite:///{Path(self.folder.name)}/tidegate.db"
 
     def both(self, act: Any) -> Any:
         """Do the same to both; they must answer the same, errors included."""
@@ -71,7 +81,7 @@ class SameStory(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.worlds[0].waiting()))
     @rule(first=st.integers(0, 1))
     def start(self, first):
-        self.both(lambda world: world.store.commit(world.plan(world.waiting()[first:]), world.now))
+        self.both(lambda world: world.commit(world.plan(world.waiting()[first:])))
 
     @precondition(lambda self: bool(_live(self.worlds[0], AttemptState.STARTING)))
     @rule()
@@ -110,12 +120,15 @@ class SameStory(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 5, 61]))
     def pass_time(self, seconds):
         self.both(lambda world: world.clock.advance(seconds))
-        self.both(lambda world: world.store.wake_scheduled(world.now))
+        self.both(lambda world: world.wake(world.now))
 
     @rule(cpu_milli=st.sampled_from([500, 2000, 4000]))
     def beat(self, cpu_milli):
         offer = replace(LARGE, cpu_milli=cpu_milli)
-        self.both(lambda w: w.store.beat(replace(w.worker, allocatable=offer), w.generation, w.now, 60.0))
+        running = _live(self.worlds[0], AttemptState.RUNNING)[1:]
+        self.both(
+            lambda w: w.store.beat(replace(w.worker, allocatable=offer), w.generation, w.now, 60.0, running)
+        )
 
     @rule()
     def register_again(self):
@@ -127,16 +140,23 @@ class SameStory(RuleBasedStateMachine):
         if back:
             self.both(lambda world: world.register())
 
-    @precondition(lambda self: bool(self.worlds[0].store.lost(self.worlds[0].now)))
+    @rule()
+    def declare_dead(self):
+        self.both(
+            lambda world: [world.store.declare_dead(b, world.now, world.epoch) for b in world.store.beats()]
+        )
+        self.both(lambda world: world.register())
+
+    @precondition(lambda self: bool(self.worlds[0].store.lost()))
     @rule(next_state=st.sampled_from([TaskState.QUEUED, TaskState.FAILED]))
     def rescue(self, next_state):
         def act(world: World) -> Any:
-            lost = world.store.lost(world.now)
+            lost = world.store.lost()
             ends = [
                 world.end(found.key, next_state, state=AttemptState.LOST, generation=found.generation)
                 for found in lost
             ]
-            return lost, world.store.report(ends)
+            return lost, world.store.end_lost(ends, world.epoch)
 
         self.both(act)
 
@@ -157,7 +177,7 @@ class SameStory(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["A", "b", "c"]))
     def delete_source(self, name):
-        self.both(lambda world: world.store.delete_source(name))
+        self.both(lambda world: world.store.delete_source(name, "ann"))
 
     @rule(age_s=st.sampled_from([0, 10]))
     def prune(self, age_s):
@@ -206,6 +226,28 @@ def _attempts(world: World) -> list[Any]:
 
 def _live(world: World, state: AttemptState) -> list[Any]:
     return [attempt.key for attempt in _attempts(world) if attempt.state is state]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["empty_postgresql", "empty_mariadb"])
+@pytest.mark.servers
+def test_databases_behind_a_network_tell_the_same_story(request, database):
+    empty = request.getfixturevalue(database)
+
+    class Story(SameStory):
+        def url(self) -> str:
+            return str(empty())
+
+    run_state_machine_as_test(
+        Story,
+        settings=settings(
+            max_examples=10,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
 
 
 TestSameStory = SameStory.TestCase

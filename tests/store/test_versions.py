@@ -48,7 +48,8 @@ def test_migrating_from_empty_leaves_nothing_to_migrate(path, url):
     migrate.upgrade(url)
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_object": _belongs_on_sqlite})
+        assert compare_metadata(context, metadata) == []
     store = open_store(url)
     assert store.changes(0).cursor == 0
     store.close()
@@ -60,6 +61,10 @@ def test_the_first_tables_can_be_removed_and_made_again(path, url):
     assert layout(path) == {}
     migrate.upgrade(url)
     assert "jobs" in layout(path)
+
+
+def _belongs_on_sqlite(made, _name, kind, _reflected, _other) -> bool:
+    return not (kind == "index" and made.name == "allocations_live_covering")
 
 
 def test_a_database_of_a_newer_version_is_refused(path, url):
@@ -79,7 +84,9 @@ def test_a_database_of_another_program_is_refused(path, url):
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://host/db", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "postgresql://host", "oracle://host/db", "nonsense"]
+)
 def test_a_database_that_cannot_be_used_is_refused(url):
     with pytest.raises(SettingError, match="sqlite:////data"):
         open_store(url)
@@ -100,7 +107,9 @@ def test_a_start_imports_no_alembic(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_a_refusal_does_not_show_the_password():
-    with pytest.raises(SettingError) as refusal:
-        open_store("postgresql://user:secret@host/db")
+@pytest.mark.parametrize("backend", ["postgresql", "mysql", "mariadb", "oracle"])
+@pytest.mark.parametrize("database", ["", "/db"])
+def test_a_refusal_does_not_show_the_password(backend, database):
+    with pytest.raises((SettingError, Unavailable)) as refusal:
+        open_store(f"{backend}://user:secret@127.0.0.1:1{database}")
     assert "secret" not in str(refusal.value)

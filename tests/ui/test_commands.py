@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,19 @@ import pytest
 
 import tidegate
 from tests.client.live import SLOW_SQL
+from tidegate.errors import (
+    Busy,
+    Conflict,
+    InvalidInput,
+    JobFailed,
+    NeverFits,
+    NotFound,
+    ServerUnreachable,
+    SettingError,
+    TidegateError,
+    Unavailable,
+)
+from tidegate.ui.cli.exits import exit_code_of, problem_of
 
 TIDEGATE = (sys.executable, "-m", "tidegate")
 
@@ -202,7 +216,42 @@ def test_an_error_in_json_is_the_problem_object(client):
     problem = json.loads(done.stderr)
     assert (done.returncode, problem["code"], problem["status"]) == (3, "not_found", 404)
     lost = run("jobs", "--json", url="http://127.0.0.1:9")
-    assert (lost.returncode, json.loads(lost.stderr)["code"]) == (6, "server_unreachable")
+    made_here = json.loads(lost.stderr)
+    assert (lost.returncode, made_here["code"], made_here["status"]) == (6, "server_unreachable", 503)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (TidegateError("x"), 1, 500), (TidegateError("late", code="timeout"), 1, 504),
+        (JobFailed("x", job_id="1", status="FAILED"), 1, 409), (SettingError("x"), 2, 422), (NotFound("x"), 3, 404),
+        (InvalidInput("x"), 4, 422), (Conflict("x"), 4, 409), (NeverFits("x"), 4, 422),
+        (Busy("x", retry_after_s=1), 5, 429), (Unavailable("x"), 5, 503), (ServerUnreachable("x"), 6, 503),
+    ],
+)  # fmt: skip
+def test_errors_made_here_have_exit_code_and_status_of_their_kind(error, code, status):
+    assert (exit_code_of(error), problem_of(error)["status"]) == (code, status)
+
+
+def test_a_port_in_use_has_the_code_of_what_is_busy(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--port", port, "--data-dir", str(tmp_path))
+    assert done.returncode == 5
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_what_a_waiting_job_s_start_was_reckoned_from_is_told_in_json(tide):
+    tide("sql", "select 1", "--queue", "slow")
+    tide("queues", "pause", "slow")
+    job_id = tide("sql", "select 1", "--queue", "slow", "--no-wait").strip()
+    told = json.loads(tide("job", "explain", job_id, "--json"))
+    shown = json.loads(tide("job", "show", job_id, "--json"))
+    assert told["expected_start_basis"] == shown["waiting"]["expected_start_basis"]
+    assert told["expected_start_basis"]
+    assert told["expected_start_basis"] in tide("job", "explain", job_id)
+    tide("job", "cancel", job_id)
+    tide("queues", "resume", "slow")
 
 
 def test_without_a_server_commands_say_how_to_get_one(tmp_path):
@@ -245,6 +294,24 @@ def test_ctrl_c_cancels_the_job(client):
     assert "cancelled" in story
     assert "Traceback" not in story
     assert client.job(line.split()[1]).status == "CANCELLED"
+
+
+@pytest.mark.parametrize("module", ["typer", "tidegate.ui.cli.lazy", "tidegate.ui.cli.sql", "httpx2"])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_quietly(module, tmp_path):
+    script = f"""
+import os, runpy, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["tidegate", "sql", "select 1", "--data-dir", {str(tmp_path)!r}]
+runpy.run_module("tidegate", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=env_of(None), check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nInterrupted.\n")
 
 
 def test_a_reader_that_goes_away_is_no_error(client):

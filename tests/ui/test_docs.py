@@ -13,6 +13,7 @@ import pytest
 
 import tidegate
 from scripts.cli_docs import COMMANDS, PAGE, with_section
+from tests.client.live import live_client
 from tidegate.ui.cli import exits, lazy
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -59,16 +60,18 @@ def test_every_public_error_is_in_the_docs():
 
 
 @pytest.mark.parametrize("example", range(len(EXAMPLES)))
-def test_the_examples_of_the_python_guide_work(example, client, tmp_path):
+def test_the_examples_of_the_python_guide_work(example, tmp_path):
+    """Each on a server of its own, so that none relies on what another has left there."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EXAMPLES[example]],
-        cwd=tmp_path,
-        env={**kept, "TIDEGATE_URL": client.url},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    with live_client(tmp_path / "data") as client:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", EXAMPLES[example]],
+            cwd=tmp_path,
+            env={**kept, "TIDEGATE_URL": client.url},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

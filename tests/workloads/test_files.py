@@ -11,7 +11,7 @@ from tidegate.core.resources import Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext
 from tidegate.workloads import files
-from tidegate.workloads.files import expand, format_of
+from tidegate.workloads.files import expand, format_of, roots_of
 from tidegate.workloads.inspect import InspectWorkload
 
 
@@ -51,6 +51,31 @@ def test_a_file_a_glob_and_a_folder(house: Path) -> None:
     assert names(house, "files/sub") == ["data/files/sub/c.csv", "data/files/sub/d.parquet"]
     assert [file.path[-5:] for file in expand("files/sub", context(house), kind="csv")] == ["c.csv"]
     assert names(house, "results/1/1.1/r.parquet") == ["data/results/1/1.1/r.parquet"]
+
+
+def test_a_source_keeps_the_folders_by_which_it_was_allowed(house: Path) -> None:
+    within, outside = str(house / "roots/*.csv"), str(house / "secret/s.csv")
+    found = expand(within, context(house, "roots", "secret"))
+    assert roots_of(found, context(house, "roots", "secret")) == [str(house / "roots")]
+    assert roots_of(expand("files/a.csv", context(house, ".")), context(house, ".")) == []
+    kept = roots_of(found, context(house, "roots"))
+    assert expand(within, context(house), roots=kept) == found
+    for path in (outside, within):
+        (house / "roots/link.csv").unlink(missing_ok=True)
+        (house / "roots/link.csv").symlink_to(outside)
+        with pytest.raises(InvalidInput) as refused:
+            expand(path, context(house), roots=kept)
+        assert refused.value.code == "path_outside"
+
+
+@pytest.mark.parametrize("path", ["files/*.csv", "files", "files/**"])
+def test_a_name_that_is_no_text_is_refused(house: Path, path: str) -> None:
+    Path(os.fsdecode(os.fsencode(house / "data/files") + b"/caf\xe9.csv")).write_text("x\n1\n")
+    with pytest.raises(InvalidInput, match=r"b'caf\\xe9.csv', whose name or folder is not UTF-8") as refused:
+        expand(path, context(house))
+    assert refused.value.code == "bad_file_name"
+    refused.value.message.encode()
+    assert names(house, "files/[ab].csv") == ["data/files/a.csv", "data/files/b.csv"]
 
 
 def test_a_name_with_glob_characters_is_a_name_first(house: Path) -> None:

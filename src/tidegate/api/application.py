@@ -6,8 +6,28 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
-from tidegate.api import events, health, index, jobs, openapi, problems, query, queues, results, sources
+from tidegate.api import (
+    audit,
+    events,
+    health,
+    index,
+    jobs,
+    keys,
+    logs,
+    monitoring,
+    openapi,
+    outputs,
+    problems,
+    query,
+    queues,
+    results,
+    sources,
+    workers,
+)
+from tidegate.api.access import include
+from tidegate.api.budget import BodyBudget
 from tidegate.api.guard import Guard, allowed_hosts
 from tidegate.server.service import Service
 
@@ -22,15 +42,43 @@ _TAGS = [
     {"name": "sources", "description": "Named data sets: register, upload, look at, download."},
     {"name": "query", "description": "Small queries, answered at once."},
     {"name": "queues", "description": "Lines of waiting jobs: weight, cap, pause."},
+    {"name": "workers", "description": "Machines that run jobs: look, drain, stop."},
+    {"name": "monitoring", "description": "What runs where, and how the machines do."},
+    {"name": "identity", "description": "API keys, roles, and the trail of who did what."},
     {"name": "health", "description": "Alive, and able to work."},
 ]
 
 
+SUBJECTS = (
+    health,
+    jobs,
+    events,
+    logs,
+    results,
+    outputs,
+    sources,
+    queues,
+    workers,
+    monitoring,
+    query,
+    keys,
+    audit,
+    index,
+)
+"""The modules that have a `router`."""
+
+
 class Api(FastAPI):
-    """FastAPI with the description that `openapi` makes."""
+    """FastAPI with the guard around all of it, and with the description that `openapi` makes."""
+
+    guard: Guard
 
     def openapi(self) -> dict[str, Any]:
         return openapi.describe(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.guard(scope, receive, send)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -41,13 +89,21 @@ def create_app(service: Service) -> FastAPI:
         summary="Jobs over big files, filled to the edge and never over it.",
         description=DESCRIPTION,
         openapi_tags=_TAGS,
+        openapi_url=None,  # `index` has it, guarded like all routes
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.service = service
-    for subject in (health, jobs, events, results, sources, queues, query, index):
-        app.include_router(subject.router)
+    for subject in SUBJECTS:
+        include(app, subject.router)
     problems.add_handlers(app)
-    app.add_middleware(Guard, hosts=allowed_hosts(service.settings))
+    app.state.bodies = BodyBudget()
+    app.guard = Guard(
+        super(Api, app).__call__,
+        allowed_hosts(service.settings),
+        app.state.bodies,
+        service.doorkeeper,
+        jobs.entrance,
+    )
     return app

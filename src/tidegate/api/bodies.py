@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from tidegate.api.budget import UNCOUNTED_BYTES, BodyBudget
 from tidegate.api.problems import Refusal, invalid
 from tidegate.core.resources import MIB, format_bytes
 
@@ -29,18 +30,36 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises `too_large` as soon as it is known to be."""
+    """The whole body. Raises `too_large` as soon as it is known to be, `too_many_bytes` when others take the room."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise too_large(int(declared), limit_bytes)
+    budget = _budget(request)
+    budget.look_ahead(int(declared) if declared.isdigit() else 0)
     chunks: list[bytes] = []
-    size = 0
+    size = counted = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit_bytes:
             raise too_large(size, limit_bytes)
+        if size > UNCOUNTED_BYTES:
+            budget.take_body(request.scope, size - counted)
+            counted = size
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _budget(request: Request) -> BodyBudget:
+    budget: BodyBudget = request.app.state.bodies
+    return budget
+
+
+def _parsed(request: Request, body: bytes) -> Any:
+    """One JSON value; what it takes of memory is counted first when it is large."""
+    text = _text(body)
+    if len(text) > UNCOUNTED_BYTES:
+        _budget(request).take_values(request.scope, text)
+    return _parse_text(text)
 
 
 def too_large(asked_bytes: int, limit_bytes: int) -> Refusal:
@@ -53,7 +72,7 @@ def too_large(asked_bytes: int, limit_bytes: int) -> Refusal:
 
 async def json_object(request: Request, limit_bytes: int = SMALL_BODY_BYTES) -> dict[str, Any]:
     """The body as a JSON object. Raises `malformed` for anything else."""
-    value = parse(await read_body(request, limit_bytes))
+    value = _parsed(request, await read_body(request, limit_bytes))
     if not isinstance(value, dict):
         raise Refusal("malformed", f"The body must be a JSON object, not {_name(value)}.")
     return value
@@ -62,7 +81,7 @@ async def json_object(request: Request, limit_bytes: int = SMALL_BODY_BYTES) -> 
 async def json_model(request: Request, model: type[Model]) -> Model:
     """The body as a model; an empty body counts as an empty object."""
     body = await read_body(request, SMALL_BODY_BYTES)
-    value = parse(body) if body else {}
+    value = _parsed(request, body) if body else {}
     if not isinstance(value, dict):
         raise Refusal("malformed", f"The body must be a JSON object, not {_name(value)}.")
     try:
@@ -84,8 +103,9 @@ async def json_items(
         return _items_of_object(text, field)
     items: list[Any] = []
     at = opening.end()
+    window = _Window(text, at, request)
     while text[at : at + 1] != "]":
-        item, at = _parse_item(text, at)
+        item, at = window.item(at)
         items.append(item)
         if len(items) > most:
             return items
@@ -101,8 +121,59 @@ def parse(body: bytes) -> Any:
     return _parse_text(_text(body))
 
 
+_WINDOW_CHARS = 256 * 1024
 _SPACE = " \t\r\n"
 _BETWEEN = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*")
+
+
+class _Window:
+    """The part of a long list that is parsed now, so that what its items take of memory is counted before they are there."""
+
+    def __init__(self, text: str, start: int, request: Request) -> None:
+        self._text = text
+        self._request = request
+        self._counted = 0
+        self._move(start, _WINDOW_CHARS)
+
+    def item(self, at: int) -> tuple[Any, int]:
+        """The item that begins there, and the place of what follows."""
+        for size in (_WINDOW_CHARS, SMALL_BODY_BYTES):
+            try:
+                item, end = _parse_item(self._part, at - self._start)
+                if end < len(self._part) or not self._cut:
+                    return item, self._start + end
+            except Refusal:
+                if not self._cut:
+                    raise self._told(at) from None
+            self._move(at, size)
+        try:
+            item, end = _parse_item(self._part, 0)
+        except Refusal:
+            raise self._told(at) from None
+        return item, self._start + end
+
+    def _move(self, start: int, size: int) -> None:
+        self._start = start
+        self._part = self._text[start : start + size]
+        self._cut = start + size < len(self._text)
+        if len(self._text) > UNCOUNTED_BYTES:
+            fresh = self._part[max(self._counted - start, 0) :]
+            _budget(self._request).take_values(self._request.scope, fresh)
+            self._counted = max(self._counted, start + len(self._part))
+
+    def _told(self, at: int) -> Refusal:
+        """What is wrong with the item, with its place in the whole body."""
+        if self._cut:
+            return Refusal(
+                "malformed",
+                f"The item at character {at} is not JSON, or has more than {format_bytes(SMALL_BODY_BYTES)}.",
+                numbers={"limit": SMALL_BODY_BYTES},
+            )
+        try:
+            _parse_item(self._text, at)
+        except Refusal as refusal:
+            return refusal
+        raise AssertionError("it was no JSON a moment ago")
 
 
 def _parse_item(text: str, at: int) -> tuple[Any, int]:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from tidegate.api.access import caller_of
+from tidegate.core.identity import Caller
 from tidegate.core.job import TaskKey, parse_job_id
 from tidegate.errors import NotFound
 from tidegate.server.service import Service
@@ -19,23 +21,28 @@ async def current_service(request: Request) -> Service:
     return service
 
 
-async def current_owner(request: Request) -> str:
-    """Whose request it is. The one place that API keys come to; until then everybody on the machine is `local`."""
-    return "local"
+async def current_caller(request: Request) -> Caller:
+    """Whose request it is."""
+    return caller_of(request)
 
 
-async def job_number(job_id: str) -> int:
-    return parse_job_id(job_id)
+async def job_number(request: Request, job_id: str) -> int:
+    """The number of a job that exists for the caller, as far as it is the caller's rights that decide. Raises NotFound."""
+    number = parse_job_id(job_id)
+    await (await current_service(request)).check_owner(caller_of(request), number)
+    return number
 
 
-async def task_key(task_id: str) -> TaskKey:
+async def task_key(request: Request, task_id: str) -> TaskKey:
+    """The same for a task."""
     key = TaskKey.parse(task_id)
     if key.job_id >= 10**18 or key.number > _LARGEST_NUMBER:
         raise NotFound(f"There is no task {task_id!r:.80}.")
+    await (await current_service(request)).check_owner(caller_of(request), key.job_id)
     return key
 
 
 ServiceGiven = Annotated[Service, Depends(current_service)]
-Owner = Annotated[str, Depends(current_owner)]
+CallerGiven = Annotated[Caller, Depends(current_caller)]
 JobNumber = Annotated[int, Depends(job_number)]
 TaskNamed = Annotated[TaskKey, Depends(task_key)]

@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tidegate.api.interactive import finished, quoted
 from tidegate.api.problems import Refusal
+from tidegate.core.identity import Caller
 from tidegate.core.job import Source
 from tidegate.errors import NotFound
 from tidegate.server.service import Service
@@ -23,7 +24,7 @@ SUPPORTED = tuple(MEDIA_TYPES)
 EXPORT_TIMEOUT_S = 3600.0
 
 
-async def download(service: Service, owner: str, source: Source, format: str) -> FileResponse:
+async def download(service: Service, caller: Caller, source: Source, format: str) -> FileResponse:
     """A source as one file of the format. Raises `unsupported_format`, NotFound, or what its export ended with."""
     if format not in MEDIA_TYPES:
         raise Refusal(
@@ -31,7 +32,7 @@ async def download(service: Service, owner: str, source: Source, format: str) ->
             f"format: {format!r:.40} is not supported. It must be one of: {', '.join(SUPPORTED)}.",
             numbers={"field": "format"},
         )
-    path = Path(source.path)
+    path = Path(service.path_of(source))
     # Only what Tidegate itself put there: another's path may have become a link to anywhere since it was judged.
     if format == source.format == "parquet" and source.managed:
         return await _file(service, source.name, path, format, once=False)
@@ -40,8 +41,8 @@ async def download(service: Service, owner: str, source: Source, format: str) ->
         "sql": f"select * from {quoted(source.name)}",
         "output": {"kind": "file", "format": format},
     }
-    _, result = await finished(service, owner, fields, EXPORT_TIMEOUT_S)
-    return await _file(service, source.name, Path(result["path"]), format, once=True)
+    _, result = await finished(service, caller, fields, EXPORT_TIMEOUT_S, source.owner)
+    return await _file(service, source.name, Path(service.managed_path(result["path"])), format, once=True)
 
 
 async def _file(service: Service, name: str, path: Path, format: str, *, once: bool) -> FileResponse:
@@ -49,11 +50,11 @@ async def _file(service: Service, name: str, path: Path, format: str, *, once: b
         found = await service.run(path.stat)
     except FileNotFoundError:
         raise NotFound(f"The file of {name!r} is not there any more.") from None
-    kind = _OnceResponse if once else _RangeResponse
+    kind = _OnceResponse if once else RangeResponse
     return kind(path, media_type=MEDIA_TYPES[format], filename=f"{name}.{format}", stat_result=found)
 
 
-class _RangeResponse(FileResponse):
+class RangeResponse(FileResponse):
     """A file of which a client may ask for a range; a bad range becomes a problem like every other error."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,4 +85,4 @@ class _OnceResponse(FileResponse):
             await run_in_threadpool(Path(self.path).unlink, missing_ok=True)
 
 
-__all__ = ["MEDIA_TYPES", "SUPPORTED", "download"]
+__all__ = ["MEDIA_TYPES", "SUPPORTED", "RangeResponse", "download"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.responses import Response
 
+from tidegate.api.access import guarded_router
 from tidegate.api.dependencies import JobNumber, ServiceGiven
 from tidegate.api.openapi import problems
 from tidegate.api.pages import Cursor, Limit, decode_number, page
@@ -18,7 +19,9 @@ from tidegate.api.problems import Refusal
 from tidegate.api.views import event_view
 from tidegate.ports import Event
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+router = guarded_router(prefix="/api/v1", tags=["jobs"])
+
+T = TypeVar("T")
 
 PING_S = 15.0
 _PING = b": ping\n\n"
@@ -65,12 +68,25 @@ async def events(
     job = await service.run(service.store.job, number)
     if job.status.final and not await service.run(service.store.events, number, after=start, limit=1):
         return Response(status_code=204)
-    return EventSourceResponse(stream(service.follow(number, start)), headers={"X-Accel-Buffering": "no"})
+    return EventSourceResponse(
+        stream(service.follow(number, start), encode), headers={"X-Accel-Buffering": "no"}
+    )
 
 
-async def stream(source: AsyncIterator[Event], ping_s: float = PING_S) -> AsyncGenerator[bytes, None]:
-    """Events as bytes, with a comment when nothing happened for a while, so that the connection is kept."""
-    upcoming: asyncio.Task[Event] | None = None
+def encode(event: Event) -> bytes:
+    """One server-sent event; without an id when it is not kept, so that a client resumes after the last one that is."""
+    return format_sse_event(
+        data_str=json.dumps(event_view(event), ensure_ascii=False),
+        event=event.type,
+        id=str(event.id) if event.id else None,
+    )
+
+
+async def stream(
+    source: AsyncIterator[T], encode: Callable[[T], bytes], ping_s: float = PING_S
+) -> AsyncGenerator[bytes, None]:
+    """What a source has, as bytes, with a comment when there was nothing for a while, so that the connection is kept."""
+    upcoming: asyncio.Task[T] | None = None
     try:
         while True:
             upcoming = upcoming or asyncio.ensure_future(_following(source))
@@ -94,20 +110,11 @@ class StopFollowing(Exception):
     """The source of events has ended. A task cannot end with StopAsyncIteration."""
 
 
-async def _following(source: AsyncIterator[Event]) -> Event:
+async def _following(source: AsyncIterator[T]) -> T:
     try:
         return await anext(source)
     except StopAsyncIteration:
         raise StopFollowing from None
-
-
-def encode(event: Event) -> bytes:
-    """One server-sent event; without an id when it is not kept, so that a client resumes after the last one that is."""
-    return format_sse_event(
-        data_str=json.dumps(event_view(event), ensure_ascii=False),
-        event=event.type,
-        id=str(event.id) if event.id else None,
-    )
 
 
 def _wants_list(request: Request) -> bool:

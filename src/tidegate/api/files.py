@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -146,35 +147,50 @@ def disk_full(folder: Path, wanted_bytes: int | None) -> Refusal:
 class Placement:
     """Gives a received file its name, and can take it back as long as nobody relies on it.
 
-    Without `overwrite` an existing file stays: the name is made by a hard link, which never replaces.
+    Without `overwrite` an existing file stays: the name is made by a hard link, which never replaces. Safe against a
+    `take_back` while `put` is still on its way in another thread.
     """
 
     def __init__(self, received: Received, target: Path) -> None:
         self._part = received.part
         self._target = target
         self._old = received.part.with_suffix(".old")
+        self._lock = threading.Lock()
+        self._placed = self._withdrawn = False
 
     def put(self, *, overwrite: bool) -> None:
-        try:
-            if overwrite and self._target.is_file():
-                os.link(self._target, self._old)
-            if overwrite:
-                self._part.replace(self._target)
-            else:
-                os.link(self._part, self._target)
-        except FileExistsError:
-            raise taken(self._target.name) from None
-        finally:
-            self._part.unlink(missing_ok=True)
+        with self._lock:
+            try:
+                if not self._withdrawn:
+                    self._put(overwrite)
+            except FileExistsError:
+                raise taken(self._target.name) from None
+            finally:
+                self._part.unlink(missing_ok=True)
+
+    def _put(self, overwrite: bool) -> None:
+        self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if overwrite and self._target.is_file():
+            os.link(self._target, self._old)
+        if overwrite:
+            self._part.replace(self._target)
+        else:
+            os.link(self._part, self._target)
+        self._placed = True
         _sync(self._target.parent)
 
     def take_back(self) -> None:
-        """Remove the new file; the one it replaced returns."""
-        if self._old.exists():
-            self._old.replace(self._target)
-        else:
-            self._target.unlink(missing_ok=True)
-        _sync(self._target.parent)
+        """Remove the new file, if it is there; the one it replaced returns."""
+        with self._lock:
+            self._withdrawn = True
+            self._part.unlink(missing_ok=True)
+            if not self._placed:
+                return
+            if self._old.exists():
+                self._old.replace(self._target)
+            else:
+                self._target.unlink(missing_ok=True)
+            _sync(self._target.parent)
 
     def keep(self) -> None:
         self._old.unlink(missing_ok=True)

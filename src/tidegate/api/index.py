@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 from string import Template
 
-from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from fastapi import Request
+from starlette.responses import HTMLResponse, JSONResponse
 
-router = APIRouter(include_in_schema=False)
+from tidegate.api.access import guarded_router
+
+router = guarded_router(include_in_schema=False)
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _PAGE = Template("""<!doctype html>
@@ -53,10 +55,17 @@ _LINKS = (
     ("Jobs", "/api/v1/jobs"),
     ("Sources", "/api/v1/sources"),
     ("Queues", "/api/v1/queues"),
+    ("Workers", "/api/v1/workers"),
     ("Able to work?", "/api/v1/health/ready"),
     ("Alive?", "/health"),
     ("Every route, as OpenAPI", "/openapi.json"),
 )
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> JSONResponse:
+    """Every route with its parameters and shapes."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/")

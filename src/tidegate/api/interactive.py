@@ -14,6 +14,7 @@ from typing import Any
 from starlette.responses import Response
 
 from tidegate.api.problems import Refusal, exit_numbers
+from tidegate.core.identity import Caller
 from tidegate.core.job import ExitReason, JobStatus
 from tidegate.core.resources import MIB
 from tidegate.errors import Busy, Unavailable
@@ -68,9 +69,18 @@ def quoted(name: str) -> str:
 
 
 async def rows_of(
-    service: Service, owner: str, sql: str, limits: Limits, *, memory: int | str | None = None
+    service: Service,
+    caller: Caller,
+    sql: str,
+    limits: Limits,
+    *,
+    memory: int | str | None = None,
+    reads_as: str | None = None,
 ) -> Answer:
-    """The first rows of a query. Raises the problem that its end stands for."""
+    """The first rows of a query; `reads_as` is the owner whose sources its names mean, by default the caller.
+
+    Raises the problem that its end stands for.
+    """
     fields: dict[str, Any] = {
         "kind": "sql",
         "sql": sql,
@@ -79,8 +89,8 @@ async def rows_of(
     if memory is not None:
         fields["memory"] = memory
     began = service.clock.monotonic()
-    job, result = await finished(service, owner, fields, limits.time_s)
-    rows = await service.run(_taken, Path(result["path"]))
+    job, result = await finished(service, caller, fields, limits.time_s, reads_as)
+    rows = await service.run(_taken, Path(service.managed_path(result["path"])))
     return Answer(
         job_id=job.id,
         columns=list(result["columns"]),
@@ -93,11 +103,15 @@ async def rows_of(
 
 
 async def finished(
-    service: Service, owner: str, fields: Mapping[str, Any], timeout_s: float
+    service: Service,
+    caller: Caller,
+    fields: Mapping[str, Any],
+    timeout_s: float,
+    reads_as: str | None = None,
 ) -> tuple[JobRecord, Mapping[str, Any]]:
     """Run one and give its result. Raises the problem that its end stands for."""
     job = await service.interactive(
-        owner, {**fields, "timeout_s": timeout_s}, timeout_s=timeout_s + _FOR_ENDING_S
+        caller, {**fields, "timeout_s": timeout_s}, timeout_s=timeout_s + _FOR_ENDING_S, reads_as=reads_as
     )
     if job.status is not JobStatus.SUCCEEDED or job.result is None:
         raise problem_of_end(job, timeout_s)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse
+from fastapi import Query, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from tidegate.api import schemas
+from tidegate.api.access import caller_of, entered, guarded_router
 from tidegate.api.bodies import json_items, json_object
 from tidegate.api.dependencies import (
+    CallerGiven,
     JobNumber,
-    Owner,
     ServiceGiven,
     TaskNamed,
-    current_owner,
     current_service,
+    job_number,
 )
+from tidegate.api.guard import Endpoint
 from tidegate.api.openapi import json_body, problems
 from tidegate.api.pages import Cursor, Limit, decode_number, page
 from tidegate.api.problems import problem_of
@@ -27,9 +31,12 @@ from tidegate.errors import InvalidInput, NotFound, TidegateError
 from tidegate.ports import JobFilter
 from tidegate.server.service import Service, Submitted
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+router = guarded_router(prefix="/api/v1", tags=["jobs"])
 
 LONGEST_WAIT_S = 60.0
+_ONE_JOB = f"{JOBS}/"
+_USUAL_WAIT = re.compile(rb"(?:wait_s=([0-9]|[1-5][0-9]))?")
+"""A query string that needs no other judgement."""
 _KEY_HEADER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -59,9 +66,9 @@ WaitS = Annotated[
 async def submit(request: Request) -> JSONResponse:
     """Store a job; answers once it is safe on disk. The scheduler starts it as soon as there is room."""
     # Called as functions: as FastAPI dependencies they would double the cost of the busiest route.
-    owner, service = await current_owner(request), await current_service(request)
+    caller, service = caller_of(request), await current_service(request)
     fields = await json_object(request)
-    submitted = await service.submit(owner, fields, request.headers.get("idempotency-key"))
+    submitted = await service.submit(caller, fields, request.headers.get("idempotency-key"))
     status = JobStatus.ACCEPTED if submitted.created else await _status(service, submitted.job_id)
     body = {
         **_submitted_view(submitted, status),
@@ -76,10 +83,10 @@ async def submit(request: Request) -> JSONResponse:
     status_code=202,
     summary="Submit many jobs",
     response_model=schemas.BulkAnswer,
-    responses=problems("malformed", "too_large", "unsupported_media_type"),
+    responses=problems("malformed", "too_large", "too_many_bytes", "unsupported_media_type"),
     openapi_extra=json_body(schemas.BulkRequest),
 )
-async def submit_bulk(request: Request, service: ServiceGiven, owner: Owner) -> JSONResponse:
+async def submit_bulk(request: Request, service: ServiceGiven, caller: CallerGiven) -> JSONResponse:
     """Store many jobs in few commits. Each is accepted or refused by itself; answers come in the order of the jobs."""
     most = service.settings.max_bulk
     items = await json_items(request, "jobs", most)
@@ -88,7 +95,7 @@ async def submit_bulk(request: Request, service: ServiceGiven, owner: Owner) -> 
             f"jobs: more than {most} jobs in one request; at most {most} are taken. Send them in several.",
             numbers={"field": "jobs", "asked": len(items), "limit": most},
         )
-    answers = iter(await service.submit_many(owner, [item for item in items if isinstance(item, dict)]))
+    answers = iter(await service.submit_many(caller, [item for item in items if isinstance(item, dict)]))
     views = [_bulk_view(next(answers) if isinstance(item, dict) else _no_object(item)) for item in items]
     refused = sum("problem" in view for view in views)
     return JSONResponse({"accepted": len(views) - refused, "refused": refused, "items": views}, 202)
@@ -99,18 +106,28 @@ async def submit_bulk(request: Request, service: ServiceGiven, owner: Owner) -> 
 )
 async def list_jobs(
     service: ServiceGiven,
+    caller: CallerGiven,
     limit: Limit = 50,
     cursor: Cursor = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
     kind: Annotated[str | None, Query(max_length=63)] = None,
     queue: Annotated[str | None, Query(max_length=63)] = None,
+    owner: Annotated[str | None, Query(max_length=63, description="Only jobs of this owner.")] = None,
 ) -> JSONResponse:
-    """Newest first. The service's own small jobs are shown only with `queue=interactive`."""
+    """Newest first; operators see those of all owners, others their own.
+
+    The service's own small jobs are shown only with `queue=interactive`.
+    """
     before = decode_number("jobs", cursor, 0)
     # Accepted is what the scheduler has not looked at yet: to the store it is queued.
     stored = JobStatus.QUEUED if status is JobStatus.ACCEPTED else status
     hidden = INTERACTIVE_QUEUE if queue is None else None
-    wanted = JobFilter(stored, kind, queue, before_id=before or None, limit=limit + 1, not_queue=hidden)
+    if owner is not None and not caller.sees(owner):
+        return page([], limit, "jobs", lambda job: job, lambda job: job)
+    whose = owner if caller.sees_all else caller.owner
+    wanted = JobFilter(
+        stored, kind, queue, whose, before_id=before or None, limit=limit + 1, not_queue=hidden
+    )
     jobs = await service.run(service.store.jobs, wanted)
     if status is JobStatus.ACCEPTED:
         jobs = [job for job in jobs if service.status(job) is status]
@@ -122,9 +139,7 @@ async def list_jobs(
 )
 async def show_job(service: ServiceGiven, number: JobNumber, wait_s: WaitS = 0.0) -> JSONResponse:
     """A job as it is now; with `wait_s` as soon as it has ended, or as it is when the time is over."""
-    if wait_s:
-        return JSONResponse(job_view(service, await service.wait(number, wait_s)))
-    return JSONResponse(job_view(service, await service.run(service.store.job, number)))
+    return await _show(service, number, wait_s)
 
 
 @router.post(
@@ -133,9 +148,9 @@ async def show_job(service: ServiceGiven, number: JobNumber, wait_s: WaitS = 0.0
     response_model=schemas.CancelAnswer,
     responses=problems("not_found"),
 )
-async def cancel_job(service: ServiceGiven, number: JobNumber) -> JSONResponse:
+async def cancel_job(service: ServiceGiven, caller: CallerGiven, number: JobNumber) -> JSONResponse:
     """What waits ends at once, what runs within 2 s. From the answer on the job cannot succeed any more. Idempotent."""
-    cancelled = await service.cancel(number)
+    cancelled = await service.cancel(number, caller)
     return JSONResponse(
         {
             "job_id": str(number),
@@ -160,7 +175,7 @@ async def list_tasks(
     name = f"tasks-{number}"
     after = decode_number(name, cursor, 0)
     tasks = await service.run(service.store.tasks, number, after=after, limit=limit + 1)
-    return page(tasks, limit, name, lambda task: task.key.number, task_view)
+    return page(tasks, limit, name, lambda task: task.key.number, lambda task: task_view(service, task))
 
 
 @router.get(
@@ -171,7 +186,33 @@ async def show_task(service: ServiceGiven, key: TaskNamed) -> JSONResponse:
     tasks = await service.run(service.store.tasks, key.job_id, after=key.number - 1, limit=1)
     if not tasks or tasks[0].key != key:
         raise NotFound(f"There is no task {str(key)!r}. Job {key.job_id} has others.")
-    return JSONResponse(task_view(tasks[0]))
+    return JSONResponse(task_view(service, tasks[0]))
+
+
+async def _show(service: Service, number: int, wait_s: float) -> JSONResponse:
+    waited = service.wait(number, wait_s) if wait_s else service.run(service.store.job, number)
+    return JSONResponse(job_view(service, await waited))
+
+
+def entrance(scope: Scope) -> Endpoint | None:
+    """The two busiest requests, when they are written in the usual way; see `guard.Entrance`."""
+    path: str = scope["path"]
+    if path == JOBS:
+        return _enter_submit if scope["method"] == "POST" else None
+    if not path.startswith(_ONE_JOB):
+        return None
+    number, wait = path[len(_ONE_JOB) :], _USUAL_WAIT.fullmatch(scope["query_string"])
+    if scope["method"] != "GET" or wait is None or not (number.isascii() and number.isdigit()):
+        return None
+
+    async def show(request: Request) -> Response:
+        service = await current_service(request)
+        return await _show(service, await job_number(request, number), float(wait[1] or 0))
+
+    return entered("GET", f"{JOBS}/{{job_id}}", show)
+
+
+_enter_submit = entered("POST", JOBS, submit)
 
 
 async def _status(service: Service, job_id: int) -> JobStatus:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tidegate.api import schemas
+from tidegate.api.access import ACCESS
 from tidegate.api.problems import MEDIA_TYPE, TITLES
 
 Responses = dict[int | str, dict[str, Any]]
@@ -21,15 +22,19 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.SourceRequest,
     schemas.QueryRequest,
     schemas.QueueChange,
+    schemas.KeyRequest,
     schemas.Problem,
     schemas.Page[schemas.Event],
 )
 
 
+_OF_THE_DOOR = ("unauthenticated", "forbidden", "too_many_failures")
+
+
 def problems(*codes: str) -> Responses:
     """OpenAPI responses for the problems a route may answer with, beside those that any route may."""
     by_status: dict[int, list[str]] = {}
-    for code in sorted({*codes, "invalid_input", "host_not_allowed", "unavailable"}):
+    for code in sorted({*codes, "invalid_input", "host_not_allowed", "unavailable", *_OF_THE_DOOR}):
         by_status.setdefault(TITLES[code][0], []).append(code)
     return {
         status: {
@@ -60,6 +65,23 @@ def content(*media_types: str, description: str) -> dict[str, Any]:
     }
 
 
+def _describe_keys(made: dict[str, Any]) -> None:
+    """How a key is sent, and for which operations none is needed anywhere."""
+    made["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_...`."},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+    }
+    made["security"] = [{"bearer": []}, {"header": []}]
+    for (method, path), least in ACCESS.items():
+        operation = made["paths"].get(path.replace(":path}", "}"), {}).get(method.lower())
+        if operation is None:
+            continue
+        if least is None:
+            operation["security"] = []
+        else:
+            operation["x-least-role"] = least.value
+
+
 def describe(app: FastAPI) -> dict[str, Any]:
     """The whole description, made once."""
     if app.openapi_schema is None:
@@ -75,5 +97,6 @@ def describe(app: FastAPI) -> dict[str, Any]:
         components = made.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in definitions["$defs"].items():
             components.setdefault(name, schema)
+        _describe_keys(made)
         app.openapi_schema = made
     return app.openapi_schema

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from tidegate.core.job import Exit
 from tidegate.errors import (
+    AccessDenied,
     Busy,
     Conflict,
     InvalidInput,
@@ -36,6 +37,9 @@ _AT_THE_TOP = ("field", "asked", "limit", "retry_after_s")
 
 TITLES: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request cannot be read"),
+    "unknown_action": (400, "There is no such action"),
+    "unauthenticated": (401, "It takes a valid API key"),
+    "forbidden": (403, "The role does not allow it"),
     "cross_origin": (403, "A page of another site may not ask this"),
     "not_found": (404, "There is no such thing"),
     "unknown_source": (404, "There is no such source"),
@@ -45,6 +49,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "conflict": (409, "It clashes with what is there"),
     "file_exists": (409, "There is such a file already"),
     "source_exists": (409, "There is such a source already"),
+    "source_changed": (409, "The source was changed meanwhile"),
     "idempotency_key_used": (409, "The idempotency key was used for another request"),
     "job_failed": (409, "The job did not succeed"),
     "not_finished": (409, "The job has not ended yet"),
@@ -56,11 +61,14 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "bad_cursor": (422, "The cursor is not one of this list"),
     "unsupported_format": (422, "The format is not supported"),
     "never_fits": (422, "It can never fit"),
+    "slow_files": (422, "The files could not be listed in time"),
     "query_failed": (422, "The query cannot be answered"),
     "time_limit": (422, "It takes longer than its time limit"),
     "memory_limit": (422, "It takes more memory than its limit"),
     "disk_limit": (422, "It takes more scratch disk than its limit"),
     "busy": (429, "The line is full"),
+    "too_many_bytes": (429, "Too many large bodies at a time"),
+    "too_many_failures": (429, "Too many wrong keys came from there"),
     "internal": (500, "Something went wrong inside"),
     "unavailable": (503, "The service cannot work at the moment"),
     "disk_full": (507, "The disk is full"),
@@ -101,6 +109,8 @@ def status_of(error: TidegateError) -> int:
     """The HTTP status of an error; 500 for those that a client cannot have caused."""
     if isinstance(error, Refusal):
         return error.status
+    if isinstance(error, AccessDenied):
+        return TITLES[error.code][0]
     return next((status for kind, status in _STATUS_OF if isinstance(error, kind)), 500)
 
 
@@ -115,6 +125,8 @@ def problem_of(error: TidegateError) -> dict[str, Any]:
 
 def problem_response(error: TidegateError) -> Response:
     headers = dict(error.headers) if isinstance(error, Refusal) else {}
+    if error.code == "unauthenticated":
+        headers["WWW-Authenticate"] = 'Bearer realm="tidegate"'
     if "retry_after_s" in error.numbers:
         headers["Retry-After"] = str(max(1, math.ceil(float(error.numbers["retry_after_s"]))))
     if status_of(error) == 500:
@@ -166,6 +178,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TidegateError, _on_tidegate_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_unforeseen)
 
 
 async def _on_tidegate_error(request: Request, error: Exception) -> Response:
@@ -177,6 +190,11 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # A location such as ("query", "limit") starts with where the value stood.
     return problem_response(invalid([{**found, "loc": found["loc"][1:]} for found in error.errors()]))
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> Response:
+    """Raised on by Starlette after it is answered; the guard logs it."""
+    return respond(internal_problem())
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tidegate.api import schemas
+from tidegate.api.access import guarded_router
 from tidegate.api.bodies import json_model
-from tidegate.api.dependencies import Owner, ServiceGiven
+from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.interactive import Limits, rows_of, rows_response
 from tidegate.api.openapi import json_body, problems
 from tidegate.errors import InvalidInput
 from tidegate.server.service import Service
 
-router = APIRouter(prefix="/api/v1", tags=["query"])
+router = guarded_router(prefix="/api/v1", tags=["query"])
 
 
 @router.post(
@@ -25,7 +26,7 @@ router = APIRouter(prefix="/api/v1", tags=["query"])
     ),
     openapi_extra=json_body(schemas.QueryRequest),
 )
-async def query(request: Request, service: ServiceGiven, owner: Owner) -> Response:
+async def query(request: Request, service: ServiceGiven, caller: CallerGiven) -> Response:
     """A small query with limits on rows, time and bytes.
 
     Rows beyond a limit are left out: `truncated` is then true and `reached` names the limit. A query that is not done
@@ -33,7 +34,7 @@ async def query(request: Request, service: ServiceGiven, owner: Owner) -> Respon
     """
     asked = await json_model(request, schemas.QueryRequest)
     limits = _limits(service, asked)
-    return rows_response(await rows_of(service, owner, asked.sql, limits, memory=asked.memory))
+    return rows_response(await rows_of(service, caller, asked.sql, limits, memory=asked.memory))
 
 
 def _limits(service: Service, asked: schemas.QueryRequest) -> Limits:

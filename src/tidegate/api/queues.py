@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import JSONResponse
 
 from tidegate.api import schemas
+from tidegate.api.access import guarded_router
 from tidegate.api.bodies import json_model
-from tidegate.api.dependencies import ServiceGiven
+from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.openapi import json_body, problems
 from tidegate.api.pages import Cursor, Limit, decode_cursor, page
 from tidegate.api.views import queue_view
+from tidegate.core.identity import Caller
 from tidegate.server.judge import check_queue_name
+from tidegate.server.service import Service
 
-router = APIRouter(prefix="/api/v1/queues", tags=["queues"])
+router = guarded_router(prefix="/api/v1/queues", tags=["queues"])
 
 _CHANGE = ("malformed", "too_large", "unsupported_media_type")
 
@@ -44,9 +47,11 @@ async def show_queue(service: ServiceGiven, name: str) -> JSONResponse:
     responses=problems(*_CHANGE),
     openapi_extra=json_body(schemas.QueueChange),
 )
-async def put_queue(request: Request, service: ServiceGiven, name: str) -> JSONResponse:
+async def put_queue(request: Request, service: ServiceGiven, caller: CallerGiven, name: str) -> JSONResponse:
     """What is left out stays, or gets its default in a new queue."""
-    return await _change(service, check_queue_name(name), await json_model(request, schemas.QueueChange))
+    return await _change(
+        service, caller, check_queue_name(name), await json_model(request, schemas.QueueChange)
+    )
 
 
 @router.patch(
@@ -56,33 +61,35 @@ async def put_queue(request: Request, service: ServiceGiven, name: str) -> JSONR
     responses=problems("not_found", *_CHANGE),
     openapi_extra=json_body(schemas.QueueChange),
 )
-async def patch_queue(request: Request, service: ServiceGiven, name: str) -> JSONResponse:
+async def patch_queue(
+    request: Request, service: ServiceGiven, caller: CallerGiven, name: str
+) -> JSONResponse:
     """Like PUT, but the queue must exist."""
     change = await json_model(request, schemas.QueueChange)
     await service.run(service.store.queue, name)
-    return await _change(service, name, change)
+    return await _change(service, caller, name, change)
 
 
 @router.post(
     "/{name}/pause", summary="Pause a queue", response_model=schemas.Queue, responses=problems("not_found")
 )
-async def pause_queue(service: ServiceGiven, name: str) -> JSONResponse:
+async def pause_queue(service: ServiceGiven, caller: CallerGiven, name: str) -> JSONResponse:
     """Nothing of it is started any more; what runs goes on."""
     await service.run(service.store.queue, name)
-    return await _change(service, name, schemas.QueueChange(paused=True))
+    return await _change(service, caller, name, schemas.QueueChange(paused=True))
 
 
 @router.post(
     "/{name}/resume", summary="Resume a queue", response_model=schemas.Queue, responses=problems("not_found")
 )
-async def resume_queue(service: ServiceGiven, name: str) -> JSONResponse:
+async def resume_queue(service: ServiceGiven, caller: CallerGiven, name: str) -> JSONResponse:
     """Its jobs are started again."""
     await service.run(service.store.queue, name)
-    return await _change(service, name, schemas.QueueChange(paused=False))
+    return await _change(service, caller, name, schemas.QueueChange(paused=False))
 
 
-async def _change(service: ServiceGiven, name: str, change: schemas.QueueChange) -> JSONResponse:
+async def _change(service: Service, caller: Caller, name: str, change: schemas.QueueChange) -> JSONResponse:
     given: dict[str, Any] = change.model_dump(exclude_unset=True)
     if "max_concurrent" in given and given["max_concurrent"] is None:
         given["no_cap"] = True
-    return JSONResponse(queue_view(await service.set_queue(name, **given)))
+    return JSONResponse(queue_view(await service.set_queue(name, by=caller, **given)))

@@ -8,13 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
+from tidegate.core.identity import Caller
 from tidegate.core.job import Exit, JobStatus, Shape, Source, Usage
-from tidegate.ports import AttemptRecord, Event, JobRecord, QueueRecord, TaskRecord
+from tidegate.core.resources import Resources
+from tidegate.ports import AttemptRecord, Event, JobRecord, QueueRecord, Rooms, TaskRecord, WorkerRoom
 from tidegate.server.service import Service, Waiting
+from tidegate.server.workers import WorkerNow
 
 JOBS = "/api/v1/jobs"
 SOURCES = "/api/v1/sources"
+
+
+_SHOWN: Mapping[str, tuple[str, ...]] = {
+    "sql": ("sql",),
+    "command": ("argv", "cwd"),
+    "function": ("function",),
+}
+"""What of a kind's own fields is shown: not what may be long or secret, such as variables, input and arguments."""
 
 
 def instant(at: datetime | None) -> str | None:
@@ -60,12 +72,10 @@ def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
         "usage": usage_view(job.usage),
         "exit": exit_view(job.exit),
         "waiting": waiting_view(service.waiting(job)),
-        "result": result_view(job),
+        "result": result_view(service, job),
         "links": job_links(job.id),
     }
-    if job.kind == "sql":
-        view["sql"] = job.spec.get("sql")
-    return view
+    return {**view, **{name: job.spec.get(name) for name in _SHOWN.get(job.kind, ())}}
 
 
 def request_view(shape: Shape) -> dict[str, Any]:
@@ -115,11 +125,11 @@ def waiting_view(waiting: Waiting | None) -> dict[str, Any] | None:
     }
 
 
-def result_view(job: JobRecord) -> dict[str, Any] | None:
+def result_view(service: Service, job: JobRecord) -> dict[str, Any] | None:
     """Source, path, counts, columns and size of a result, as far as the job has them."""
     if job.status is not JobStatus.SUCCEEDED or job.result is None:
         return None
-    result = {name: value for name, value in job.result.items() if name != "file"}
+    result = _shown(service, job.result)
     columns = result.get("columns")
     if columns is not None:
         result.setdefault("column_count", len(columns))
@@ -139,7 +149,7 @@ def attempt_view(attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def task_view(task: TaskRecord) -> dict[str, Any]:
+def task_view(service: Service, task: TaskRecord) -> dict[str, Any]:
     """The contract's Task."""
     return {
         "task_id": str(task.key),
@@ -149,13 +159,17 @@ def task_view(task: TaskRecord) -> dict[str, Any]:
         "not_before": instant(task.not_before),
         "attempts": [attempt_view(attempt) for attempt in task.attempts],
         "exit": exit_view(task.exit),
-        "result": without_file(task.result),
+        "result": _shown(service, task.result) if task.result is not None else None,
         "links": {"self": f"/api/v1/tasks/{task.key}", "job": f"{JOBS}/{task.key.job_id}"},
     }
 
 
-def without_file(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return {name: value for name, value in result.items() if name != "file"} if result is not None else None
+def _shown(service: Service, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with the path of its file as that is called now."""
+    shown = {name: value for name, value in result.items() if name != "file"}
+    if str(shown.get("path", "")).startswith("results/"):
+        shown["path"] = service.managed_path(shown["path"])
+    return shown
 
 
 def event_view(event: Event) -> dict[str, Any]:
@@ -170,11 +184,12 @@ def event_view(event: Event) -> dict[str, Any]:
     }
 
 
-def source_view(source: Source) -> dict[str, Any]:
+def source_view(service: Service, source: Source, caller: Caller) -> dict[str, Any]:
+    whose = "" if source.shared or source.owner == caller.owner else f"?owner={quote(source.owner)}"
     return {
         "name": source.name,
         "format": source.format,
-        "path": source.path,
+        "path": service.path_of(source),
         "owner": source.owner,
         "created_at": instant(source.created_at),
         "columns": [{"name": column.name, "type": column.type} for column in source.columns],
@@ -183,14 +198,15 @@ def source_view(source: Source) -> dict[str, Any]:
         "size_bytes": source.size_bytes,
         "file_count": source.file_count,
         "managed": source.managed,
+        "shared": source.shared,
         "job_id": str(source.job_id) if source.job_id is not None else None,
         "lineage": list(source.lineage),
         "sql": source.sql,
         "options": dict(source.options),
         "links": {
-            "self": f"{SOURCES}/{source.name}",
-            "preview": f"{SOURCES}/{source.name}/preview",
-            "download": f"{SOURCES}/{source.name}/download",
+            "self": f"{SOURCES}/{source.name}{whose}",
+            "preview": f"{SOURCES}/{source.name}/preview{whose}",
+            "download": f"{SOURCES}/{source.name}/download{whose}",
         },
     }
 
@@ -205,4 +221,50 @@ def queue_view(queue: QueueRecord) -> dict[str, Any]:
         "waiting": queue.waiting,
         "running": queue.running,
         "links": {"self": base, "pause": f"{base}/pause", "resume": f"{base}/resume"},
+    }
+
+
+def worker_view(worker: WorkerNow) -> dict[str, Any]:
+    record = worker.record
+    base = f"/api/v1/workers/{record.id}"
+    return {
+        "worker_id": record.id,
+        "hostname": record.hostname,
+        "status": worker.status,
+        "draining": bool(record.draining),
+        "registered_at": instant(record.registered_at),
+        "beat_at": instant(record.beat_at),
+        "capacity": _amounts(record.capacity),
+        "allocatable": _amounts(record.allocatable),
+        "allocated": _amounts(record.allocated),
+        "labels": dict(sorted(record.labels)),
+        "versions": dict(record.versions),
+        "enforced_by": list(record.rungs),
+        "running": [str(key) for key in worker.attempts],
+        "links": {"self": base, **{verb: f"{base}/{verb}" for verb in ("drain", "resume", "stop")}},
+    }
+
+
+def capacity_view(rooms: Rooms, source: str) -> dict[str, Any]:
+    workers = [_room_view(name, room) for name, room in sorted(rooms.workers.items())]
+    total = Resources(), Resources()
+    for room in rooms.workers.values():
+        total = total[0] + room.allocatable, total[1] + room.allocated
+    return {"source": source, "total": _room_view(None, WorkerRoom(*total)), "workers": workers}
+
+
+def _room_view(name: str | None, room: WorkerRoom) -> dict[str, Any]:
+    shown = {
+        "allocatable": _amounts(room.allocatable),
+        "allocated": _amounts(room.allocated),
+        "available": _amounts(room.allocatable - room.allocated),
+    }
+    return shown if name is None else {"worker_id": name, **shown}
+
+
+def _amounts(amounts: Resources) -> dict[str, Any]:
+    return {
+        "cpus": amounts.cpu_milli / 1000,
+        "memory_bytes": amounts.memory_bytes,
+        "disk_bytes": amounts.disk_bytes,
     }

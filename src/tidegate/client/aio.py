@@ -18,12 +18,14 @@ from tidegate.client.calls import Call, Reply
 from tidegate.client.client import source_name_of
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
+from tidegate.client.keys import AsyncKeys
 from tidegate.client.retry import Patience
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
-from tidegate.client.submission import SqlFields, new_key, with_kind
-from tidegate.client.views import Queue, Source
+from tidegate.client.submission import SqlFields, body_of, new_key
+from tidegate.client.views import Queue, Source, Worker
 from tidegate.errors import Busy, ServerUnreachable, TidegateError
+from tidegate.functions import Function
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class AsyncClient:
     def __init__(self, choose: Callable[[], Target]) -> None:
         self.sources = AsyncSources(self)
         self.queues = AsyncQueues(self)
+        self.keys = AsyncKeys(self)
+        self.workers = AsyncWorkers(self)
         self._choose = choose
         self._target: Target | None = None
         self._client: httpx2.AsyncClient | None = None
@@ -102,10 +106,16 @@ class AsyncClient:
         return await self._submit({"kind": "sql", "sql": sql, **fields}, idempotency_key, busy_timeout_s)
 
     async def submit(
-        self, kind: str, *, idempotency_key: str | None = None, busy_timeout_s: float = 0.0, **fields: Any
+        self,
+        what: str | Function[..., Any],
+        /,
+        *args: Any,
+        idempotency_key: str | None = None,
+        busy_timeout_s: float = 0.0,
+        **fields: Any,
     ) -> AsyncJob:
-        """Submit a job of any kind. See `Client.submit`."""
-        return await self._submit(with_kind(kind, fields), idempotency_key, busy_timeout_s)
+        """Submit a job of any kind, or a call of a registered function. See `Client.submit`."""
+        return await self._submit(body_of(what, args, fields), idempotency_key, busy_timeout_s)
 
     async def _submit(self, body: Mapping[str, Any], key: str | None, busy_timeout_s: float) -> AsyncJob:
         return AsyncJob(self, await self.send(calls.submit(body, key or new_key(), busy_timeout_s)))
@@ -146,6 +156,16 @@ class AsyncClient:
     ) -> Rows:
         """A small query, answered at once and bounded in rows and time."""
         return await self.send(calls.query(sql, limit, timeout_s, memory))
+
+    async def audit(
+        self, *, actor: str | None = None, action: str | None = None, object: str | None = None
+    ) -> AsyncIterator[Document]:
+        """Who did what, the newest first; for operators."""
+        pages = self.pages(
+            lambda cursor: calls.audit(actor=actor, action=action, object=object, cursor=cursor)
+        )
+        async for document in pages:
+            yield document
 
     async def send(self, call: Call[T]) -> T:
         """Carry out one call, again where that is safe, and read its answer."""
@@ -207,11 +227,11 @@ class AsyncClient:
         return Path(path)
 
     async def upload(
-        self, path: str | os.PathLike[str], source_name: str | None, overwrite: bool
+        self, path: str | os.PathLike[str], source_name: str | None, overwrite: bool, shared: bool = False
     ) -> Document:
         """Send a file's bytes."""
         file, size_bytes = await asyncio.to_thread(file_to_upload, path)
-        call = calls.upload_file(file.name, size_bytes, source_name, overwrite)
+        call = calls.upload_file(file.name, size_bytes, source_name, overwrite, shared)
         return call.parse(await self._exchange(call, _chunks(file)))
 
 
@@ -231,18 +251,29 @@ class AsyncSources:
         self._client = client
 
     async def add(
-        self, name: str, path: str | os.PathLike[str], *, format: str | None = None, **options: Any
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        shared: bool = False,
+        **options: Any,
     ) -> Source:
         """Register a file, glob or folder of the server's machine under a name."""
         return Source(
-            await self._client.send(calls.add_source(name, os.fspath(path), format, options or None))
+            await self._client.send(calls.add_source(name, os.fspath(path), format, options or None, shared))
         )
 
     async def upload(
-        self, path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        overwrite: bool = False,
+        shared: bool = False,
     ) -> Source:
         """Send a file of any size to the server; it becomes a source."""
-        document = await self._client.upload(path, name, overwrite)
+        document = await self._client.upload(path, name, overwrite, shared)
         return await self.get(source_name_of(document, name))
 
     async def list(self) -> AsyncIterator[Source]:
@@ -293,3 +324,31 @@ class AsyncQueues:
     async def resume(self, name: str) -> Queue:
         """Start from it again."""
         return Queue(await self._client.send(calls.pause_queue(name, False)))
+
+
+class AsyncWorkers:
+    """The workers of a server or a cluster. See `Workers`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> AsyncIterator[Worker]:
+        """All workers."""
+        async for document in self._client.pages(lambda cursor: calls.workers(cursor=cursor)):
+            yield Worker(document)
+
+    async def get(self, worker_id: str) -> Worker:
+        """Raises NotFound."""
+        return Worker(await self._client.send(calls.worker(worker_id)))
+
+    async def drain(self, worker_id: str) -> Worker:
+        """Start nothing more there; what runs goes on. Raises NotFound."""
+        return Worker(await self._client.send(calls.tell_worker(worker_id, "drain")))
+
+    async def resume(self, worker_id: str) -> Worker:
+        """Start there again. Raises NotFound."""
+        return Worker(await self._client.send(calls.tell_worker(worker_id, "resume")))
+
+    async def stop(self, worker_id: str) -> Worker:
+        """Tell it to end; returns before it has. Raises NotFound."""
+        return Worker(await self._client.send(calls.tell_worker(worker_id, "stop")))

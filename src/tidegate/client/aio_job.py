@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ from tidegate.client.files import format_of
 from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
 from tidegate.client.values import LineReader
 from tidegate.client.views import JobView, ResultView, require_pandas, require_pyarrow
-from tidegate.client.waiting import NO_MORE, Deadline, EventCursor
+from tidegate.client.waiting import NO_MORE, Deadline, EventCursor, LogCursor
+from tidegate.core.values import decode
 from tidegate.errors import ServerUnreachable
 
 if TYPE_CHECKING:
@@ -86,6 +88,31 @@ class AsyncJob(JobView):
         """What the job printed. See `Job.logs`."""
         return await self._client.send(calls.logs(self.id, task, attempt, tail))
 
+    async def follow_logs(self, *, task: int | None = None, attempt: int | None = None) -> AsyncIterator[str]:
+        """What the job has printed and prints, until its end. See `Job.follow_logs`."""
+        cursor = LogCursor()
+        while True:
+            try:
+                call = calls.follow_logs(self.id, task, attempt, cursor.last_id)
+                async with self._client.stream(call) as response:
+                    if response.status_code == NO_MORE:
+                        return
+                    async for sent in httpx2.EventSource(response):
+                        if text := cursor.take(sent):
+                            yield text
+                if attempt is not None or cursor.ended(await self.refresh()):
+                    return
+            except ServerUnreachable as error:
+                await asyncio.sleep(cursor.broken(error))
+
+    def files(self) -> AsyncIterator[Document]:
+        """The files that it has left behind. See `Job.files`."""
+        return self._client.pages(lambda cursor: calls.files(self.id, cursor))
+
+    async def download_file(self, name: str, path: str | os.PathLike[str]) -> Path:
+        """Write one of its files to a file here. Raises NotFound."""
+        return await self._client.download(calls.file_download(self.id, name), path)
+
     def tasks(self) -> AsyncIterator[Document]:
         """Its tasks with their attempts."""
         return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
@@ -102,6 +129,14 @@ class AsyncResult(ResultView):
         read = LineReader(self.columns)
         async for line in self._client.lines(calls.result_download(self.job_id, "jsonl")):
             yield read(line)
+
+    async def value(self) -> Any:
+        """What the function returned. Raises ValueError when the job called none."""
+        name = self._value_file
+        if name is None:
+            return decode(self.document["value"])
+        async with self._client.stream(calls.file_download(self.job_id, name)) as response:
+            return decode(json.loads(await response.aread()))
 
     async def rows(self) -> list[dict[str, Any]]:
         """All rows as dicts by column name, with dates, decimals and the like as Python values."""

@@ -206,6 +206,24 @@ def logs(
     )
 
 
+def follow_logs(job_id: str, task: int | None, attempt: int | None, last_id: str) -> Call[Any]:
+    """What an attempt prints and has printed, as a stream behind the place `last_id`, until its end."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+    path, params = f"{API}/jobs/{_segment(job_id)}/logs", _params(task=task, attempt=attempt)
+    return Call("GET", path, Reply.json, params, headers=headers, repeatable=True, read_timeout_s=90.0)
+
+
+def files(job_id: str, cursor: str | None = None) -> Call[Page]:
+    """A page of the files that a job has left behind."""
+    return _list(f"{API}/jobs/{_segment(job_id)}/files", cursor=cursor)
+
+
+def file_download(job_id: str, name: str) -> Call[None]:
+    """One of them, to be streamed."""
+    path = f"{API}/jobs/{_segment(job_id)}/files/{quote(name)}"
+    return Call("GET", path, _nothing, repeatable=True, read_timeout_s=SLOW_READ_S)
+
+
 def result_rows(job_id: str, limit: int, offset: int = 0) -> Call[Rows]:
     """A few rows of a job's result."""
     path = f"{API}/jobs/{_segment(job_id)}/result"
@@ -243,10 +261,14 @@ def _source(name: str) -> str:
 
 
 def add_source(
-    name: str, path: str, format: str | None = None, options: Mapping[str, Any] | None = None
+    name: str,
+    path: str,
+    format: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    shared: bool = False,
 ) -> Call[Document]:
     """Register files on the server's machine under a name."""
-    body = _given(name=name, path=path, format=format, options=options)
+    body = _given(name=name, path=path, format=format, options=options, shared=shared or None)
     return Call("POST", f"{API}/sources", _document, body=body, read_timeout_s=SLOW_READ_S)
 
 
@@ -276,13 +298,19 @@ def download_source(name: str, format: str) -> Call[None]:
     return _download(f"{_source(name)}/download", format)
 
 
-def upload_file(file_name: str, size_bytes: int, source_name: str | None, overwrite: bool) -> Call[Document]:
+def upload_file(
+    file_name: str, size_bytes: int, source_name: str | None, overwrite: bool, shared: bool = False
+) -> Call[Document]:
     """Send a file's bytes; they become a source named `source_name`, or after the file."""
     return Call(
         "PUT",
         f"{API}/files/{_segment(file_name)}",
         _document,
-        _params(source_name=source_name, overwrite="true" if overwrite else None),
+        _params(
+            source_name=source_name,
+            overwrite="true" if overwrite else None,
+            shared="true" if shared else None,
+        ),
         headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
         read_timeout_s=SLOW_READ_S,
     )
@@ -313,3 +341,55 @@ def set_queue(name: str, settings: Mapping[str, Any]) -> Call[Document]:
 def pause_queue(name: str, paused: bool) -> Call[Document]:
     """Pause a queue (nothing new starts, what runs goes on) or resume it."""
     return Call("POST", f"{_queue(name)}/{'pause' if paused else 'resume'}", _document, repeatable=True)
+
+
+# Workers
+
+
+def _worker(worker_id: str) -> str:
+    return f"{API}/workers/{_segment(worker_id)}"
+
+
+def workers(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of workers."""
+    return _list(f"{API}/workers", limit=limit, cursor=cursor)
+
+
+def worker(worker_id: str) -> Call[Document]:
+    """A worker: what it offers, what runs there, how it is."""
+    return _get(_worker(worker_id))
+
+
+def tell_worker(worker_id: str, verb: str) -> Call[Document]:
+    """`drain`, `resume` or `stop` a worker."""
+    return Call("POST", f"{_worker(worker_id)}/{verb}", _document, repeatable=True)
+
+
+# Keys and the audit trail
+
+
+def keys(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of keys."""
+    return _list(f"{API}/keys", limit=limit, cursor=cursor)
+
+
+def create_key(owner: str, role: str, name: str, expires_in_days: float | None) -> Call[Document]:
+    """Make a key. Not sent again by itself: each time makes another."""
+    body = _given(owner=owner, role=role, name=name or None, expires_in_days=expires_in_days)
+    return Call("POST", f"{API}/keys", _document, body=body)
+
+
+def revoke_key(key_id: str) -> Call[Document]:
+    """Let a key open nothing any more. Asking twice changes nothing."""
+    return Call("DELETE", f"{API}/keys/{_segment(key_id)}", _document, repeatable=True)
+
+
+def audit(
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    object: str | None = None,
+    cursor: str | None = None,
+) -> Call[Page]:
+    """A page of the audit trail, the newest first."""
+    return _list(f"{API}/audit", actor=actor, action=action, object=object, cursor=cursor)

@@ -17,12 +17,14 @@ from tidegate.client.calls import Call, Reply
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
 from tidegate.client.job import Job
+from tidegate.client.keys import Keys
 from tidegate.client.retry import Patience
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
-from tidegate.client.submission import SqlFields, new_key, with_kind
-from tidegate.client.views import Queue, Source
+from tidegate.client.submission import SqlFields, body_of, new_key
+from tidegate.client.views import Queue, Source, Worker
 from tidegate.errors import Busy, ServerUnreachable, TidegateError
+from tidegate.functions import Function
 
 T = TypeVar("T")
 
@@ -50,6 +52,8 @@ class Client:
         self.url = target.url
         self.sources = Sources(self)
         self.queues = Queues(self)
+        self.keys = Keys(self)
+        self.workers = Workers(self)
         self._server = target.server
         self._http = httpx2.Client(**client_options(target.url, target.api_key))
 
@@ -90,14 +94,21 @@ class Client:
         return self._submit(body, idempotency_key, busy_timeout_s)
 
     def submit(
-        self, kind: str, *, idempotency_key: str | None = None, busy_timeout_s: float = 0.0, **fields: Any
+        self,
+        what: str | Function[..., Any],
+        /,
+        *args: Any,
+        idempotency_key: str | None = None,
+        busy_timeout_s: float = 0.0,
+        **fields: Any,
     ) -> Job:
-        """Submit a job of any kind, with the kind's own fields beside the common ones (`name`, `queue`, `memory`, ...).
+        """Submit a job of any kind, with the kind's own fields beside the common ones (`name`, `queue`, `memory`, ...), or a
+        call of a registered function with its arguments: `client.submit(count_words, "to be or not to be")`.
 
         A key makes repeating the call harmless: one key, one job. When the line is full it is tried again for
         `busy_timeout_s` seconds. Raises Busy, NeverFits, InvalidInput, Conflict.
         """
-        return self._submit(with_kind(kind, fields), idempotency_key, busy_timeout_s)
+        return self._submit(body_of(what, args, fields), idempotency_key, busy_timeout_s)
 
     def _submit(self, body: Mapping[str, Any], key: str | None, busy_timeout_s: float) -> Job:
         return Job(self, self.send(calls.submit(body, key or new_key(), busy_timeout_s)))
@@ -137,6 +148,14 @@ class Client:
     ) -> Rows:
         """A small query, answered at once and bounded in rows and time; the answer says when a bound was reached."""
         return self.send(calls.query(sql, limit, timeout_s, memory))
+
+    def audit(
+        self, *, actor: str | None = None, action: str | None = None, object: str | None = None
+    ) -> Iterator[Document]:
+        """Who did what, the newest first; for operators."""
+        return self.pages(
+            lambda cursor: calls.audit(actor=actor, action=action, object=object, cursor=cursor)
+        )
 
     # How calls are carried out: for jobs, results, sources and queues.
 
@@ -193,10 +212,12 @@ class Client:
                 file.write(chunk)
         return Path(path)
 
-    def upload(self, path: str | os.PathLike[str], source_name: str | None, overwrite: bool) -> Document:
+    def upload(
+        self, path: str | os.PathLike[str], source_name: str | None, overwrite: bool, shared: bool = False
+    ) -> Document:
         """Send a file's bytes."""
         file, size_bytes = file_to_upload(path)
-        call = calls.upload_file(file.name, size_bytes, source_name, overwrite)
+        call = calls.upload_file(file.name, size_bytes, source_name, overwrite, shared)
         with file.open("rb") as opened:
             return call.parse(self._exchange(call, iter(lambda: opened.read(CHUNK_BYTES), b"")))
 
@@ -208,19 +229,33 @@ class Sources:
         self._client = client
 
     def add(
-        self, name: str, path: str | os.PathLike[str], *, format: str | None = None, **options: Any
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        shared: bool = False,
+        **options: Any,
     ) -> Source:
         """Register a file, glob or folder of the server's machine under a name.
 
-        The format goes by the file's name unless given; `options` are for its reader, such as `header=False`.
+        The format goes by the file's name unless given; `shared` lets every owner read it; `options` are for its reader,
+        such as `header=False`.
         """
-        return Source(self._client.send(calls.add_source(name, os.fspath(path), format, options or None)))
+        return Source(
+            self._client.send(calls.add_source(name, os.fspath(path), format, options or None, shared))
+        )
 
     def upload(
-        self, path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        overwrite: bool = False,
+        shared: bool = False,
     ) -> Source:
         """Send a file of any size to the server; it becomes a source of that name, or named after the file."""
-        document = self._client.upload(path, name, overwrite)
+        document = self._client.upload(path, name, overwrite, shared)
         return self.get(source_name_of(document, name))
 
     def list(self) -> Iterator[Source]:
@@ -274,3 +309,30 @@ class Queues:
 def source_name_of(document: Document, name: str | None) -> str:
     source = document.get("source")
     return str(source["name"] if isinstance(source, dict) else source or name or document["name"])
+
+
+class Workers:
+    """The workers of a server or a cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self) -> Iterator[Worker]:
+        """All workers."""
+        return map(Worker, self._client.pages(lambda cursor: calls.workers(cursor=cursor)))
+
+    def get(self, worker_id: str) -> Worker:
+        """Raises NotFound."""
+        return Worker(self._client.send(calls.worker(worker_id)))
+
+    def drain(self, worker_id: str) -> Worker:
+        """Start nothing more there; what runs goes on. Raises NotFound."""
+        return Worker(self._client.send(calls.tell_worker(worker_id, "drain")))
+
+    def resume(self, worker_id: str) -> Worker:
+        """Start there again. Raises NotFound."""
+        return Worker(self._client.send(calls.tell_worker(worker_id, "resume")))
+
+    def stop(self, worker_id: str) -> Worker:
+        """Tell it to end: running jobs get their grace, the rest is put back. Returns before it has. Raises NotFound."""
+        return Worker(self._client.send(calls.tell_worker(worker_id, "stop")))

@@ -22,6 +22,8 @@ def client_options(url: str, api_key: str | None) -> dict[str, Any]:
     parsed = _parse(url)
     headers = {"User-Agent": "tidegate-client", "Accept": "application/json"}
     if api_key:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise InvalidInput("The API key has characters that no key has. Look at TIDEGATE_API_KEY.")
         headers["Authorization"] = f"Bearer {api_key}"
     return {
         "base_url": parsed,

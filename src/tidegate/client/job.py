@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from tidegate.client.files import format_of
 from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
 from tidegate.client.values import LineReader
 from tidegate.client.views import JobView, ResultView, require_pandas, require_pyarrow
-from tidegate.client.waiting import NO_MORE, Deadline, EventCursor
+from tidegate.client.waiting import NO_MORE, Deadline, EventCursor, LogCursor
+from tidegate.core.values import decode
 from tidegate.errors import ServerUnreachable
 
 if TYPE_CHECKING:
@@ -83,6 +85,33 @@ class Job(JobView):
         """What the newest attempt of the first task printed, or that which is named; `tail`: only the last lines."""
         return self._client.send(calls.logs(self.id, task, attempt, tail))
 
+    def follow_logs(self, *, task: int | None = None, attempt: int | None = None) -> Iterator[str]:
+        """What the job has printed and prints, piece by piece until its end, of one attempt or of all from the newest on.
+
+        Survives short breaks.
+        """
+        cursor = LogCursor()
+        while True:
+            try:
+                with self._client.stream(
+                    calls.follow_logs(self.id, task, attempt, cursor.last_id)
+                ) as response:
+                    if response.status_code == NO_MORE:
+                        return
+                    yield from filter(None, map(cursor.take, httpx2.EventSource(response)))
+                if attempt is not None or cursor.ended(self.refresh()):
+                    return
+            except ServerUnreachable as error:
+                time.sleep(cursor.broken(error))
+
+    def files(self) -> Iterator[Document]:
+        """The files that a command or a function has left behind: `name` and `size_bytes` of each."""
+        return self._client.pages(lambda cursor: calls.files(self.id, cursor))
+
+    def download_file(self, name: str, path: str | os.PathLike[str]) -> Path:
+        """Write one of its files to a file here. Raises NotFound."""
+        return self._client.download(calls.file_download(self.id, name), path)
+
     def tasks(self) -> Iterator[Document]:
         """Its tasks with their attempts."""
         return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
@@ -97,6 +126,15 @@ class Result(ResultView):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(LineReader(self.columns), self._client.lines(calls.result_download(self.job_id, "jsonl")))
+
+    @property
+    def value(self) -> Any:
+        """What the function returned. Raises ValueError when the job called none."""
+        name = self._value_file
+        if name is None:
+            return decode(self.document["value"])
+        with self._client.stream(calls.file_download(self.job_id, name)) as response:
+            return decode(json.loads(response.read()))
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows as dicts by column name, with dates, decimals and the like as Python values."""

@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -159,7 +160,9 @@ def _story(process: subprocess.Popen[bytes], line: str, timeout_s: float, log_pa
         if code is not None
         else f"it gave no address within {timeout_s:g} s"
     )
-    return f"{ended}. Its last words: {last[0]}"
+    free = shutil.disk_usage(log_path.parent).free
+    full = f" Its disk may be full: {free} bytes are free in {log_path.parent}." if free < 2**20 else ""
+    return f"{ended}. Its last words: {last[0]}{full}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.errors import Busy, Conflict, InvalidInput, NeverFits, NotFound, TidegateError, Unavailable
+from tidegate.errors import (
+    AccessDenied,
+    Busy,
+    Conflict,
+    InvalidInput,
+    NeverFits,
+    NotFound,
+    TidegateError,
+    Unavailable,
+)
 
 _BY_CODE: dict[str, type[TidegateError]] = {
     kind.code: kind for kind in (InvalidInput, NotFound, Conflict, NeverFits, Unavailable)
 }
-_BY_STATUS: dict[int, type[TidegateError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
+_BY_STATUS: dict[int, type[TidegateError]] = {
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    409: Conflict,
+    503: Unavailable,
+}
 _TOP_LEVEL_NUMBERS = ("asked", "limit", "retry_after_s")
 
 
@@ -36,7 +51,7 @@ def error_from_problem(problem: Mapping[str, Any]) -> TidegateError:
         problem.get("detail") or problem.get("title") or f"The server answered with status {status}."
     )
     numbers = _numbers(problem)
-    if status == 429:
+    if status == 429 and code != "too_many_failures":
         error: TidegateError = Busy(
             message, retry_after_s=float(numbers.get("retry_after_s", 1)), numbers=numbers
         )
@@ -47,6 +62,8 @@ def error_from_problem(problem: Mapping[str, Any]) -> TidegateError:
 
 
 def _class_of(status: int, code: str | None) -> type[TidegateError]:
+    if code == "too_many_failures":
+        return AccessDenied
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status in _BY_STATUS:

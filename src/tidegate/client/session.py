@@ -25,6 +25,17 @@ class Target:
     server: LocalServer | None = None
 
 
+def key_of_environment() -> str | None:
+    """The key of `TIDEGATE_API_KEY`, or of the file that `TIDEGATE_API_KEY_FILE` names. Raises InvalidInput."""
+    given, file = os.environ.get("TIDEGATE_API_KEY"), os.environ.get("TIDEGATE_API_KEY_FILE")
+    if given or not file:
+        return (given or "").strip() or None
+    try:
+        return Path(file).read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"TIDEGATE_API_KEY_FILE: {file} cannot be read: {error}.") from None
+
+
 def choose_server(
     url: str | None,
     data_dir: str | os.PathLike[str] | None,
@@ -38,7 +49,7 @@ def choose_server(
 
     Raises ServerUnreachable when none runs and none may be started.
     """
-    key = api_key or os.environ.get("TIDEGATE_API_KEY") or None
+    key = api_key or key_of_environment()
     named = url or (os.environ.get("TIDEGATE_URL") if data_dir is None else None)
     if named:
         _refuse_settings(settings, f"the server at {named}")

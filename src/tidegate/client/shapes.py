@@ -123,6 +123,8 @@ class Explanation:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     position: int | None = None
     expected_start_at: datetime | None = None
+    expected_start_basis: str | None = None
+    """What the expected start was reckoned from."""
 
     def __str__(self) -> str:
         return self.text
@@ -141,6 +143,7 @@ class Explanation:
                 waiting.get("numbers") or {},
                 waiting.get("position", document.get("position")),
                 instant(waiting.get("expected_start_at")),
+                waiting.get("expected_start_basis"),
             )
         if ended:
             return cls(job_id, status, ended.get("reason"), failure_sentence(document), _exit_numbers(ended))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
+
+from tidegate.functions import Function
 
 
 class CommonFields(TypedDict, total=False):
@@ -28,6 +30,15 @@ class SqlFields(CommonFields, total=False):
 
     result_name: str | None
     """The source to register the result as; `async_result_<job id>` when left out."""
+
+
+def body_of(what: str | Function[..., Any], args: Sequence[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a submission: of a kind with its fields, or of a function with its arguments."""
+    if isinstance(what, Function):
+        return what.submission(*args, **fields)
+    if args:
+        raise TypeError("Only a function takes arguments without a name; a kind's fields are given by name.")
+    return with_kind(what, fields)
 
 
 def new_key() -> str:

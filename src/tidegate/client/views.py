@@ -106,8 +106,20 @@ class ResultView:
         return self.document.get("source")
 
     @property
+    def _value_file(self) -> str | None:
+        """The file that holds what a function returned, when it was long. Raises ValueError when it was no function."""
+        if "value" not in self.document and "value_file" not in self.document:
+            raise ValueError(f"Job {self.job_id} called no function, so it has no value.")
+        return self.document.get("value_file")
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a command: 0. A command that ended with another one has failed, and its code is in `exit` of the job."""
+        return self.document.get("exit_code")
+
+    @property
     def path(self) -> Path | None:
-        """The Parquet file on the server's machine."""
+        """The Parquet file, or the folder of output files, on the server's machine."""
         path = self.document.get("path")
         return None if path is None else Path(path)
 
@@ -220,3 +232,27 @@ class Queue:
     def __repr__(self) -> str:
         state = "paused" if self.paused else f"{self.running} running, {self.waiting} waiting"
         return f"<Queue {self.name}: {state}>"
+
+
+class Worker:
+    """A worker: a machine that runs jobs. `document` has all that the server said of it."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    @property
+    def id(self) -> str:
+        return str(self.document["worker_id"])
+
+    @property
+    def status(self) -> str:
+        """`online`, `draining`, `silent` (no beat in time) or `left`, as last heard."""
+        return str(self.document["status"])
+
+    @property
+    def running(self) -> list[str]:
+        """Attempts that hold something there."""
+        return list(self.document.get("running") or ())
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id}: {self.status}, {len(self.running)} running>"

@@ -42,13 +42,47 @@ class Deadline:
         return max(min(self._end - now, POLL_S), 0.0)
 
 
-class EventCursor:
+class _Cursor:
+    """How often connections have broken, and whether a stream has ended for good."""
+
+    def __init__(self) -> None:
+        self._breaks = 0
+        self._job_was_final = False
+
+    def broken(self, error: ServerUnreachable) -> float:
+        """Seconds to wait before connecting again. Raises the error when it has happened too often in a row."""
+        self._breaks += 1
+        if self._breaks >= MOST_BREAKS:
+            raise error
+        return 0.2 * self._breaks
+
+    def ended(self, job: JobView) -> bool:
+        """Whether everything has been seen: the stream ended, and the job had ended before it was opened."""
+        was_final, self._job_was_final = self._job_was_final, job.finished
+        return was_final
+
+
+class LogCursor(_Cursor):
+    """Follows the places of an output over broken connections, so that nothing is lost and nothing comes twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_id = ""
+
+    def take(self, sent: httpx2.ServerSentEvent) -> str:
+        """The text of a message; empty for one that carries nothing."""
+        if not sent.data:
+            return ""
+        self.last_id, self._breaks = sent.id or self.last_id, 0
+        return str(json.loads(sent.data)["text"])
+
+
+class EventCursor(_Cursor):
     """Follows the numbers of events over broken connections, so that none is lost and none comes twice."""
 
     def __init__(self, after: int = 0) -> None:
+        super().__init__()
         self.after = after
-        self._breaks = 0
-        self._job_was_final = False
 
     def take(self, sent: httpx2.ServerSentEvent) -> Event | None:
         """The event of a message; None for one that was seen before or carries nothing."""
@@ -61,15 +95,3 @@ class EventCursor:
             return None
         self.after, self._breaks = event.id, 0
         return event
-
-    def broken(self, error: ServerUnreachable) -> float:
-        """Seconds to wait before connecting again. Raises the error when it has happened too often in a row."""
-        self._breaks += 1
-        if self._breaks >= MOST_BREAKS:
-            raise error
-        return 0.2 * self._breaks
-
-    def ended(self, job: JobView) -> bool:
-        """Whether all events have been seen: the stream ended, and the job had ended before it was opened."""
-        was_final, self._job_was_final = self._job_was_final, job.finished
-        return was_final

@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
+from tidegate.core.identity import Caller
+from tidegate.core.names import source_key
 from tidegate.core.resources import Resources
 from tidegate.errors import IllegalTransition, InvalidInput, NotFound
 
@@ -203,6 +205,8 @@ class NewJob:
     idempotency_key: str | None = None
     request_digest: str | None = None
     """Digest of the request body, kept beside the idempotency key: the same key with another body is a conflict."""
+    by: Caller | None = None
+    """Who submitted it, for the audit trail; None for the service's own work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,8 @@ class SourceColumn:
 class Source:
     """A named data set: one or more files of one format.
 
-    `path` is what the user named: a file, a glob or a folder. `options` are reader options fixed at registration
+    `path` is what the user named: a file, a glob or a folder; of a managed one it is relative to the data directory, see
+    `names.managed_file`. `options` are reader options fixed at registration
     (for CSV the sniffed dialect and types), so that every query reads the same types.
     """
 
@@ -277,6 +282,15 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     managed: bool = False
     """Whether Tidegate made the file (an upload or a result) and deletes it with the source."""
+    roots: tuple[str, ...] = ()
+    """The folders of `source_roots`, as real paths, by which it was allowed when it was registered. It keeps that right."""
+    shared: bool = False
+    """Whether every owner may read it."""
+
+    @property
+    def key(self) -> str:
+        """Its place in the order of all sources, and what no other source has: see `names.source_key`."""
+        return source_key(self.owner, self.name)
 
     @property
     def column_count(self) -> int:
@@ -300,6 +314,8 @@ class Assignment:
     losses: int
     result_name: str | None
     priority: Priority = Priority.NORMAL
+    put_back: int = 0
+    """Earlier attempts that an orderly stop put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,3 +342,9 @@ class AttemptEnd:
     """The source to register in the same transaction as the success."""
     release: bool = True
     """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""
+    put_back: bool = False
+    """An orderly stop took the attempt away: it counts neither as a try of the job nor as a loss."""
+
+    @property
+    def counts_as_loss(self) -> bool:
+        return self.state is AttemptState.LOST and not self.put_back

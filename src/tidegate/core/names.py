@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 
+from tidegate.core.identity import LOCAL_OWNER
 from tidegate.errors import InvalidInput
 
+DEFAULT_QUEUE = "default"
+"""The queue of jobs that name none."""
 INTERACTIVE_QUEUE = "interactive"
 """The queue of the service's own small work; no user may submit to it."""
+FUNCTION_MODULES_VARIABLE = "TIDEGATE_FUNCTION_MODULES"
+"""In the environment of attempts: the modules whose functions may be called there, with commas between."""
+OUTPUT_PREFIX = "output-"
+"""Folders among the results that begin so are the output files of attempts."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESULT_PREFIX = "async_result_"
 """Results that nobody named are registered as this and the job's id; nobody else may use such a name."""
@@ -51,6 +58,29 @@ def check_source_name(name: object, *, field: str = "name", reserved_ok: bool = 
             f"{field} must not start with '{RESULT_PREFIX}': results that nobody named are called so."
         )
     return name
+
+
+def managed_file(path: str, data_dir: str) -> str:
+    """Where a file lies that Tidegate made, in the data directory as it is called now.
+
+    Such paths are kept relative to the data directory, as `results/<file>` or below `files/`, so that it may be moved. Paths
+    of earlier versions are absolute; of them the last two parts count.
+    """
+    return "/".join((data_dir, *(path.split("/")[-2:] if path.startswith("/") else [path])))
+
+
+def files_folder(owner: str) -> str:
+    """Where an owner's uploads lie, below the data directory. Those of the local owner lie where they always did."""
+    return "files" if owner == LOCAL_OWNER else f"files/.owners/{owner}"
+
+
+def source_key(owner: str, name: str) -> str:
+    """What is one owner's one source: `ann/cities`, in lower case; of the local owner the bare name.
+
+    Databases from before there were owners hold the bare names of the local one. No name has a `/`.
+    """
+    folded = name.lower()
+    return folded if owner == LOCAL_OWNER else f"{owner}/{folded}"
 
 
 def _short(value: object) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
+from tidegate.core.job import Assignment, AttemptKey, Shape, TaskKey, WaitingTask
 from tidegate.core.resources import Resources
 
 
@@ -16,6 +17,7 @@ class ReasonCode(StrEnum):
     """Stable codes of why a task waits."""
 
     NO_WORKER = "no_worker"
+    WORKER_SILENT = "worker_silent"
     LABELS = "labels"
     RESOURCES = "resources"
     TOO_LARGE = "too_large"
@@ -45,7 +47,7 @@ class LineKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker as the scheduler sees it. `accepting` is false while it drains or is suspect."""
+    """A worker as the scheduler sees it. `accepting` is false while it drains."""
 
     id: str
     generation: int
@@ -53,6 +55,14 @@ class WorkerView:
     allocated: Resources
     labels: frozenset[tuple[str, str]] = frozenset()
     accepting: bool = True
+    beat_at: datetime | None = None
+    lease_s: float = 60.0
+    silent_s: float | None = None
+    """For how long it has said nothing, if that is longer than its lease: it is suspect (`membership.marked`)."""
+
+    @property
+    def takes_work(self) -> bool:
+        return self.accepting and self.silent_s is None
 
     @property
     def available(self) -> Resources:
@@ -118,6 +128,8 @@ class Start(NamedTuple):
     worker_id: str
     generation: int
     resources: Resources
+    assignment: Assignment | None = None
+    """What runs it, when it was claimed by the commit that made it true; None: its worker is still to claim it."""
 
     @property
     def task(self) -> TaskKey:

@@ -30,10 +30,12 @@ def decide(
     max_losses: int,
     now: datetime,
     jitter: float = 0.0,
+    put_back: int = 0,
 ) -> Decision:
     """Judge the end of attempt number `attempt`; `reason` is None for a success.
 
     `losses` counts earlier attempts that were lost with their worker; they use up `max_losses`, never `max_attempts`.
+    `put_back` counts those that an orderly stop took away; they use up nothing.
 
     - `lease_expired`: again at once, `max_losses` times. The lease was delay enough.
     - `evicted`, `host_memory`: again after a delay, up to `max_attempts + max_losses` attempts in all: a job that may
@@ -48,8 +50,9 @@ def decide(
         return Decision(TaskState.CANCELLED)
     if reason is ExitReason.LEASE_EXPIRED:
         return Decision(TaskState.QUEUED if losses < max_losses else TaskState.FAILED)
-    tries = attempt - losses
-    left = max_attempts + max_losses - attempt if reason in _HOST else max_attempts - tries
+    counted = attempt - put_back
+    tries = counted - losses
+    left = max_attempts + max_losses - counted if reason in _HOST else max_attempts - tries
     if left <= 0:
         return Decision(TaskState.FAILED)
     return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(tries, jitter)))

@@ -27,8 +27,16 @@ from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.ports import TaskContext
 from tidegate.runtime.limits import landlock, process
-from tidegate.runtime.limits.files import parse_numbers, used_memory
-from tidegate.runtime.processes import PR_SET_PDEATHSIG, MemoryOf, parse_memory, prctl, write_file
+from tidegate.runtime.limits.files import used_memory
+from tidegate.runtime.limits.group import Group
+from tidegate.runtime.processes import (
+    PR_SET_PDEATHSIG,
+    MemoryOf,
+    parse_memory,
+    prctl,
+    set_handler,
+    set_name,
+)
 from tidegate.workloads.errors import TaskError
 
 MAX_RESULT_BYTES = 1024 * 1024
@@ -47,38 +55,39 @@ class ChildOrder(NamedTuple):
     timeout_s: float
     staging: str
     interactive: bool
-    join_paths: tuple[str, ...]
-    memory_stat_path: str | None
+    group: Group
     memory_bytes: int
     disk_bytes: int
     kernel_holds_memory: bool
     group_yields_cpu: bool
     yield_cpu: str
-    landlock_abi: int
-    system_paths: tuple[str, ...]
+    confinement: landlock.Confinement | None
     keeper_pid: int
 
 
 class Reporter:
     """The child's end of the pipe to the keeper. Lines are whole even when several threads report."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, stat_fd: int | None) -> None:
+        """`stat_fd` is of the group's `memory.stat`; without, the memory of this process is told."""
         self._fd = fd
         self._pid = os.getpid()
-        self._status_fd = -1
-        self._stat_fd = -1
+        self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        self._stat_fd = stat_fd
         self._inherited_bytes = 0
         self._lock = _thread.allocate_lock()
         self._next_progress_at = 0.0
+        if stat_fd is None:
+            memory = self._memory_now()
+            self._inherited_bytes = memory.anonymous_bytes + memory.shared_bytes
 
-    def open_figures(self, memory_stat_path: str | None) -> None:
-        """Open what tells our memory, before confinement closes the way to it."""
-        self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-        if memory_stat_path is not None:
-            self._stat_fd = os.open(memory_stat_path, os.O_RDONLY | os.O_CLOEXEC)
-            return
-        memory = self._memory_now()
-        self._inherited_bytes = memory.anonymous_bytes + memory.shared_bytes
+    def settle(self, log_fd: int) -> None:
+        """Take the descriptors from 3 on, give the log 1 and 2, and close all others."""
+        wanted = [log_fd, log_fd, self._fd, self._status_fd]
+        wanted += [] if self._stat_fd is None else [self._stat_fd]
+        _place_fds(wanted)
+        self._fd, self._status_fd = 3, 4
+        self._stat_fd = None if self._stat_fd is None else 5
 
     def progress(self, share: float) -> None:
         """At most ten times a second; the rest is dropped."""
@@ -106,13 +115,11 @@ class Reporter:
 
         Too low, never too high, as long as no file was unmapped: resident file pages count in both.
         """
-        if self._status_fd < 0:
-            return 0
         memory = self._memory_now()
         resident = memory.anonymous_bytes + memory.shared_bytes
         used = max(resident - self._inherited_bytes, 0)
-        if self._stat_fd >= 0:
-            used = used_memory(parse_numbers(os.pread(self._stat_fd, 16384, 0).decode()))
+        if self._stat_fd is not None:
+            used = used_memory(os.pread(self._stat_fd, 16384, 0).decode())
         return used + max(memory.highest_bytes - resident - memory.file_bytes, 0)
 
     def _memory_now(self) -> MemoryOf:
@@ -131,17 +138,22 @@ class Reporter:
                 rest = rest[os.write(self._fd, rest) :]
 
 
+_encoder = json.JSONEncoder(separators=(",", ":"), default=str)
+
+
 def _encode(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+    return _encoder.encode(message).encode() + b"\n"
 
 
 def run_child(order: ChildOrder, report_fd: int, log_fd: int) -> NoReturn:
     """Run one attempt in this freshly forked process. Never returns."""
     status = 70  # as EX_SOFTWARE of sysexits.h: the sandbox, not the job, went wrong
     try:
-        reporter = _isolate(order, report_fd, log_fd)
+        _isolate(order)
+        reporter = Reporter(report_fd, order.group.stat_fd())
         try:
-            _confine(order, reporter)
+            _confine(order)
+            reporter.settle(log_fd)
         except Exception as error:  # noqa: BLE001  any failure here must stop the attempt
             reporter.error({"code": "sandbox", "message": f"The sandbox could not be set up: {error}"})
         else:
@@ -152,41 +164,35 @@ def run_child(order: ChildOrder, report_fd: int, log_fd: int) -> NoReturn:
         os._exit(status)
 
 
-def _isolate(order: ChildOrder, report_fd: int, log_fd: int) -> Reporter:
-    """A session of its own, the keeper's death as its own, and none of the keeper's files or signal handlers."""
+def _isolate(order: ChildOrder) -> None:
+    """A session of its own, the keeper's death as its own, and none of the zygote's signal handlers."""
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order.keeper_pid:
         os._exit(1)
-    write_file("/proc/self/comm", f"job {order.key}")
-    _place_fds([os.open("/dev/null", os.O_RDWR), log_fd, log_fd, report_fd])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    return Reporter(3)
+    set_name(f"job {order.key}")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        set_handler(number, signal.SIG_DFL)
 
 
 def _place_fds(fds: Sequence[int]) -> None:
-    """Make these the descriptors 0, 1, 2, ... and close all others. Moved out of the way first, so none is overwritten."""
-    high = [os.dup(fd) for fd in fds]
-    if min(high) < len(fds):
-        high = [_dup_above(fd, len(fds)) for fd in high]
-    for number, fd in enumerate(high):
+    """Make these the descriptors 1, 2, 3, ... and close all others but 0, which is /dev/null in the zygote."""
+    if min(fds) <= len(fds):  # in the way of another one
+        fds = [_dup_above(fd, len(fds)) for fd in fds]
+    for number, fd in enumerate(fds, start=1):
         os.dup2(fd, number, inheritable=number < 3)
-    os.closerange(len(fds), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(len(fds) + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def _dup_above(fd: int, least: int) -> int:
-    while fd < least:
+def _dup_above(fd: int, most: int) -> int:
+    while fd <= most:
         fd = os.dup(fd)
     return fd
 
 
-def _confine(order: ChildOrder, reporter: Reporter) -> None:
+def _confine(order: ChildOrder) -> None:
     """Limits first, before anything is allocated; privileges and Landlock last, since the rest needs them."""
-    for path in order.join_paths:
-        write_file(path, 0)
-    reporter.open_figures(order.memory_stat_path)
+    order.group.join()
     process.offer_to_oom_killer()
     process.yield_cpu(order.yield_cpu, interactive=order.interactive, group_yields=order.group_yields_cpu)
     process.set_resource_limits(
@@ -199,9 +205,17 @@ def _confine(order: ChildOrder, reporter: Reporter) -> None:
     os.environ["TMPDIR"] = order.staging
     if "tempfile" in sys.modules:  # it may have been used by a warm-up, and remembers
         sys.modules["tempfile"].tempdir = order.staging  # type: ignore[attr-defined]
-    process.drop_privileges(files_confined=order.landlock_abi > 0)
-    readable = [path for path in order.spec.get("readable_paths", ()) if isinstance(path, str)]
-    landlock.confine(readable, [order.staging], system=order.system_paths, version=order.landlock_abi)
+    process.drop_privileges(files_confined=order.confinement is not None)
+    landlock.confine(
+        order.confinement,
+        _paths(order, "readable_paths"),
+        [order.staging, *_paths(order, "writable_paths")],
+        runnable=_paths(order, "runnable_paths"),
+    )
+
+
+def _paths(order: ChildOrder, name: str) -> list[str]:
+    return [path for path in order.spec.get(name, ()) if isinstance(path, str)]
 
 
 def _run(order: ChildOrder, reporter: Reporter) -> int:
@@ -243,7 +257,7 @@ def _write_through(staging: str, result: Mapping[str, Any]) -> None:
 
 def _load(runner: str) -> tuple[ModuleType, Any]:
     name, _, attribute = runner.partition(":")
-    module = importlib.import_module(name)
+    module = sys.modules.get(name) or importlib.import_module(name)
     return module, getattr(module, attribute)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -52,11 +52,32 @@ def examine(settings: Settings, machine: Machine | None = None) -> dict[str, Any
     report["software"] = _software(machine, problems)
     report |= _capacity(settings, machine.probe(data_dir), problems)
     report["limits"] = _limits(settings, machine, problems)
-    report["data_dir"] = found = _data_dir(data_dir, machine, problems)
+    report["data_dir"] = found = _data_dir(settings, data_dir, machine, problems)
     report["server"] = _server(settings, found["used_by"], problems)
-    order = ("error", "warning", "info")
-    report["problems"] = [asdict(one) for one in sorted(problems, key=lambda one: order.index(one.severity))]
+    _commands(settings, report["software"]["user_id"], machine.landlock_abi(), problems)
+    report["problems"] = worst_first(map(asdict, problems))
     return report
+
+
+def worst_first(problems: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Errors, then warnings, then the rest."""
+    order = ("error", "warning", "info")
+    return sorted(problems, key=lambda one: order.index(one["severity"]))
+
+
+def _commands(settings: Settings, user_id: int, abi: int, problems: list[Problem]) -> None:
+    if not settings.enable_commands:
+        return
+    if user_id == 0:
+        message = "Commands are turned on and the user is root: they may change modes of files and use UNIX sockets as root."
+        problems.append(
+            Problem("warning", "commands_as_root", message, "Run the server as a user of its own.")
+        )
+    if abi == 0:
+        message = "Commands are turned on, but this kernel has no Landlock: they can read and write what the user can."
+        problems.append(
+            Problem("warning", "commands_unconfined", message, "Use Linux 5.13 or later with Landlock.")
+        )
 
 
 def _software(machine: Machine, problems: list[Problem]) -> dict[str, Any]:
@@ -166,14 +187,18 @@ def _limit_problems(settings: Settings, rungs: Rungs | None, abi: int, yields: b
 # Data directory
 
 
-def _data_dir(data_dir: Path, machine: Machine, problems: list[Problem]) -> dict[str, Any]:
+def _data_dir(
+    settings: Settings, data_dir: Path, machine: Machine, problems: list[Problem]
+) -> dict[str, Any]:
     present = data_dir
     while not present.exists() and present != present.parent:
         present = present.parent
     fault = write_fault(present)
     point, kind = file_system_of(present.resolve(), machine.mounts())
     used_by = server_of(data_dir)
-    problems.extend(_data_dir_problems(data_dir, fault, kind, used_by))
+    problems.extend(
+        _data_dir_problems(data_dir, fault, kind, used_by, holds_database=_holds_database(settings))
+    )
     return {
         "path": str(data_dir),
         "exists": data_dir.exists(),
@@ -184,8 +209,12 @@ def _data_dir(data_dir: Path, machine: Machine, problems: list[Problem]) -> dict
     }
 
 
+def _holds_database(settings: Settings) -> bool:
+    return settings.database_url is None or settings.database_url.startswith("sqlite")
+
+
 def _data_dir_problems(
-    data_dir: Path, fault: str | None, type: str, used_by: Mapping[str, Any] | None
+    data_dir: Path, fault: str | None, type: str, used_by: Mapping[str, Any] | None, *, holds_database: bool
 ) -> Iterator[Problem]:
     other = "Choose another data directory with --data-dir."
     if fault is not None:
@@ -197,7 +226,7 @@ def _data_dir_problems(
         yield Problem(
             "warning", "data_in_memory", message, "Choose a data directory on a disk with --data-dir."
         )
-    if type in _NETWORK_FILE_SYSTEMS:
+    if type in _NETWORK_FILE_SYSTEMS and holds_database:
         message = f"The data directory {data_dir} lies on a network ({type}), where SQLite's database can be damaged."
         yield Problem(
             "error", "data_on_network", message, "Choose a data directory on a local disk with --data-dir."

@@ -11,8 +11,11 @@ from tidegate.runtime.child import MAX_RESULT_BYTES
 _CHUNK_BYTES = 65536
 _MAX_UNREAD_BYTES = MAX_RESULT_BYTES + _CHUNK_BYTES
 MAX_LOG_BYTES = 10 * 1024 * 1024
-"""What is kept of an attempt's output; the rest is read and thrown away."""
-_LOG_CUT = b"\n[tidegate: output beyond 10 MiB was not kept]\n"
+"""What is kept of the beginning of an attempt's output."""
+LOG_END_BYTES = 64 * 1024
+"""And of its end, when it is longer; what lies between is read and thrown away."""
+_LOG_CUT = "\n[tidegate: {} bytes left out here; of output beyond {} MiB only the end is kept]\n"
+_LOG_BROKEN = "\n[tidegate: {} bytes left out here, since the log could not be written: {}]\n"
 
 
 class _Pipe:
@@ -108,26 +111,52 @@ class ReportPipe(_Pipe):
 
 
 class LogPipe(_Pipe):
-    """Standard output and error, into a file that is made with the first byte."""
+    """Standard output and error, into a file that is made with the first byte.
+
+    The file only ever grows, so that it can be followed while it is written. What comes after `MAX_LOG_BYTES` is thrown away
+    but for its end, which is written at the close behind a note of how much is missing. The same goes for what comes after a
+    write has failed, as on a full disk: the attempt goes on, and the note says why the log is cut.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
         self._fd = -1
+        self._fault: OSError | None = None
+        self._end = bytearray()
+        self._left_out_bytes = 0
         self.written_bytes = 0
 
     def _take(self, data: bytes) -> None:
-        if not data or self.written_bytes >= MAX_LOG_BYTES:
-            return
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        data = data[: MAX_LOG_BYTES - self.written_bytes]
-        os.write(self._fd, data)
-        self.written_bytes += len(data)
-        if self.written_bytes >= MAX_LOG_BYTES:
-            os.write(self._fd, _LOG_CUT)
+        room = MAX_LOG_BYTES - self.written_bytes if self._fault is None else 0
+        written = self._write(data[:room]) if room > 0 else 0
+        self._end += data[written:]
+        surplus = len(self._end) - LOG_END_BYTES
+        if surplus > 0:
+            del self._end[:surplus]
+            self._left_out_bytes += surplus
+
+    def _write(self, data: bytes) -> int:
+        """How much of it is written; what stood in the way is kept as the fault."""
+        written = 0
+        try:
+            if self._fd < 0 and data:
+                os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError as fault:  # a full disk, or something in the way: no reason to end the job
+            self._fault = fault
+        self.written_bytes += written
+        return written
 
     def close(self) -> None:
+        """Write the end, behind the note where something is missing. Where that fails too, the log ends as it is."""
         super().close()
+        if self._fault is not None:
+            self._write(_LOG_BROKEN.format(self._left_out_bytes, self._fault.strerror).encode())
+        elif self._left_out_bytes:
+            self._write(_LOG_CUT.format(self._left_out_bytes, MAX_LOG_BYTES >> 20).encode())
+        self._write(bytes(self._end))
         if self._fd >= 0:
             os.close(self._fd)

@@ -12,11 +12,13 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+PR_SET_THP_DISABLE = 41
 
 INSTANCE_VARIABLE = "TIDEGATE_INSTANCE"
 GENERATION_VARIABLE = "TIDEGATE_GENERATION"
@@ -35,6 +37,16 @@ def prctl(option: int, argument: int = 0) -> int:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl({option}, {argument}): {os.strerror(error)}")
     return answer
+
+
+def set_name(name: str) -> None:
+    """The name that `ps` and /proc show of this process; of at most 15 bytes, the rest is cut."""
+    text = ctypes.create_string_buffer(name.encode()[:15])
+    prctl(PR_SET_NAME, ctypes.addressof(text))
+
+
+set_handler: Callable[[int, Any], Any] = getattr(signal.signal, "__wrapped__", signal.signal)
+"""`signal.signal` without its detour through enums, which takes 20 µs the first time in each fork."""
 
 
 def syscall(number: int, *arguments: object) -> int:
@@ -182,17 +194,14 @@ class MemoryOf(NamedTuple):
     highest_bytes: int = 0
 
 
-_STATUS_FIELDS = {"RssAnon": 0, "RssShmem": 1, "RssFile": 2, "VmHWM": 3}
-
-
 def parse_memory(status: str) -> MemoryOf:
-    """From the text of /proc/<pid>/status."""
-    amounts = [0, 0, 0, 0]
-    for line in status.splitlines():
-        name, _, value = line.partition(":")
-        if name in _STATUS_FIELDS:
-            amounts[_STATUS_FIELDS[name]] = int(value.split()[0]) * 1024
-    return MemoryOf(*amounts)
+    """From the text of /proc/<pid>/status; zeros for what is not in it."""
+    return MemoryOf(*(_kib(status, name) * 1024 for name in ("RssAnon", "RssShmem", "RssFile", "VmHWM")))
+
+
+def _kib(status: str, name: str) -> int:
+    _, _, rest = status.partition(f"\n{name}:")
+    return int(rest.lstrip().partition(" ")[0] or 0)
 
 
 def memory_of(pid: int | str) -> MemoryOf:

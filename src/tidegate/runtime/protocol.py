@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _CHUNK_BYTES = 256 * 1024
+_FIRST_CHUNK_BYTES = 16 * 1024
+"""Most messages are far smaller, and a large buffer is mapped and unmapped for each: 0.1 ms for every attempt."""
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 _MAX_FDS = 16
 
@@ -16,9 +18,11 @@ _MAX_FDS = 16
 class Channel:
     """One end of a conversation. `closed` once the other end is gone."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, takes_fds: bool = False) -> None:
+        """`takes_fds`: file descriptors may come along with messages; otherwise they are lost."""
         sock.setblocking(False)
         self._socket = sock
+        self._takes_fds = takes_fds
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self.fds: list[int] = []
@@ -57,19 +61,27 @@ class Channel:
 
     def receive(self) -> list[dict[str, Any]]:
         """All whole messages that have arrived. A line that is no JSON object, or is endless, closes the channel."""
+        size = _FIRST_CHUNK_BYTES
         try:
             while not self.closed:
-                data, fds, _, _ = socket.recv_fds(self._socket, _CHUNK_BYTES, _MAX_FDS)
-                self.fds.extend(fds)
+                data = self._read(size)
                 self.closed = not data
                 self._incoming += data
-                if len(data) < _CHUNK_BYTES:
+                if len(data) < size:
                     break
+                size = _CHUNK_BYTES
         except BlockingIOError:
             pass
         except OSError:
             self.closed = True
         return self._messages()
+
+    def _read(self, size: int) -> bytes:
+        if not self._takes_fds:
+            return self._socket.recv(size)
+        data, fds, _, _ = socket.recv_fds(self._socket, size, _MAX_FDS)
+        self.fds.extend(fds)
+        return data
 
     def _messages(self) -> list[dict[str, Any]]:
         if b"\n" not in self._incoming:
@@ -88,6 +100,9 @@ class Channel:
         self.fds.clear()
 
 
+_encoder = json.JSONEncoder(separators=(",", ":"))
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """One message as it travels."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _encoder.encode(message).encode() + b"\n"

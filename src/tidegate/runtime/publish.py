@@ -11,14 +11,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import IO
 
 from tidegate.core.job import AttemptKey
+from tidegate.core.names import OUTPUT_PREFIX
 from tidegate.errors import TidegateError
 
 _PARQUET_MAGIC = b"PAR1"
 _SMALLEST_PARQUET_BYTES = 12
-KEPT_LOG_BYTES = 1024 * 1024
 
 
 class PublishError(TidegateError):
@@ -45,6 +44,7 @@ class DataFolders:
         return self.attempts / str(key)
 
     def log(self, key: AttemptKey) -> Path:
+        """What an attempt prints, while it runs and after; there is none before it prints."""
         return self.logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
 
     def result(self, key: AttemptKey, file: str) -> Path:
@@ -58,16 +58,41 @@ def publish_file(folders: DataFolders, key: AttemptKey, file: str) -> Path:
     The sandbox has already written it through to the disk. Call `sync_folder(folders.results)` before the commit. Raises
     PublishError when the name leads out of staging, the file is missing, is not a plain file, or is a cut-off Parquet file.
     """
-    if os.sep in file or file in ("", ".", ".."):
-        raise PublishError(f"Attempt {key} named {file!r} as its result, which is not a plain file name.")
+    _check_name(key, file)
     staged = folders.attempt(key) / "staging" / file
-    if not _is_plain_file(staged):
+    if not stat.S_ISREG(_mode(staged)):
         raise PublishError(f"Attempt {key} ended well but left no file {file!r} in its staging folder.")
     if file.endswith(".parquet"):
         _check_parquet(staged)
     final = folders.result(key, file)
     staged.rename(final)
     return final
+
+
+def publish_folder(folders: DataFolders, key: AttemptKey, folder: str) -> Path:
+    """Move a folder of files from the attempt's staging to its final name; the path there.
+
+    What is in it is not looked at: whoever opens a file of it must refuse links. Raises PublishError when the name leads out
+    of staging, or is no folder.
+    """
+    _check_name(key, folder)
+    staged = folders.attempt(key) / "staging" / folder
+    if not stat.S_ISDIR(_mode(staged)):
+        raise PublishError(f"Attempt {key} ended well but left no folder {folder!r} in its staging folder.")
+    staged.chmod(0o700)
+    final = folders.results / f"{OUTPUT_PREFIX}{key}"
+    staged.rename(final)
+    return final
+
+
+def remove_published(path: Path) -> None:
+    """Delete a file or folder that was put in place and that no commit named. What stays the janitor removes."""
+    try:
+        path.unlink()
+    except IsADirectoryError:
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        return
 
 
 def sync_folder(folder: Path) -> None:
@@ -79,35 +104,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def keep_log(folders: DataFolders, key: AttemptKey) -> None:
-    """Keep what the attempt printed, when it printed anything; the middle of a long log is left out."""
-    printed = folders.attempt(key) / "log"
-    if not _is_plain_file(printed) or not (size := printed.stat().st_size):
-        return
-    kept = folders.log(key)
-    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with printed.open("rb") as source, kept.open("wb") as target:
-        _copy_ends(source, target, size)
+def _check_name(key: AttemptKey, name: str) -> None:
+    if os.sep in name or name in ("", ".", ".."):
+        raise PublishError(f"Attempt {key} named {name!r} as its result, which is not a plain file name.")
 
 
-def remove_attempt(folders: DataFolders, key: AttemptKey) -> None:
-    """Delete an attempt's private folder with staging and spill files.
-
-    Most are empty by then, and two calls do; looking for what is in them first takes half as long again.
-    """
-    folder = folders.attempt(key)
+def _mode(path: Path) -> int:
+    """The type and mode of what lies there itself, links not followed; 0 when nothing does."""
     try:
-        os.rmdir(f"{folder}/staging")
-        os.rmdir(folder)
+        return os.lstat(path).st_mode
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_plain_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
-        return False
+        return 0
 
 
 def _check_parquet(path: Path) -> None:
@@ -119,14 +126,3 @@ def _check_parquet(path: Path) -> None:
         os.close(descriptor)
     if size < _SMALLEST_PARQUET_BYTES or head != _PARQUET_MAGIC or tail != _PARQUET_MAGIC:
         raise PublishError(f"The result file {path.name!r} of {size} bytes is not a whole Parquet file.")
-
-
-def _copy_ends(source: IO[bytes], target: IO[bytes], size: int) -> None:
-    if size <= KEPT_LOG_BYTES:
-        shutil.copyfileobj(source, target)
-        return
-    half = KEPT_LOG_BYTES // 2
-    target.write(source.read(half))
-    target.write(f"\n[... {size - KEPT_LOG_BYTES} bytes left out ...]\n".encode())
-    source.seek(size - half)
-    shutil.copyfileobj(source, target)

@@ -6,23 +6,40 @@ because it died, is ended and reported here.
 
 from __future__ import annotations
 
-import os
-import secrets
 import selectors
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.core.job import AttemptKey, Exit, ExitReason, Usage
-from tidegate.core.resources import Resources
+from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.errors import BrokenInvariant, SettingError, Unavailable
-from tidegate.runtime.limits.group import Finding
-from tidegate.runtime.processes import GENERATION_VARIABLE, INSTANCE_VARIABLE
 from tidegate.runtime.protocol import Channel
+from tidegate.runtime.sandbox_messages import (
+    Rungs,
+    SandboxEnd,
+    SandboxEvent,
+    SandboxGone,
+    SandboxOrder,
+    SandboxProgress,
+    SandboxStarted,
+    event_of,
+    lost_keeper,
+    order_message,
+    rungs_of,
+)
+from tidegate.runtime.zygote_process import ZygoteProcess
+
+__all__ = [
+    "Rungs",
+    "SandboxEnd",
+    "SandboxEvent",
+    "SandboxGone",
+    "SandboxOrder",
+    "SandboxProgress",
+    "SandboxStarted",
+    "Sandboxes",
+]
 
 _READY_WITHIN_S = 60.0
 _SWEPT_WITHIN_S = 30.0
@@ -31,72 +48,6 @@ _STUCK_AFTER_S = 5.0
 """A keeper that has not ended its attempt this long after it had to is killed, and its tree with it."""
 _IDLE_KEPT = 2
 _TRIM_AFTER_S = 30.0
-_PASSED_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
-                       "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONPATH", "PYTHONHOME")  # fmt: skip
-_PASSED_PREFIXES = ("LC_", "COVERAGE_")
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxOrder:
-    """One attempt to run. `folder` is its own, made if need be; the runner writes to `staging` in it, the log is `log`."""
-
-    key: AttemptKey
-    runner: str
-    spec: Mapping[str, Any]
-    resources: Resources
-    timeout_s: float
-    folder: str
-    interactive: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxStarted:
-    """The attempt's process exists."""
-
-    key: AttemptKey
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxProgress:
-    """How far an attempt is (0 to 1, None when it does not say) and its highest memory so far."""
-
-    key: AttemptKey
-    progress: float | None
-    peak_memory_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxEnd:
-    """The end of an attempt. With `tree_gone` false some process could not be ended yet: SandboxGone follows when it is."""
-
-    key: AttemptKey
-    succeeded: bool
-    exit: Exit | None
-    usage: Usage
-    result: Mapping[str, Any] | None
-    tree_gone: bool
-    enforced_by: str
-    log_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxGone:
-    """Of an attempt whose end was reported with `tree_gone` false: now nothing of it is left."""
-
-    key: AttemptKey
-
-
-SandboxEvent = SandboxStarted | SandboxProgress | SandboxEnd | SandboxGone
-
-
-@dataclass(frozen=True, slots=True)
-class Rungs:
-    """What holds the sandboxes: the rung in use, what was found about each, and how files are confined."""
-
-    in_use: str
-    findings: tuple[Finding, ...]
-    landlock: str
 
 
 @dataclass(eq=False, slots=True)
@@ -105,13 +56,13 @@ class _Slot:
 
     number: int
     channel: Channel
+    zygote: ZygoteProcess
     order: SandboxOrder | None = None
     ended: bool = False
     dead: bool = False
     must_end_at: float | None = None
     idle_since: float = 0.0
     cancelled: tuple[ExitReason, str | None] | None = None
-    zygote: Channel | None = None
 
 
 class Sandboxes:
@@ -125,23 +76,26 @@ class Sandboxes:
         yield_cpu: str = "idle",
         preload: Sequence[str] = (),
         python_path: Sequence[str] = (),
+        modules: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`preload` are runners, loaded and warmed once; `modules` are loaded likewise, but are code of users."""
         self.selector = selectors.DefaultSelector()
         """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
-        self._instance = instance
         self._config = {
             "instance": instance,
             "rung": rung,
             "yield_cpu": yield_cpu,
             "preload": list(preload),
             "python_path": list(python_path),
+            "modules": list(modules),
         }
-        self._zygote: Channel | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = dict(environment or {})
+        self._zygote: ZygoteProcess | None = None
         self._slots: dict[int, _Slot] = {}
         self._running: dict[AttemptKey, _Slot] = {}
         self._idle: list[_Slot] = []
-        self._retiring: list[subprocess.Popen[bytes]] = []
+        self._retiring: list[ZygoteProcess] = []
         self._next_number = 1
         self._waiting_events: list[SandboxEvent] = []
         self._rungs: Rungs | None = None
@@ -183,19 +137,7 @@ class Sandboxes:
         slot.order, slot.ended, slot.cancelled = order, False, None
         slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
         self._running[order.key] = slot
-        resources = order.resources
-        slot.channel.send(
-            {
-                "do": "run",
-                "key": order.key,
-                "runner": order.runner,
-                "spec": order.spec,
-                "resources": (resources.cpu_milli, resources.memory_bytes, resources.disk_bytes),
-                "timeout_s": order.timeout_s,
-                "folder": order.folder,
-                "interactive": order.interactive,
-            }
-        )
+        slot.channel.send(order_message(order))
         self._watch(slot)
 
     def cancel(
@@ -210,6 +152,22 @@ class Sandboxes:
         slot.must_end_at = time.monotonic() + _STUCK_AFTER_S
         self._watch(slot)
         return True
+
+    def restart(self) -> None:
+        """Begin anew with a fresh zygote and fresh keepers. Raises BrokenInvariant while attempts run."""
+        if self._running:
+            raise BrokenInvariant(
+                f"{len(self._running)} attempts run in the sandboxes that are to be restarted."
+            )
+        for slot in list(self._slots.values()):
+            self._hang_up(slot)
+        self._stop_zygote()
+        self.open()
+
+    def processes(self) -> list[int]:
+        """The process ids of the zygote and of its keepers. Safe to call from any thread."""
+        zygote = self._zygote
+        return [] if zygote is None else zygote.processes()
 
     def poll(self, timeout_s: float | None) -> list[SandboxEvent]:
         """Wait for news at most this long (None: for ever) and answer all there is."""
@@ -228,7 +186,7 @@ class Sandboxes:
         zygote = self._zygote
         assert zygote is not None
         self._swept = None
-        zygote.send({"do": "sweep"})
+        zygote.channel.send({"do": "sweep"})
         self._wait_for(lambda: self._swept is not None or self._zygote is not zygote, _SWEPT_WITHIN_S)
         swept = self._answer_of_sweep()
         if not swept.get("clean"):
@@ -256,52 +214,32 @@ class Sandboxes:
         return events + self._waiting_events
 
     def _start_zygote(self) -> None:
-        ours, theirs = socket.socketpair()
-        generation = secrets.token_hex(4)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tidegate.runtime.zygote", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                env=_environment(self._instance, generation),
-                start_new_session=True,
-            )
         self._rungs = None
-        self._zygote = channel = Channel(ours)
-        channel.send({**self._config, "generation": generation})
-        self.selector.register(channel.fileno(), selectors.EVENT_READ, self._on_zygote)
+        self._zygote = zygote = ZygoteProcess(self._config, self._environment)
+        self.selector.register(zygote.channel.fileno(), selectors.EVENT_READ, self._on_zygote)
 
     def _stop_zygote(self) -> None:
-        """Hang up; it ends everything below it before it leaves."""
+        """Hang up and wait; it ends everything below it before it leaves."""
         self._forget_zygote()
-        for process in self._retiring:
-            try:
-                process.wait(_LEAVES_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for zygote in self._retiring:
+            zygote.wait()
         self._retiring.clear()
 
     def _forget_zygote(self) -> None:
         if self._zygote is not None:
-            self.selector.unregister(self._zygote.fileno())
-            self._zygote.close()
-        if self._process is not None:
-            self._retiring.append(self._process)
-        self._zygote = self._process = None
+            self.selector.unregister(self._zygote.channel.fileno())
+            self._zygote.channel.close()
+            self._retiring.append(self._zygote)
+        self._zygote = None
 
     def _new_slot(self) -> _Slot:
         if self._zygote is None:
             self.open()
         assert self._zygote is not None
-        ours, theirs = socket.socketpair()
-        slot = _Slot(self._next_number, Channel(ours), zygote=self._zygote)
+        slot = _Slot(self._next_number, self._zygote.fork_keeper(self._next_number), self._zygote)
         self._next_number += 1
         self._slots[slot.number] = slot
         self.selector.register(slot.channel.fileno(), selectors.EVENT_READ, lambda: self._on_keeper(slot))
-        with theirs:
-            self._zygote.send_fd({"do": "keeper", "number": slot.number}, theirs.fileno())
         return slot
 
     def _watch(self, slot: _Slot) -> None:
@@ -318,7 +256,7 @@ class Sandboxes:
             return
         slot.channel.flush()
         for message in slot.channel.receive():
-            self._heard(slot, message)
+            self._heard(slot, event_of(message))
         self._look_after(slot)
 
     def _look_after(self, slot: _Slot) -> None:
@@ -327,27 +265,13 @@ class Sandboxes:
         else:
             self._watch(slot)
 
-    def _heard(self, slot: _Slot, message: dict[str, Any]) -> None:
-        key = AttemptKey(*message["key"])
-        match message["is"]:
-            case "started":
-                self._waiting_events.append(SandboxStarted(key, message["pid"]))
-            case "progress":
-                self._waiting_events.append(
-                    SandboxProgress(key, message["progress"], message["peak_memory_bytes"])
-                )
-            case "end":
-                self._ended(slot, _end_of(key, message))
-            case "gone":
-                self._waiting_events.append(SandboxGone(key))
-                self._free(slot)
-
-    def _ended(self, slot: _Slot, end: SandboxEnd) -> None:
-        self._waiting_events.append(end)
-        self._running.pop(end.key, None)
-        slot.ended = True
-        slot.must_end_at = None
-        if end.tree_gone:
+    def _heard(self, slot: _Slot, event: SandboxEvent) -> None:
+        self._waiting_events.append(event)
+        if isinstance(event, SandboxEnd):
+            self._running.pop(event.key, None)
+            slot.ended = True
+            slot.must_end_at = None
+        if isinstance(event, SandboxGone) or (isinstance(event, SandboxEnd) and event.tree_gone):
             self._free(slot)
 
     def _free(self, slot: _Slot) -> None:
@@ -390,23 +314,22 @@ class Sandboxes:
             self._waiting_events += [SandboxGone(order.key)] if clean else []
             return
         del self._running[order.key]
-        self._waiting_events.append(_lost_keeper(order, slot.cancelled, clean, self._rung_name()))
+        self._waiting_events.append(lost_keeper(order, slot.cancelled, clean, self._rung_name()))
 
     def _rung_name(self) -> str:
         return self._rungs.in_use if self._rungs else ""
 
     def _on_zygote(self) -> None:
         assert self._zygote is not None
-        for message in self._zygote.receive():
+        for message in self._zygote.channel.receive():
             self._heard_zygote(message)
-        if self._zygote.closed:
+        if self._zygote.channel.closed:
             self._zygote_died()
 
     def _heard_zygote(self, message: dict[str, Any]) -> None:
         match message["is"]:
             case "ready":
-                findings = tuple(Finding(*finding) for finding in message["findings"])
-                self._rungs = Rungs(message["rung"], findings, message["landlock"])
+                self._rungs = rungs_of(message)
             case "gone":
                 slot = self._slots.get(message["number"])
                 if slot is not None and not slot.dead:
@@ -447,7 +370,7 @@ class Sandboxes:
         for slot in self._running.values():
             if slot.must_end_at is not None and now >= slot.must_end_at and self._zygote is not None:
                 slot.must_end_at = now + _STUCK_AFTER_S
-                self._zygote.send({"do": "kill", "number": slot.number})
+                self._zygote.channel.send({"do": "kill", "number": slot.number})
         if self._unproven and now >= self._sweep_at:
             self._prove(now)
         while len(self._idle) > _IDLE_KEPT and now - self._idle[0].idle_since > _TRIM_AFTER_S:
@@ -462,7 +385,7 @@ class Sandboxes:
             self._sweep_at = now + _SWEPT_WITHIN_S
             self.open()
             assert self._zygote is not None
-            self._zygote.send({"do": "sweep"})
+            self._zygote.channel.send({"do": "sweep"})
 
     def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Poll until the condition holds or the time is over; events that come meanwhile are kept."""
@@ -471,41 +394,3 @@ class Sandboxes:
             for key, _ in self.selector.select(left):
                 if callable(key.data):
                     key.data()
-
-
-def _environment(instance: str, generation: str) -> dict[str, str]:
-    """What a job may see of the server's environment: nothing that could be a secret. The mark finds left-overs."""
-    passed = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ENVIRONMENT or name.startswith(_PASSED_PREFIXES)
-    }
-    return {"HOME": "/", **passed, INSTANCE_VARIABLE: instance, GENERATION_VARIABLE: generation}
-
-
-def _end_of(key: AttemptKey, message: Mapping[str, Any]) -> SandboxEnd:
-    exit_ = message["exit"]
-    return SandboxEnd(
-        key=key,
-        succeeded=message["succeeded"],
-        exit=None if exit_ is None else Exit(**{**exit_, "reason": ExitReason(exit_["reason"])}),
-        usage=Usage(**message["usage"]),
-        result=message["result"],
-        tree_gone=message["tree_gone"],
-        enforced_by=message["enforced_by"],
-        log_bytes=message["log_bytes"],
-    )
-
-
-def _lost_keeper(
-    order: SandboxOrder, cancelled: tuple[ExitReason, str | None] | None, clean: bool, rung: str
-) -> SandboxEnd:
-    """The end of an attempt whose keeper died. A cancel that was on the way has then been carried out."""
-    if cancelled is not None:
-        exit_ = Exit(cancelled[0], cancelled[1] or "The job was cancelled.", code=cancelled[0].value)
-    else:
-        message = (
-            "The process that watched over the job died, and the job was ended with it. It can be run again."
-        )
-        exit_ = Exit(ExitReason.SIGNAL, message, code="keeper_died")
-    return SandboxEnd(order.key, False, exit_, Usage(), None, clean, rung, 0)

@@ -10,7 +10,7 @@ class WakeUp:
     """`set` from any thread makes `fileno` readable until `clear`; many sets wake once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may set while its own thread does
         self._open = True
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 

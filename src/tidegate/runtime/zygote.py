@@ -7,6 +7,7 @@ its server goes away, it sees to it that nothing is left, and leaves.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -20,8 +21,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tidegate.errors import BrokenInvariant, TidegateError
+from tidegate.runtime.attempt import World
 from tidegate.runtime.heap import fill_holes
-from tidegate.runtime.keeper import World, keep
+from tidegate.runtime.hugepages import use_huge_pages
+from tidegate.runtime.keeper import keep
 from tidegate.runtime.limits import landlock
 from tidegate.runtime.limits.group import Group
 from tidegate.runtime.limits.ladder import Ladder, find_ladder, remove_within
@@ -36,8 +39,8 @@ from tidegate.runtime.processes import (
     read_file,
     reap,
     send_signal,
+    set_name,
     threads_of,
-    write_file,
 )
 from tidegate.runtime.protocol import Channel
 
@@ -60,8 +63,7 @@ class Zygote:
             generation=config["generation"],
             rung=ladder.rung,
             yield_cpu=config["yield_cpu"],
-            landlock_abi=landlock.abi(),
-            system_paths=landlock.system_paths(),
+            confinement=landlock.prepare(landlock.system_paths(), landlock.abi()),
         )
         self._findings = ladder.findings
         shrink_bounding_set()
@@ -81,12 +83,13 @@ class Zygote:
         gc.collect()
         fill_holes()
         gc.freeze()
+        use_huge_pages()
         self._channel.send(
             {
                 "is": "ready",
                 "rung": self._rung.name,
                 "findings": self._findings,
-                "landlock": landlock.coverage(self._world.landlock_abi),
+                "landlock": landlock.coverage(landlock.abi()),
             }
         )
         poll = select.poll()
@@ -264,6 +267,20 @@ def _preload(names: Sequence[str]) -> list[str]:
     return failed
 
 
+def _import(names: Sequence[str]) -> list[str]:
+    """Import the modules of users' functions; answers what failed, which is then told by the attempt that needs it."""
+    failed = []
+    for name in names:
+        try:
+            with contextlib.redirect_stdout(
+                sys.stderr
+            ):  # the server's output is not theirs, and no fork's either
+                importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001  a module may even try to leave
+            failed.append(f"{name}: {type(error).__name__}: {error}")
+    return failed
+
+
 def _read_config(channel: Channel) -> dict[str, Any]:
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
@@ -277,20 +294,21 @@ def _read_config(channel: Channel) -> dict[str, Any]:
 def main() -> NoReturn:
     """Set up, say so, serve. Leaves by `_exit`: libraries may hang in their own end after forks."""
     status = 1
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])), takes_fds=True)
     try:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        write_file("/proc/self/comm", "tidegate-zygote")
+        set_name("tidegate-zygote")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         config = _read_config(channel)
         sys.path[:0] = config["python_path"]
-        for failure in _preload(config["preload"]):
+        for failure in [*_preload(config["preload"]), *_import(config["modules"])]:
             channel.send({"is": "warning", "message": failure})
         if threads_of("self") != 1:
             raise BrokenInvariant(
-                f"The zygote has {threads_of('self')} threads after loading {', '.join(config['preload'])}: forks would "
-                "not be safe. A runner's module must start no thread when it is imported or warmed."
+                f"The zygote has {threads_of('self')} threads after loading "
+                f"{', '.join([*config['preload'], *config['modules']])}: forks would not be safe. A runner's module must "
+                "start no thread when it is imported or warmed."
             )
         Zygote(channel, config).run()
         status = 0

@@ -7,14 +7,18 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from tidegate.core import scheduler
 from tidegate.core.job import Priority, TaskKey
-from tidegate.core.plan import Reason, ReasonCode, Snapshot, Start, WorkerView
+from tidegate.core.membership import marked
+from tidegate.core.plan import Plan, Reason, ReasonCode, Snapshot, Start, WorkerView
 from tidegate.core.queueing import Backlog
+from tidegate.errors import NotLeader
 from tidegate.ports import Bell, Changes, Clock, Launcher, ScheduleStore
 from tidegate.server.drain import DrainMeter
+from tidegate.server.leader import TOPIC, Leadership
 from tidegate.server.waiting import Waiting, waiting
 
 __all__ = ["Cycle", "Waiting"]
@@ -27,6 +31,8 @@ _STOPPING = Reason(
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 10.0
+STANDBY_PATIENCE = 20
+"""A server that stands by reads again after this many times what a reading took: 5 % of a CPU at most."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Cycle:
 
     Rings that come within `min_gap_s` of the last pass are answered by one pass. What it keeps in memory is a copy of
     what the store holds: after any trouble it is read again from the start. Safe to call from any thread.
+
+    Only while this server leads does it start anything. Standing by it looks now and then, at all that waits, since nobody
+    tells it what the leader started: users are told why their jobs wait by every server.
+
+    `claim`: the launcher works in this process, so what starts is claimed by the commit that makes it true.
     """
 
     def __init__(
@@ -54,8 +65,10 @@ class Cycle:
         launcher: Launcher,
         bell: Bell,
         clock: Clock,
+        leader: Leadership,
         *,
         drain: DrainMeter | None = None,
+        claim: bool = False,
         min_gap_s: float = 0.002,
         poll_s: float = 1.0,
         budget: int = scheduler.BUDGET,
@@ -64,15 +77,19 @@ class Cycle:
         self._launcher = launcher
         self._bell = bell
         self._clock = clock
+        self._leader = leader
         self._drain = drain or DrainMeter(clock.monotonic())
+        self._claim = claim
         self._min_gap_s = min_gap_s
         self._poll_s = poll_s
         self._budget = budget
 
-        self._passing = threading.Lock()
+        self._passing = threading.RLock()
         self._read_from = 0
         self._again = False
         self._fruitless = 0
+        self._led = False
+        """Whether the last pass was a leader's."""
         self._lock = threading.Lock()
         """Guards what is read from outside: backlog, picture and cursor. Never held while the store is asked."""
         self._backlog = Backlog()
@@ -80,6 +97,8 @@ class Cycle:
         self._cursor = 0
 
         self._rung = threading.Event()
+        self._called = threading.Event()
+        """Set when this server has begun to lead, or has ceased to."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tidegate-cycle", daemon=True)
 
@@ -87,7 +106,8 @@ class Cycle:
         """One pass; the starts that were made. Raises what store and launcher raise, and then reads all again."""
         with self._passing:
             # 1. What has changed since the last pass. Until this one is through, the next would read all again.
-            read_from, self._read_from = self._read_from, 0
+            leads = self._leader.leads
+            read_from, self._read_from = self._read_from if leads and self._led else 0, 0
             changes = self._store.changes(read_from)
 
             # 2. Bring the backlog up to it and look at the heads of its lines.
@@ -98,30 +118,50 @@ class Cycle:
             plan = scheduler.plan(snapshot, now, self._budget)
 
             # 4. Make it true, as far as it still can be.
-            started = self._store.commit(plan, now) if plan.starts else []
+            started = self._commit(plan, now) if leads and plan.starts else []
 
             # 5. Remember what is true now; plan again at once when there may be more to start.
             self._settle(changes, snapshot, started)
-            self._again = plan.more or len(started) < len(plan.starts)
-            self._fruitless = self._fruitless + 1 if plan.starts and not started else 0
+            self._again = leads and (plan.more or len(started) < len(plan.starts))
+            self._fruitless = self._fruitless + 1 if leads and plan.starts and not started else 0
+            self._led = leads
 
             # 6. Bring what was committed to the workers.
             if started:
                 self._launcher.launch(started)
             return started
 
+    def pass_here(self) -> None:
+        """A pass on the calling thread, which has made room: waking another thread for it takes longer than the pass.
+
+        It is left to the cycle's own thread when that is at it, or when everything has to be read. Never raises.
+        """
+        if self._read_from and self._led and self._passing.acquire(blocking=False):
+            try:
+                if self._stopped.is_set() or (self._pass() and not self._again):
+                    return
+            finally:
+                self._passing.release()
+        self._rung.set()
+
     def start(self) -> None:
         """Begin; the first pass follows at once."""
-        self._end_rings = self._bell.subscribe("schedule", self._rung.set)
+        self._subscriptions = [
+            self._bell.subscribe("schedule", self._rung.set),
+            self._bell.subscribe(TOPIC, self._called.set),
+        ]
         self._thread.start()
 
     def stop(self) -> None:
         """End after the pass under way. What still waits is explained by `server_stopping` from now on."""
-        self._stopped.set()
+        with self._passing:
+            self._stopped.set()
         self._rung.set()
+        self._called.set()
         if self._thread.is_alive():
             self._thread.join()
-            self._end_rings()
+            for end in self._subscriptions:
+                end()
 
     @property
     def cursor(self) -> int:
@@ -168,6 +208,9 @@ class Cycle:
             task = self._backlog.first_of(job_id)
         return None if task is None else self.explain(task.key)
 
+    def _commit(self, plan: Plan, now: datetime) -> list[Start]:
+        return self._store.commit(plan, now, self._leader.epoch, claim=self._claim)
+
     def _take_in(self, changes: Changes, *, fresh: bool) -> Snapshot:
         if fresh:
             backlog = Backlog()
@@ -177,7 +220,8 @@ class Cycle:
         with self._lock:
             if not fresh:
                 self._backlog.apply(changes.waiting, changes.gone)
-            return Snapshot(changes.workers, changes.queues, self._backlog.lines(self._budget))
+            workers = marked(changes.workers, self._clock.now())
+            return Snapshot(workers, changes.queues, self._backlog.lines(self._budget))
 
     def _settle(self, changes: Changes, snapshot: Snapshot, started: Sequence[Start]) -> None:
         with self._lock:
@@ -192,9 +236,14 @@ class Cycle:
         troubles = 0
         while not self._stopped.is_set():
             self._rung.clear()
+            self._called.clear()
+            began = self._clock.monotonic()
             troubles = 0 if self._pass() else troubles + 1
             if troubles:
                 self._stopped.wait(min(FIRST_DELAY_S * 2 ** (troubles - 1), LONGEST_DELAY_S))
+            elif not self._led:
+                took_s = self._clock.monotonic() - began
+                self._called.wait(max(self._poll_s, STANDBY_PATIENCE * took_s))
             elif not self._again:
                 ended = self._clock.monotonic()
                 self._rung.wait(self._poll_s)
@@ -204,6 +253,10 @@ class Cycle:
         """A pass that must not raise. False when it failed, or when the store refuses whatever is planned."""
         try:
             self.run_once()
+        except NotLeader as error:
+            _log.warning("A plan was left to another server: %s", error.message)
+            self._leader.doubt()
+            return True
         except Exception:  # noqa: BLE001 - whatever the store raises, the cycle goes on
             _log.exception("A scheduling pass failed; the next one reads everything again.")
             return False

@@ -6,11 +6,13 @@ The answer is given after the commit: what was accepted survives a `kill -9`.
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from tidegate.core.job import NewJob, Priority
@@ -19,6 +21,7 @@ from tidegate.errors import Busy, TidegateError, Unavailable
 from tidegate.ports import Accepted, Bell, Clock, JobStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.judge import Rules, Submission, judge
+from tidegate.server.looks import LOOK_S, LOOKERS, Judge, Looks, NeedsFiles, Verdict, not_here
 
 log = logging.getLogger("tidegate.intake")
 
@@ -44,16 +47,22 @@ class Line(Protocol):
     def ahead_of_new(self, queue: str, priority: Priority) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parcel:
-    """Submissions that came together and are answered together."""
+    """Submissions that came together and are answered together, once all of them are judged."""
 
     submissions: Sequence[Submission]
     answer: Callable[[list[Submitted | TidegateError]], None]
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    """By their place among the submissions."""
+
+    @property
+    def judged(self) -> bool:
+        return len(self.verdicts) == len(self.submissions)
 
 
 class Intake:
-    """Judges and stores submissions on a thread of its own.
+    """Judges and stores submissions on a thread of its own; those that name files are judged by `Looks`.
 
     `offer` returns at once; the callback gets one answer per submission, in order, after the commit, on intake's thread.
     Above `max_waiting` waiting tasks submissions are refused as Busy, with a Retry-After from the drain rate.
@@ -68,6 +77,9 @@ class Intake:
         clock: Clock,
         drain: DrainMeter,
         max_waiting: int,
+        *,
+        look_s: float = LOOK_S,
+        lookers: int = LOOKERS,
     ) -> None:
         self._store = store
         self._line = line
@@ -76,6 +88,7 @@ class Intake:
         self._clock = clock
         self._drain = drain
         self._max_waiting = max_waiting
+        self._looks = Looks(clock, look_s=look_s, lookers=lookers)
         self._parcels: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -102,25 +115,21 @@ class Intake:
         last = False
         while not last:
             parcels, last = self._gather()
-            try:
-                answers = self._take([s for parcel in parcels for s in parcel.submissions])
-            except Exception as error:
-                log.exception("A batch of submissions could not be stored.")
-                refusal = (
-                    error
-                    if isinstance(error, TidegateError)
-                    else Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
-                )
-                answers = [refusal for parcel in parcels for _ in parcel.submissions]
-            for parcel in parcels:
-                parcel.answer(answers[: len(parcel.submissions)])
-                answers = answers[len(parcel.submissions) :]
+            if not last:
+                self._looks.answer_late()
+            now, workers = self._clock.now(), tuple(self._line.workers())
+            self._settle([parcel for parcel in parcels if parcel.judged or self._judge(parcel, workers, now)])
+        self._looks.stop()
+        self._settle(self._left())
 
     def _gather(self) -> tuple[list[_Parcel], bool]:
-        """All parcels that are there, at least one; whether the end was among them."""
+        """All parcels that are there, unless a look gets late before one comes; whether the end was among them."""
         parcels: list[_Parcel] = []
         count = 0
-        item = self._parcels.get()
+        try:
+            item = self._parcels.get(timeout=self._looks.patience_s())
+        except queue.Empty:
+            return [], False
         while item is not None:
             parcels.append(item)
             count += len(item.submissions)
@@ -129,8 +138,60 @@ class Intake:
             item = self._parcels.get()
         return parcels, True
 
-    def _take(self, submissions: Sequence[Submission]) -> list[Submitted | TidegateError]:
-        judged = self._judge_all(submissions)
+    def _left(self) -> list[_Parcel]:
+        """What has come back from its look after the end."""
+        parcels: list[_Parcel] = []
+        while not self._parcels.empty():
+            if (parcel := self._parcels.get()) is not None:
+                parcels.append(parcel)
+        return parcels
+
+    def _judge(self, parcel: _Parcel, workers: tuple[WorkerView, ...], now: datetime) -> bool:
+        """Judge a parcel; whether that is done. Otherwise it comes again when its files have been looked at."""
+        with_files: dict[int, Judge] = {}
+        for at, submission in enumerate(parcel.submissions):
+            try:
+                parcel.verdicts[at] = judge(submission, self._rules, workers, now, not_here)
+            except TidegateError as refusal:
+                parcel.verdicts[at] = refusal
+            except NeedsFiles:
+                with_files[at] = functools.partial(judge, submission, self._rules, workers, now)
+            except Exception as error:
+                log.exception("A submission could not be judged.")
+                parcel.verdicts[at] = Unavailable(
+                    f"The job could not be judged: {type(error).__name__}. Try again."
+                )
+        if with_files:
+            self._looks.take(with_files, functools.partial(self._looked, parcel))
+        return not with_files
+
+    def _looked(self, parcel: _Parcel, verdicts: dict[int, Verdict]) -> None:
+        parcel.verdicts |= verdicts
+        self._parcels.put(parcel)
+
+    def _settle(self, parcels: Sequence[_Parcel]) -> None:
+        """Store what is judged and answer it."""
+        verdicts = [
+            (parcel.submissions[at], parcel.verdicts[at])
+            for parcel in parcels
+            for at in range(len(parcel.submissions))
+        ]
+        try:
+            answers = self._take(verdicts)
+        except Exception as error:
+            log.exception("A batch of submissions could not be stored.")
+            refusal = (
+                error
+                if isinstance(error, TidegateError)
+                else Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
+            )
+            answers = [refusal for _ in verdicts]
+        for parcel in parcels:
+            parcel.answer(answers[: len(parcel.submissions)])
+            answers = answers[len(parcel.submissions) :]
+
+    def _take(self, verdicts: Sequence[tuple[Submission, Verdict]]) -> list[Submitted | TidegateError]:
+        judged = self._admit(verdicts)
         jobs = [job for job in judged if isinstance(job, NewJob)]
         if not jobs:
             return [job for job in judged if isinstance(job, TidegateError)]
@@ -142,19 +203,17 @@ class Intake:
             for job in judged
         ]
 
-    def _judge_all(self, submissions: Sequence[Submission]) -> list[NewJob | TidegateError]:
-        now = self._clock.now()
-        workers = tuple(self._line.workers())
-        room = self._max_waiting - self._waiting()
-        judged: list[NewJob | TidegateError] = []
-        for submission in submissions:
-            try:
-                job = judge(submission, self._rules, workers, now)
-                room -= 0 if submission.internal else len(job.tasks)
-                judged.append(job if room >= 0 or submission.internal else self._busy(1 - room))
-            except TidegateError as error:
-                judged.append(error)
-        return judged
+    def _admit(self, verdicts: Sequence[tuple[Submission, Verdict]]) -> list[Verdict]:
+        """The verdicts, with Busy for what the line has no room for."""
+        room = self._max_waiting - self._waiting() if verdicts else 0
+        admitted: list[Verdict] = []
+        for submission, job in verdicts:
+            if isinstance(job, TidegateError) or submission.internal:
+                admitted.append(job)
+                continue
+            room -= len(job.tasks)
+            admitted.append(job if room >= 0 else self._busy(-room))
+        return admitted
 
     def _waiting(self) -> int:
         """How many tasks wait. The scheduler's count may be a few commits behind, so near the limit the store is asked."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tidegate.core.identity import Caller
 from tidegate.core.job import NewJob, Priority, Shape, Source, TaskOrder
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
 from tidegate.errors import InvalidInput, NeverFits
-from tidegate.ports import IntakeContext, Workload, WorkOrder
+from tidegate.ports import IntakeContext, KindRules, Workload, WorkOrder
 
 COMMON_FIELDS = frozenset(
     [
@@ -34,7 +35,6 @@ COMMON_FIELDS = frozenset(
         "not_before",
     ]
 )
-DEFAULT_QUEUE = "default"
 SMALLEST_MEMORY_BYTES = 64 * MIB
 SMALLEST_CPU_MILLI = 10
 LONGEST_TIMEOUT_S = 30 * 86400.0
@@ -55,6 +55,12 @@ class Submission:
     fields: Mapping[str, Any]
     idempotency_key: str | None = None
     internal: bool = False
+    by: Caller | None = None
+    """Who asked, for the audit trail; None for the service's own work."""
+    reads_as: str | None = None
+    """Whose sources its names mean; default: the owner's."""
+    own_folder: str = ""
+    """See `IntakeContext`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,21 @@ class Rules:
     data_dir: str
     source_roots: tuple[str, ...]
     default_timeout_s: float
-    sources_named: Callable[[Iterable[str]], list[Source]]
+    sources_named: Callable[[Iterable[str], str], list[Source]]
+    kinds: KindRules = KindRules()
 
 
-def judge(submission: Submission, rules: Rules, workers: Iterable[WorkerView], now: datetime) -> NewJob:
-    """The job a submission asks for. Raises InvalidInput or NeverFits with what is wrong and what to do."""
+def judge(
+    submission: Submission,
+    rules: Rules,
+    workers: Iterable[WorkerView],
+    now: datetime,
+    before_look: Callable[[], None] = lambda: None,
+) -> NewJob:
+    """The job a submission asks for. Raises InvalidInput or NeverFits with what is wrong and what to do.
+
+    `before_look` is called before each look at the file system.
+    """
     fields = submission.fields
     workload = _workload(fields, rules, internal=submission.internal)
     _refuse_unknown(fields, workload, internal=submission.internal)
@@ -78,8 +94,11 @@ def judge(submission: Submission, rules: Rules, workers: Iterable[WorkerView], n
         owner=submission.owner,
         data_dir=rules.data_dir,
         source_roots=rules.source_roots,
-        sources_named=rules.sources_named,
+        own_folder=submission.own_folder,
+        sources_named=lambda names: rules.sources_named(names, submission.reads_as or submission.owner),
         largest=_largest(workers),
+        before_look=before_look,
+        kinds=rules.kinds,
     )
     order = workload.order({name: fields[name] for name in workload.fields if name in fields}, context)
     shape = Shape(_resources(fields, order, internal=submission.internal), _labels(fields))
@@ -101,6 +120,7 @@ def judge(submission: Submission, rules: Rules, workers: Iterable[WorkerView], n
         result_named_by_user=bool(order.result_name),
         idempotency_key=_idempotency_key(submission.idempotency_key),
         request_digest=_digest(fields) if submission.idempotency_key is not None else None,
+        by=submission.by,
     )
 
 

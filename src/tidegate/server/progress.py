@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tidegate.core.job import AttemptKey, TaskKey
 from tidegate.ports import Bell
 
@@ -20,6 +22,9 @@ class ProgressBoard:
 
     def ended(self, key: AttemptKey) -> None:
         self._tasks.pop(key.task, None)
+
+    def refused(self, keys: Sequence[AttemptKey]) -> None:
+        """What was not claimed has not come anywhere."""
 
     def share(self, key: TaskKey) -> float | None:
         return self._tasks.get(key, (None, 0))[0]

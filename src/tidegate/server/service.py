@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from tidegate.core.identity import Caller
 from tidegate.core.job import AttemptKey, ExitReason, JobStatus, Source, SourceColumn, TaskKey
-from tidegate.errors import Conflict, InvalidInput, TidegateError, Unavailable
-from tidegate.ports import Bell, Cancelled, Clock, Event, JobRecord, Launcher, QueueRecord, Store, Workload
+from tidegate.core.names import files_folder, managed_file
+from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.ports import (
+    Bell,
+    Cancelled,
+    Clock,
+    Event,
+    Host,
+    JobRecord,
+    Launcher,
+    LedgerCache,
+    QueueRecord,
+    Rooms,
+    Store,
+    WorkerControl,
+    Workload,
+)
 from tidegate.server.cycle import Cycle, Waiting
+from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.server.intake import Intake, Submitted
 from tidegate.server.judge import Submission
+from tidegate.server.monitor import Monitor
+from tidegate.server.output import OutputFollower, Printed
 from tidegate.server.progress import ProgressBoard
+from tidegate.server.services.ledger import rooms_now
 from tidegate.server.waiting import waiting_for_its_time
+from tidegate.server.workers import Workers
 from tidegate.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PROGRESS_EVENT = "progress"
-_LOOK_AGAIN_S = 5.0
+LOOK_AGAIN_S = 5.0
 """A ring may be lost; whoever waits looks by himself after this."""
 
 
@@ -52,11 +74,20 @@ class Service:
         workloads: Mapping[str, Workload],
         logs: Path,
         checks: Callable[[], Mapping[str, str | None]] = dict,
+        control: WorkerControl | None = None,
+        host: Host | None = None,
+        ledger: LedgerCache | None = None,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self.settings = settings
+        self.data_dir = settings.data_dir.expanduser().resolve()
         self.store = store
         self.clock = clock
         self.workloads = workloads
+        self.workers = Workers(store, bell, clock, control)
+        self.monitor = Monitor(store, self.workers, cycle, clock, control, host)
+        self._ledger = ledger
+        self._look_again_s = look_again_s
         self._intake = intake
         self._cycle = cycle
         self._launcher = launcher
@@ -65,8 +96,10 @@ class Service:
         self._logs = logs
         self._checks = checks
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="tidegate-read")
+        self.doorkeeper = Doorkeeper(store, clock, settings, self._readers)
 
     def close(self) -> None:
+        self.doorkeeper.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -75,27 +108,36 @@ class Service:
         return await loop.run_in_executor(self._readers, functools.partial(function, *args, **kwargs))
 
     async def submit(
-        self, owner: str, fields: Mapping[str, Any], idempotency_key: str | None = None
+        self, caller: Caller, fields: Mapping[str, Any], idempotency_key: str | None = None
     ) -> Submitted:
         """Judge and store one job; answers after the commit. Raises what `judge` and the store refuse with."""
-        return await self._submit_one(Submission(owner, fields, idempotency_key))
+        return await self._submit_one(Submission(caller.owner, fields, idempotency_key, by=caller))
 
     async def submit_many(
-        self, owner: str, items: Sequence[Mapping[str, Any]]
+        self, caller: Caller, items: Sequence[Mapping[str, Any]]
     ) -> list[Submitted | TidegateError]:
         """Judge and store many jobs; each is accepted or refused by itself."""
-        return await self._offer([Submission(owner, fields) for fields in items])
+        return await self._offer([Submission(caller.owner, fields, by=caller) for fields in items])
 
     async def interactive(
-        self, owner: str, fields: Mapping[str, Any], timeout_s: float | None = None
+        self,
+        caller: Caller,
+        fields: Mapping[str, Any],
+        timeout_s: float | None = None,
+        *,
+        reads_as: str | None = None,
     ) -> JobRecord:
         """Run the service's own small work as a job and wait for its end.
 
         When it has not ended after its time it is cancelled and answered as it is then. The wait for room counts.
+        `reads_as` is the owner whose sources the names of a query mean; default: the caller.
         """
         limit_s = timeout_s or self.settings.query_timeout_s
         fields = {"timeout_s": limit_s, **fields}
-        submitted = await self._submit_one(Submission(owner, fields, internal=True))
+        submission = Submission(
+            caller.owner, fields, internal=True, reads_as=reads_as, own_folder=self._own_folder(caller)
+        )
+        submitted = await self._submit_one(submission)
         try:
             job = await self.wait(submitted.job_id, limit_s)
         except asyncio.CancelledError:
@@ -104,17 +146,37 @@ class Service:
             raise
         if not job.status.final:
             await self.cancel(job.id)
-            job = await self.wait(job.id, _LOOK_AGAIN_S)
+            job = await self.wait(job.id, LOOK_AGAIN_S)
         return job
 
-    async def cancel(self, job_id: int) -> Cancelled:
+    def _own_folder(self, caller: Caller) -> str:
+        """Files of others must not become somebody's source by their path: users register from their own folder only."""
+        if caller.sees_all:
+            return ""
+        return str(self.data_dir / files_folder(caller.owner))
+
+    def _own_path(self, caller: Caller, path: str) -> str:
+        """Relative paths of those start in that folder, unless they name it themselves."""
+        folder = files_folder(caller.owner)
+        if caller.sees_all or path.startswith(("/", f"{folder}/")):
+            return path
+        return f"{folder}/{path}"
+
+    async def cancel(self, job_id: int, by: Caller | None = None) -> Cancelled:
         """Cancel a job: flagged in the store, then its attempts are told. From the answer on it cannot succeed."""
-        cancelled = await self.run(self.store.request_cancel, job_id, self.clock.now())
+        cancelled = await self.run(self.store.request_cancel, job_id, self.clock.now(), by)
         if cancelled.live_attempts:
             self._launcher.cancel(cancelled.live_attempts)
         self._bell.ring("schedule")
         self._bell.ring(f"job:{job_id}")
         return cancelled
+
+    async def check_owner(self, caller: Caller, job_id: int) -> None:
+        """Raises NotFound, as for a job that is not there, when it is not for this caller to see."""
+        if caller.sees_all:
+            return
+        if not caller.sees(await self.run(self.store.owner_of, job_id)):
+            raise NotFound(f"There is no job {job_id}.")
 
     async def wait(self, job_id: int, timeout_s: float) -> JobRecord:
         """The job once it is final, or as it is when the time is over. Raises NotFound."""
@@ -127,7 +189,7 @@ class Service:
                 left_s = deadline - self.clock.monotonic()
                 if job.status.final or left_s <= 0:
                     return job
-                await _set_within(changed, min(left_s, _LOOK_AGAIN_S))
+                await _set_within(changed, min(left_s, self._look_again_s))
         finally:
             end()
 
@@ -152,7 +214,22 @@ class Service:
                 if (now_at := self.progress(job)) is not None and now_at != share:
                     share = now_at
                     yield self._progress_event(job_id, share)
-                await _set_within(changed, _LOOK_AGAIN_S)
+                await _set_within(changed, self._look_again_s)
+        finally:
+            end()
+
+    async def output(
+        self, job_id: int, task: int, attempt: int | None = None, offset: int = 0, *, only: bool = False
+    ) -> AsyncGenerator[Printed, None]:
+        """What a task prints, live; see `OutputFollower.follow`."""
+        changed, end = self._listen(job_id)
+        follower = OutputFollower(self.store, self.run, self._log_path, changed)
+        try:
+            async with contextlib.aclosing(
+                follower.follow(job_id, task, attempt, offset, only=only)
+            ) as parts:
+                async for part in parts:
+                    yield part
         finally:
             end()
 
@@ -195,32 +272,56 @@ class Service:
 
     async def register_source(
         self,
-        owner: str,
+        caller: Caller,
         name: str,
         path: str,
         *,
         format: str | None = None,
         options: Mapping[str, Any] | None = None,
         managed: bool = False,
+        shared: bool = False,
     ) -> Source:
         """Look at a file, glob or folder in the sandbox and register it. Raises Conflict, InvalidInput."""
-        existing = await self.run(self.store.sources_named, [name])
-        if existing:
+        await self.refuse_taken_name(caller, name)
+        source = await self.look_at_source(
+            caller, name, path, format=format, options=options, managed=managed, shared=shared
+        )
+        await self.run(self.store.add_source, source, caller)
+        return source
+
+    async def refuse_taken_name(self, caller: Caller, name: str) -> None:
+        """Raise Conflict when the caller has a source of this name."""
+        if existing := await self.own_source(caller.owner, name):
             raise Conflict(
-                f"There is a source named {existing[0].name!r} already. Delete it or choose another name.",
+                f"There is a source named {existing.name!r} already. Delete it or choose another name.",
                 code="source_exists",
             )
+
+    async def look_at_source(
+        self,
+        caller: Caller,
+        name: str,
+        path: str,
+        *,
+        format: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        managed: bool = False,
+        shared: bool = False,
+    ) -> Source:
+        """What a file, glob or folder would be as a source, as a job in the sandbox finds it. Raises InvalidInput."""
+        path = self._own_path(caller, path)
         fields: dict[str, Any] = {"kind": "inspect", "path": path, "name": f"look at {name}"}
         if format is not None:
             fields["format"] = format
         if options:
             fields["options"] = options
-        facts = result_of(await self.interactive(owner, fields, timeout_s=60.0))
-        source = Source(
+        looked = await self.interactive(caller, fields, timeout_s=60.0)
+        facts = result_of(looked)
+        return Source(
             name=name,
             format=str(facts["format"]),
             path=path,
-            owner=owner,
+            owner=caller.owner,
             created_at=self.clock.now(),
             columns=tuple(SourceColumn(c["name"], c["type"]) for c in facts["columns"]),
             row_count=facts.get("row_count"),
@@ -228,20 +329,64 @@ class Service:
             file_count=facts.get("file_count", 1),
             options=facts.get("options", {}),
             managed=managed,
+            shared=shared,
+            roots=() if managed else tuple(looked.spec.get("roots", ())),
         )
-        await self.run(self.store.add_source, source)
-        return source
 
-    async def set_queue(self, name: str, **changes: Any) -> QueueRecord:
+    async def find_source(self, caller: Caller, name: str, owner: str | None = None) -> Source:
+        """What a name means to a caller: its own source, or the shared one, or that of the owner it names.
+
+        For operators all sources are there: a name that only one other owner has means that one. Raises NotFound, also for
+        what is not for the caller to see, and Conflict when several owners have it and none was named.
+        """
+        if owner is not None:
+            found = await self.own_source(owner, name)
+            if found is not None and (found.shared or caller.sees(owner)):
+                return found
+            raise NotFound(
+                f"Owner {owner!r:.80} has no source named {name!r:.80} for you.", code="unknown_source"
+            )
+        try:
+            return await self.run(self.store.source, name, caller.owner)
+        except NotFound:
+            others = await self.run(self.store.sources, name=name, limit=10) if caller.sees_all else []
+            if not others:
+                raise
+        if len(others) > 1:
+            owners = ", ".join(source.owner for source in others)
+            raise Conflict(f"Several owners have a source named {name!r}: {owners}. Say whose by `owner`.")
+        return others[0]
+
+    async def own_source(self, owner: str, name: str) -> Source | None:
+        """An owner's own source of that name."""
+        found = await self.run(self.store.sources_named, [name], owner)
+        return next((source for source in found if source.owner == owner), None)
+
+    async def set_queue(self, name: str, by: Caller | None = None, **changes: Any) -> QueueRecord:
         """Create or change a queue; see `QueueStore.set_queue`."""
-        record = await self.run(self.store.set_queue, name, **changes)
+        record = await self.run(self.store.set_queue, name, by=by, **changes)
         self._bell.ring("schedule")
         return record
 
     def log_of(self, key: AttemptKey) -> Path | None:
-        """The kept output of an attempt; None when it printed nothing or still runs."""
-        path = self._logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
+        """The output of an attempt so far; None when it has printed nothing."""
+        path = self._log_path(key)
         return path if path.is_file() else None
+
+    def _log_path(self, key: AttemptKey) -> Path:
+        return self._logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
+
+    def path_of(self, source: Source) -> str:
+        """The path of a source as it is called now."""
+        return self.managed_path(source.path) if source.managed else source.path
+
+    def managed_path(self, path: str) -> str:
+        """Where a file that Tidegate made lies now."""
+        return managed_file(path, str(self.data_dir))
+
+    def rooms(self) -> tuple[Rooms, str]:
+        """What workers offer and what of it is taken, and whether `cache` or `store` says so. Blocks."""
+        return rooms_now(self._ledger, self.store)
 
     def ready(self) -> Checks:
         """Whether the server can work: every check with None or what is wrong."""

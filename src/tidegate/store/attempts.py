@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
+from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
-from tidegate.ports import LostAttempt, WorkerInfo
+from tidegate.ports import BeatAnswer, WorkerInfo
 from tidegate.store import rules
+from tidegate.store.assignments import COLUMNS, assignment
 from tidegate.store.engine import Row, Statement, Tx, expect
-from tidegate.store.reports import report
+from tidegate.store.reports import IS_LIVE, LIVE, report
+from tidegate.store.schedule import worker_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
-from tidegate.store.shared import insert_into, number, word
-from tidegate.store.values import PRIORITIES, from_json, labels_to_json, to_json, to_micros
+from tidegate.store.shared import HEARD_ORDER, heard, insert_into, lock_jobs, number, word
+from tidegate.store.values import labels_to_json, to_json, to_micros
 
 _OFFER = (
     "lease_until beat_at capacity_cpu_milli capacity_memory_bytes capacity_disk_bytes allocatable_cpu_milli "
     "allocatable_memory_bytes allocatable_disk_bytes"
 )
-_ABOUT = "hostname labels versions rungs"
+_ABOUT = "hostname labels versions rungs stats"
 _INSERT_WORKER = insert_into(
     workers, f"id generation present {_OFFER.replace('lease_until', 'lease_until registered_at')} {_ABOUT}"
 )
@@ -50,6 +53,7 @@ _RETURN = Statement(
     .values(
         _values(f"{_OFFER} {_ABOUT} registered_at")
         | {"generation": workers.c.generation + number(1), "present": number(1), "shrunk": _shrunk()}
+        | {"draining": case((workers.c.draining == number(2), number(2)), else_=number(0))}
     )
     .where(workers.c.id == bindparam("worker")),
     f"{_set(_OFFER.replace('lease_until', 'lease_until registered_at'))} {_NEW_AMOUNTS} {_set(_ABOUT)} worker",
@@ -76,38 +80,42 @@ _LEAVE = Statement(
     "at worker now_generation",
 )
 
-_live = allocations.join(
-    attempts,
-    and_(*(attempts.c[name] == allocations.c[name] for name in ("job_id", "number", "attempt"))),
-).join(jobs, jobs.c.id == attempts.c.job_id)
-_is_live = (
-    allocations.c.released_at.is_(None),
-    attempts.c.state.in_([word(AttemptState.STARTING), word(AttemptState.RUNNING)]),
-)
-_TO_STOP = Statement(
-    select(attempts.c.job_id, attempts.c.number, attempts.c.attempt)
-    .select_from(_live)
-    .where(
-        *_is_live, allocations.c.worker_id == bindparam("worker"), jobs.c.cancel_requested_at.is_not(None)
-    ),
-    "worker",
-)
-_HELD_BY = Statement(
+_HELD = Statement(
     select(
-        attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.worker_id, attempts.c.generation,
-        jobs.c.max_attempts, tasks.c.losses,
+        attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, jobs.c.cancel_requested_at
     )
-    .select_from(_live.join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number)))
-    .where(*_is_live, allocations.c.worker_id == bindparam("worker")),
-    "worker",
+    .select_from(LIVE)
+    .where(
+        *IS_LIVE, allocations.c.worker_id == bindparam("worker"), attempts.c.generation == bindparam("now_generation")
+    )
+    .order_by(attempts.c.job_id, attempts.c.number, attempts.c.attempt),
+    "worker now_generation",
 )  # fmt: skip
-_LEASES = Statement(select(workers.c.id, workers.c.generation, workers.c.lease_until))
-
+_UNCLAIMED = Statement(
+    select(
+        attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.queue, attempts.c.worker_id,
+        attempts.c.generation, allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+    )
+    .select_from(LIVE)
+    .where(
+        allocations.c.released_at.is_(None),
+        allocations.c.worker_id == bindparam("worker"),
+        attempts.c.state == word(AttemptState.STARTING),
+        attempts.c.generation == bindparam("now_generation"),
+        attempts.c.started_at < bindparam("before"),
+    ),
+    "worker now_generation before",
+)  # fmt: skip
+_HEARD = Statement(
+    workers.update()
+    .values(heard())
+    .where(workers.c.id == bindparam("worker"), workers.c.generation == bindparam("now_generation")),
+    f"{HEARD_ORDER} worker now_generation",
+)
 _CLAIMABLE = Statement(
     select(
-        attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.cancel_requested_at, jobs.c.kind, jobs.c.owner,
-        jobs.c.queue, tasks.c.name, jobs.c.spec, tasks.c.spec, allocations.c.cpu_milli, allocations.c.memory_bytes,
-        allocations.c.disk_bytes, jobs.c.timeout_s, jobs.c.max_attempts, tasks.c.losses, jobs.c.result_name, jobs.c.priority,
+        attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.cancel_requested_at,
+        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes, *COLUMNS,
     )
     .select_from(
         wanted.join(
@@ -152,6 +160,7 @@ def _offer_row(worker: WorkerInfo, lease_until: int, at: int) -> tuple[Row, Row,
         labels_to_json(worker.labels),
         to_json(dict(worker.versions)),
         to_json(list(worker.rungs)),
+        to_json(dict(worker.stats)),
     )
     return (lease_until, at, *capacity, *allocatable), allocatable, about
 
@@ -172,13 +181,21 @@ def register(tx: Tx, worker: WorkerInfo, at: datetime, lease_s: float) -> int:
 
 
 def beat(
-    tx: Tx, worker: WorkerInfo, generation: int, at: datetime, lease_s: float
-) -> list[AttemptKey] | None:
+    tx: Tx, worker: WorkerInfo, generation: int, at: datetime, lease_s: float, running: Collection[AttemptKey]
+) -> BeatAnswer | None:
     """See `AttemptStore.beat`."""
     offer, amounts, about = _offer_row(worker, *_lease(at, lease_s))
     if not tx.run(_BEAT, (*offer, *amounts, *about, worker.id, generation)):
         return None
-    return [AttemptKey(*row) for row in tx.rows(_TO_STOP, (worker.id,))]
+    held = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_HELD, (worker.id, generation))}
+    runs = set(running)
+    return BeatAnswer(
+        cancel=[key for key, (_, cancelled_at) in held.items() if cancelled_at is not None],
+        stale=sorted(runs - held.keys()),
+        missing=[
+            key for key, (state, _) in held.items() if state == AttemptState.RUNNING and key not in runs
+        ],
+    )
 
 
 def unregister(tx: Tx, worker_id: str, generation: int, at: datetime) -> bool:
@@ -192,15 +209,18 @@ def claim(
     """See `AttemptStore.claim`."""
     if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
         return []
+    lock_jobs(tx, (key.job_id for key in keys))
     tx.want(set(keys))
     found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation))}
     mine = [(key, found[key]) for key in dict.fromkeys(keys) if key in found]
     cancelled = [key for key, row in mine if row[0] is not None]
     claimed = [(key, row) for key, row in mine if row[0] is None]
-    rows: list[Row] = [(to_micros(at), *key) for key, _ in claimed]
+    now = to_micros(at)
+    rows: list[Row] = [(now, *key) for key, _ in claimed]
     expect(tx.many(_CLAIM, rows), len(rows))
+    expect(tx.run(_HEARD, (now, now, now, now, worker_id, generation)), 1)
     report(tx, list(_unstarted(cancelled, worker_id, generation, at)))
-    return [_assignment(key, row) for key, row in claimed]
+    return [assignment(key, Resources(*row[1:4]), row[4:]) for key, row in claimed]
 
 
 def _unstarted(
@@ -218,38 +238,12 @@ def _unstarted(
         )
 
 
-def _assignment(key: AttemptKey, row: Row) -> Assignment:
-    (
-        _,
-        kind,
-        owner,
-        queue,
-        name,
-        spec,
-        own,
-        cpu,
-        memory,
-        disk,
-        timeout_s,
-        max_attempts,
-        losses,
-        result,
-        priority,
-    ) = row
-    laid: Mapping[str, object] = from_json(spec) if own == "{}" else {**from_json(spec), **from_json(own)}
-    return Assignment(
-        key, kind, owner, queue, name, laid, Resources(cpu, memory, disk), timeout_s, max_attempts, losses, result,
-        PRIORITIES[priority],
-    )  # fmt: skip
-
-
-def lost(tx: Tx, at: datetime) -> list[LostAttempt]:
-    """See `AttemptStore.lost`."""
-    found: list[LostAttempt] = []
-    for worker_id, generation, lease_until in tx.rows(
-        _LEASES
-    ):  # few; a join over all workers would read all attempts
-        held = (LostAttempt(AttemptKey(*row[:3]), *row[3:]) for row in tx.rows(_HELD_BY, (worker_id,)))
-        ended = lease_until <= to_micros(at)
-        found += (attempt for attempt in held if ended or attempt.generation != generation)
-    return sorted(found, key=lambda attempt: attempt.key)
+def unclaimed(tx: Tx, before: datetime, worker_id: str | None) -> list[Start]:
+    """See `AttemptStore.unclaimed`."""
+    found: list[Start] = []
+    for view in worker_views(tx):  # few; a join over all workers would read all attempts
+        if worker_id not in (None, view.id):
+            continue
+        rows = tx.rows(_UNCLAIMED, (view.id, view.generation, to_micros(before)))
+        found += (Start(AttemptKey(*row[:3]), row[3], row[4], row[5], Resources(*row[6:])) for row in rows)
+    return sorted(found)

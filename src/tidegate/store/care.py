@@ -8,9 +8,10 @@ from sqlalchemy import ColumnElement, Select, Table, delete, select, text
 
 from tidegate.errors import LedgerError
 from tidegate.store import rules
+from tidegate.store.archive import move
 from tidegate.store.engine import Tx
 from tidegate.store.schema import allocations, attempts, events, jobs, tasks
-from tidegate.store.shared import drop_reservations
+from tidegate.store.shared import drop_reservations, lock_jobs
 from tidegate.store.values import to_micros
 
 _PRUNED_AT_ONCE = 500
@@ -89,6 +90,7 @@ _WRONG = {
 
 def check(tx: Tx) -> None:
     """See `Store.check`."""
+    tx.scan()
     wrong: list[str] = []
     for sentence, query in _WRONG.items():
         found = [str(name) for name in tx.connection.scalars(text(f"{query} LIMIT 5"))]
@@ -114,18 +116,23 @@ def _wrong_statuses(tx: Tx) -> list[str]:
 
 
 def prune(tx: Tx, before: datetime) -> list[int]:
-    """Delete some of the jobs that finished before; their ids, an empty list when none is left. Sources stay."""
+    """Archive some of the jobs that finished before; their ids, an empty list when none is left. Sources stay."""
     query = (
-        select(jobs.c.id, jobs.c.result_name)
+        select(jobs.c.id, jobs.c.owner, jobs.c.result_name)
         .where(jobs.c.finished_at < to_micros(before))
         .where(~_kept(jobs.c.id).exists())
         .order_by(jobs.c.finished_at)
         .limit(_PRUNED_AT_ONCE)
     )
     rows = list(tx.connection.execute(query))
+    if rows and tx.locks:  # another server may be about to do the same
+        lock_jobs(tx, (row[0] for row in rows))
+        there = set(tx.connection.scalars(select(jobs.c.id).where(jobs.c.id.in_([row[0] for row in rows]))))
+        rows = [row for row in rows if row[0] in there]
     ids = [row[0] for row in rows]
     if ids:
-        drop_reservations(tx, [(name, job_id) for job_id, name in rows])
+        move(tx, ids)
+        drop_reservations(tx, [(owner, name, job_id) for job_id, owner, name in rows])
         for table in (events, allocations, attempts, tasks):
             _delete(tx, table, ids)
         tx.connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))

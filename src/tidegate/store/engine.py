@@ -1,53 +1,41 @@
-"""How the database is opened, and the only place that knows one database from another.
-
-SQLite: write-ahead log with a full sync at every commit, so that what was acknowledged survives a kill and a power cut; one
-writing connection behind a lock, begun with BEGIN IMMEDIATE; readers have connections of their own and never wait for it.
+"""Statements and transactions, for every database alike; `store.dialects` knows one database from another.
 
 Frequent statements are written in SQLAlchemy Core, compiled once and given to the driver directly, since rows through
-`Connection.execute` cost several times what SQLite needs for them (see docs/decisions/store.md).
+`Connection.execute` cost several times what the database needs for them (see docs/decisions/store.md).
 """
 
 from __future__ import annotations
 
-import queue
-import sqlite3
-import threading
+import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Dialect, Engine, bindparam, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
-from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
 from tidegate.errors import BrokenInvariant, SettingError, Unavailable
-from tidegate.store.schema import wanted
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Row = tuple[Any, ...]
 
-_RACES = 3
-_OUT_OF_ORDER = (sqlite3.OperationalError, OperationalError)  # as the driver and as SQLAlchemy raise it
-DUPLICATE = sqlite3.IntegrityError
-"""A row with this key is there already."""
-UNSTORABLE = (
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    sqlite3.DataError,
-    sqlite3.IntegrityError,
-    OverflowError,
-)
-"""The driver refuses a value."""
-_READERS = 4
-
 
 class Raced(Exception):
-    """Another writer changed what this transaction had read; it is rolled back and run again."""
+    """Another writer changed what this transaction had read, or waited for it while it waited; it is rolled back and run
+    again."""
+
+
+class Duplicate(Exception):
+    """A row with this key is there already."""
+
+
+class Unstorable(Exception):
+    """The database or its driver refuses a value."""
 
 
 def expect(changed: int, wanted: int) -> None:
@@ -56,127 +44,126 @@ def expect(changed: int, wanted: int) -> None:
         raise Raced
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as one dialect has it, with its parameters in the order of its text."""
+
+    text: str
+    order: tuple[str, ...]
+    types: tuple[TypeEngine[Any], ...]
+
+
 class Statement:
     """A Core expression, compiled once per dialect. `order` names its parameters in the order in which rows give them."""
 
-    __slots__ = ("_expression", "_order", "_texts")
+    __slots__ = ("_compiled", "_expression", "_order")
 
     def __init__(self, expression: Executable, order: str = "") -> None:
         self._expression = expression
-        self._order = order.split()
-        self._texts: dict[str, str] = {}
+        self._order = tuple(order.split())
+        self._compiled: dict[str, Compiled] = {}
 
-    def text(self, dialect: Dialect) -> str:
-        text = self._texts.get(dialect.name)
-        if text is None:
-            text = self._texts[dialect.name] = self._compile(dialect)
-        return text
+    def on(self, dialect: Dialect) -> Compiled:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        return compiled
 
-    def _compile(self, dialect: Dialect) -> str:
+    def _compile(self, dialect: Dialect) -> Compiled:
         compiled = self._expression.compile(dialect=dialect)  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)
-        if list(compiled.positiontup or ()) != self._order:
-            raise BrokenInvariant(f"{compiled} takes {compiled.positiontup}, not {self._order}.")
-        return compiled.string
+        order = tuple(compiled.positiontup or ())
+        if order != self._order:
+            raise BrokenInvariant(f"{compiled} takes {order}, not {self._order}.")
+        return Compiled(compiled.string, order, tuple(compiled.binds[name].type for name in order))
 
 
-_FORGET = Statement(wanted.delete())
-_WANT = Statement(
-    wanted.insert().values({c.name: bindparam(c.name) for c in wanted.c}), "job_id number attempt"
-)
-
-
-class Tx:
+class Tx(ABC):
     """One transaction. `connection` is for Core statements that are not frequent."""
 
-    __slots__ = ("_cursor", "_dialect", "connection")
+    __slots__ = ("connection", "cursor", "dialect")
+
+    locks = True
+    """Whether others may write at the same time, so that rows have to be locked."""
 
     def __init__(self, connection: Connection, cursor: Any) -> None:
         self.connection = connection
-        self._dialect = connection.dialect
-        self._cursor = cursor
+        self.dialect = connection.dialect
+        self.cursor = cursor
 
+    @abstractmethod
     def want(self, keys: Iterable[Row]) -> None:
-        """Fill the table `wanted` with these (job, number, attempt) for the statement that joins it next."""
-        self.run(_FORGET)
-        self.many(_WANT, list(keys))
+        """Fill the table `wanted` with these (job, number, attempt) for the statements that join it next."""
+
+    @abstractmethod
+    def _execute(self, statement: Statement, row: Row) -> None: ...
+
+    @abstractmethod
+    def many(self, statement: Statement, rows: Sequence[Row]) -> int:
+        """Run once for each row, all of which concern different rows of the table; how many of those it changed in all."""
+
+    @abstractmethod
+    def take(self, sequence: str, count: int) -> int:
+        """Advance a counter; the new value. Its row stays locked until this transaction ends."""
+
+    def scan(self) -> None:  # noqa: B027  most databases see it by themselves
+        """What follows reads whole tables."""
+
+    def divide_archive(self) -> None:
+        """Have the tables of the archive divided by months. Raises SettingError where the database cannot do that."""
+        raise SettingError(
+            "The archive can be divided by months on PostgreSQL only. Leave `archive_by_month` off."
+        )
+
+    def make_room(self, table: str, first: int, last: int) -> None:  # noqa: B027  most need none
+        """Rows of these instants are to come into a table of the archive."""
+
+    def drop_months(self, table: str, before: int) -> int:
+        """Forget the months of a table of the archive that ended before, if it lies in months; how many rows."""
+        return 0
 
     def rows(self, statement: Statement, row: Row = ()) -> list[Row]:
-        self._cursor.execute(statement.text(self._dialect), row)
-        return self._cursor.fetchall()  # type: ignore[no-any-return]
+        self._execute(statement, row)
+        return self.cursor.fetchall()  # type: ignore[no-any-return]
 
     def one(self, statement: Statement, row: Row = ()) -> Row | None:
-        self._cursor.execute(statement.text(self._dialect), row)
-        return self._cursor.fetchone()  # type: ignore[no-any-return]
+        self._execute(statement, row)
+        return self.cursor.fetchone()  # type: ignore[no-any-return]
 
     def run(self, statement: Statement, row: Row = ()) -> int:
         """How many rows it changed."""
-        self._cursor.execute(statement.text(self._dialect), row)
-        return self._cursor.rowcount  # type: ignore[no-any-return]
-
-    def many(self, statement: Statement, rows: Sequence[Row]) -> int:
-        """Run once for each row; how many rows of the table that changed in all."""
-        if not rows:
-            return 0
-        self._cursor.executemany(statement.text(self._dialect), rows)
-        return self._cursor.rowcount  # type: ignore[no-any-return]
+        self._execute(statement, row)
+        return self.cursor.rowcount  # type: ignore[no-any-return]
 
 
-class Database:
+class Database(ABC):
     """Connections and transactions. Functions given to `write` and `read` run inside one, with a `Tx` first."""
 
-    def __init__(self, url: str) -> None:
-        _make_private(_sqlite_path(url))
-        self._engine = _sqlite_engine(url)
-        self._lock = threading.Lock()
-        self._writer = self._engine.connect()
-        self._readers: queue.LifoQueue[Connection | None] = queue.LifoQueue()  # None: not opened yet
-        for _ in range(_READERS):
-            self._readers.put(None)
-
+    @abstractmethod
     def write(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run in a writing transaction, committed when it returns. Runs again when it raced with another writer.
 
-        Raises Unavailable when the disk is full or the database otherwise out of order; nothing is stored then.
+        Raises Unavailable when the database is away, full or otherwise out of order; whether the work was stored is then
+        unknown only if the connection broke in the commit itself. Raises Duplicate and Unstorable; nothing is stored then.
         """
-        with self._lock:
-            for _ in range(_RACES):
-                try:
-                    return _run(self._writer, "BEGIN IMMEDIATE", work, *args, **kwargs)
-                except Raced:
-                    continue
-                except _OUT_OF_ORDER as error:
-                    raise _unavailable("written", error) from error
-        raise BrokenInvariant(
-            f"{work.__name__} found its rows changed {_RACES} times by other writers; nothing was stored."
-        )
 
+    @abstractmethod
     def read(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run on one consistent state of the database."""
-        connection = self._readers.get()
-        try:
-            if connection is None:
-                connection = self._engine.connect()
-            return _run(connection, "BEGIN", work, *args, **kwargs)
-        except _OUT_OF_ORDER as error:
-            raise _unavailable("read", error) from error
-        finally:
-            self._readers.put(connection)
+        """Run on one consistent state of the database. Raises Unavailable."""
 
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep out all others who want to be alone: for making and changing the tables."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close all connections, after the transactions under way have ended."""
-        for _ in range(_READERS):
-            reader = self._readers.get()
-            if reader is not None:
-                reader.close()
-        with self._lock:
-            self._writer.close()
-        self._engine.dispose()
 
 
-def _run(
+def run(
     connection: Connection,
-    begin: str,
+    begin: Sequence[str],
+    make: Callable[[Connection, Any], Tx],
     work: Callable[Concatenate[Tx, P], R],
     *args: P.args,
     **kwargs: P.kwargs,
@@ -184,74 +171,36 @@ def _run(
     """One transaction on the driver's own connection. SQLAlchemy's bookkeeping, 0.1 ms each time, runs only for those
     that use `Tx.connection`."""
     cursor = connection.connection.cursor()
-    cursor.execute(begin)
     try:
-        result = work(Tx(connection, cursor), *args, **kwargs)
-    except BaseException:
-        (connection if connection.in_transaction() else connection.connection).rollback()
-        raise
-    else:
+        for statement in begin:
+            cursor.execute(statement)
+        result = work(make(connection, cursor), *args, **kwargs)
         (connection if connection.in_transaction() else connection.connection).commit()
         return result
+    except BaseException:
+        _roll_back(connection)
+        raise
     finally:
-        cursor.close()
+        with contextlib.suppress(Exception):  # its connection is gone
+            cursor.close()
 
 
-def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(
-        url,
-        poolclass=NullPool,  # connections are held open by Database
-        # The driver must not begin transactions by itself: it would do so only at the first write, and a reader turned
-        # writer may find that it is too late.
-        connect_args={
-            "isolation_level": None,
-            "check_same_thread": False,
-            "timeout": 30,
-            "cached_statements": 256,
-        },
-    )
-    event.listen(engine, "connect", _configure)
-    return engine
+def _roll_back(connection: Connection) -> None:
+    try:
+        (connection if connection.in_transaction() else connection.connection).rollback()
+    except Exception:  # noqa: BLE001  it cannot be used any more; what the caller hears is why
+        connection.invalidate()
 
 
-def _configure(dbapi_connection: Any, _record: Any) -> None:
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "busy_timeout=30000",
-        "wal_autocheckpoint=2000",  # pages of 4 KiB
-        "cache_size=-16000",  # KiB
-        "temp_store=MEMORY",
-    ):
-        dbapi_connection.execute(f"PRAGMA {pragma}").close()
-    dbapi_connection.execute(str(CreateTable(wanted))).close()
-
-
-def _unavailable(what: str, error: Exception) -> Unavailable:
+def unavailable(what: str, error: object, hint: str) -> Unavailable:
+    why = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
     return Unavailable(
-        f"The database cannot be {what} at the moment: {getattr(error, 'orig', error)}. "
-        "See whether its disk is full and who else uses it.",
+        f"The database cannot be {what} at the moment: {why}. {hint}",
         code="database_unavailable",
     )
 
 
-def _sqlite_path(url: str) -> Path:
-    """The database's file. Raises SettingError for any other database."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise SettingError(
-            f"The database must be a URL such as sqlite:////data/tidegate.db, not {url!r}."
-        ) from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        shown = parsed.render_as_string(hide_password=True)
-        raise SettingError(
-            f"The database must be a SQLite file such as sqlite:////data/tidegate.db, not {shown!r}."
-        )
-    return Path(parsed.database)
-
-
-def _make_private(path: Path) -> None:
-    """Create the file readable by its owner alone, since it holds users' SQL; SQLite's own files beside it follow it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600, exist_ok=True)
+def raced_too_often(work: Callable[..., Any], times: int) -> BrokenInvariant:
+    return BrokenInvariant(
+        f"{work.__name__} found its rows changed {times} times by other writers; nothing was stored."
+    )

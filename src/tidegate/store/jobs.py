@@ -9,10 +9,13 @@ from typing import TypeVar
 
 from sqlalchemy import bindparam, null, select
 
+from tidegate.core.identity import Action, Caller
 from tidegate.core.job import AttemptKey, JobStatus, NewJob, TaskState
+from tidegate.core.names import source_key
 from tidegate.errors import NotFound, TidegateError
 from tidegate.ports import Accepted, Cancelled
 from tidegate.store import rules
+from tidegate.store.audit import Submission, add_submissions, record
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.schema import attempts, jobs, sources, tasks
 from tidegate.store.shared import (
@@ -21,6 +24,7 @@ from tidegate.store.shared import (
     count_in_queues,
     drop_reservations,
     insert_into,
+    lock_jobs,
     number,
     storable,
     take,
@@ -59,14 +63,15 @@ _RESERVE = Statement(
 
 _CANCEL_JOB = Statement(
     jobs.update()
-    .values(
-        cancel_requested_at=bindparam("requested_at"),
-        status=bindparam("new_status"),
-        finished_at=bindparam("finished"),
-        exit=bindparam("new_exit"),
-        tasks_cancelled=jobs.c.tasks_cancelled + jobs.c.tasks_scheduled + jobs.c.tasks_queued,
-        tasks_scheduled=number(0),
-        tasks_queued=number(0),
+    .ordered_values(
+        (jobs.c.status, bindparam("new_status")),
+        (jobs.c.finished_at, bindparam("finished")),
+        (jobs.c.cancel_requested_at, bindparam("requested_at")),
+        (jobs.c.exit, bindparam("new_exit")),
+        # MySQL assigns in this order, and reads what it has assigned.
+        (jobs.c.tasks_cancelled, jobs.c.tasks_cancelled + jobs.c.tasks_scheduled + jobs.c.tasks_queued),
+        (jobs.c.tasks_scheduled, number(0)),
+        (jobs.c.tasks_queued, number(0)),
     )
     .where(jobs.c.id == bindparam("job_id"), jobs.c.status == bindparam("old_status")),
     "new_status finished requested_at new_exit job_id old_status",
@@ -94,6 +99,7 @@ _TO_CANCEL = Statement(
         jobs.c.task_count,
         jobs.c.exit,
         jobs.c.result_name,
+        jobs.c.owner,
         *_COUNTS,
     ).where(jobs.c.id == bindparam("job_id")),
     "job_id",
@@ -130,7 +136,7 @@ def _judge(tx: Tx, new_jobs: Sequence[NewJob]) -> tuple[list[Accepted | Exceptio
     answers: list[Accepted | Exception | None] = [None] * len(new_jobs)
     repeats: dict[int, int] = {}
     stored = _stored_keys(tx, new_jobs)
-    names = _taken_names(tx, [job.result_name for job in new_jobs if job.result_name])
+    names = _taken_names(tx, [source_key(job.owner, job.result_name) for job in new_jobs if job.result_name])
     first_of: dict[tuple[str, str], int] = {}
     for index, job in enumerate(new_jobs):
         try:
@@ -166,7 +172,7 @@ def _check_digest(job: NewJob, digest: str | None, job_id: int | None) -> None:
 def _reserve(names: dict[str, int | None], job: NewJob) -> None:
     if not job.result_name:
         return
-    key = rules.name_key(job.result_name)
+    key = source_key(job.owner, job.result_name)
     if key in names:
         raise rules.name_conflict(job.result_name, names[key])
     names[key] = 0
@@ -189,9 +195,9 @@ def _stored_keys(tx: Tx, new_jobs: Sequence[NewJob]) -> _Keys:
     return found
 
 
-def _taken_names(tx: Tx, names: Sequence[str]) -> dict[str, int | None]:
+def _taken_names(tx: Tx, keys: Sequence[str]) -> dict[str, int | None]:
     taken: dict[str, int | None] = {}
-    for chunk in chunks({rules.name_key(name) for name in names}, _MOST_PARAMETERS):
+    for chunk in chunks(set(keys), _MOST_PARAMETERS):
         query = select(sources.c.name_key, sources.c.reserved_by).where(sources.c.name_key.in_(chunk))
         taken.update((row.name_key, row.reserved_by) for row in tx.connection.execute(query))
     return taken
@@ -212,13 +218,34 @@ def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Ex
         events.append((job_id, None, created_at, "accepted", message, "{}"))
         waiting[job.queue] = (waiting.get(job.queue, (0, 0))[0] + len(job.tasks), 0)
         if job.result_name:
-            reserved.append((rules.name_key(job.result_name), job.result_name, job_id, job.owner, created_at))
+            key = source_key(job.owner, job.result_name)
+            reserved.append((key, job.result_name, job_id, job.owner, created_at))
         answers[index] = Accepted(job_id)
     tx.many(_INSERT_JOB, job_rows)
     tx.many(_INSERT_TASK, task_rows)
-    tx.many(_RESERVE, reserved)
-    add_events(tx, events)
     count_in_queues(tx, waiting)
+    tx.many(_RESERVE, sorted(reserved))
+    add_submissions(tx, _submissions(fresh, answers))
+    add_events(tx, events)
+
+
+def _submissions(
+    fresh: list[tuple[int, NewJob]], answers: list[Accepted | Exception | None]
+) -> list[Submission]:
+    """A row of the audit trail for each request, not for each of its jobs: those of one stand together."""
+    made: list[Submission] = []
+    by: Caller | None = None
+    for index, job in fresh:
+        answer = answers[index]
+        assert isinstance(answer, Accepted)
+        if job.by is None:
+            by = None
+        elif job.by is by:
+            made[-1].add(answer.job_id, job.kind)
+        else:
+            by = job.by
+            made.append(Submission(by, answer.job_id, job.kind))
+    return made
 
 
 def _scheduled(job: NewJob) -> bool:
@@ -249,13 +276,15 @@ def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[R
     ]
 
 
-def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
+def request_cancel(tx: Tx, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:
     """See `JobStore.request_cancel`."""
+    if storable(job_id):
+        lock_jobs(tx, [job_id])
     row = tx.one(_TO_CANCEL, (job_id,)) if storable(job_id) else None
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    status, queue, requested_at, task_count, exit_text, result_name = row[:6]
-    counts = dict(zip(rules.TASK_STATES, row[6:], strict=True))
+    status, queue, requested_at, task_count, exit_text, result_name, owner = row[:7]
+    counts = dict(zip(rules.TASK_STATES, row[7:], strict=True))
     waited = counts[TaskState.SCHEDULED] + counts[TaskState.QUEUED]
     if JobStatus(status).final:
         return Cancelled(JobStatus(status), 0, ())
@@ -267,8 +296,9 @@ def request_cancel(tx: Tx, job_id: int, at: datetime) -> Cancelled:
     new_status = rules.status_of(counts)
     _record_cancel(tx, job_id, to_micros(at), (status, new_status, exit_text), waited, queue)
     if new_status.final:
-        drop_reservations(tx, [(result_name, job_id)])
+        drop_reservations(tx, [(owner, result_name, job_id)])
     add_events(tx, _cancel_events(job_id, to_micros(at), new_status, task_count, waited, len(live), counts))
+    record(tx, by, Action.CANCEL, f"job {job_id}", owner=owner)
     return Cancelled(new_status, waited, live)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select
 
+from tidegate.core.identity import Action, Caller
 from tidegate.core.plan import QueueView
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.ports import QueueRecord
+from tidegate.store.audit import record
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.schema import queues
 from tidegate.store.shared import ensure_queue
@@ -58,6 +60,7 @@ def set_queue(
     max_concurrent: int | None,
     no_cap: bool,
     weight: int | None,
+    by: Caller | None = None,
 ) -> QueueRecord:
     """See `QueueStore.set_queue`."""
     check_queue_settings(name, max_concurrent=max_concurrent, no_cap=no_cap, weight=weight)
@@ -68,6 +71,9 @@ def set_queue(
     cap = NO_CAP if no_cap else old_cap if max_concurrent is None else max_concurrent
     now_paused = old_paused if paused is None else int(paused)
     expect(tx.run(_SET, (old_weight if weight is None else weight, cap, now_paused, name)), 1)
+    changes = {"paused": paused, "max_concurrent": max_concurrent, "weight": weight}
+    detail = {field: value for field, value in changes.items() if value is not None}
+    record(tx, by, Action.CHANGE_QUEUE, f"queue {name}", **detail, **({"no_cap": True} if no_cap else {}))
     return one_queue(tx, name, default_cap)
 
 

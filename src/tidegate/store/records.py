@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, literal_column, select
+from sqlalchemy import Integer, Select, and_, bindparam, func, literal_column, select
 
+from tidegate.core.identity import LOCAL_OWNER
 from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
 from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
@@ -47,11 +48,11 @@ _EVENTS = Statement(
     )
     .where(events.c.job_id == bindparam("job"), events.c.id > bindparam("after"))
     .order_by(events.c.id)
-    .limit(bindparam("most"))
+    .limit(bindparam("most", type_=Integer))
     .offset(number(0)),
     "job after most",
 )
-_KNOWN = Statement(select(jobs.c.id).where(jobs.c.id == bindparam("job")), "job")
+_OWNER = Statement(select(jobs.c.owner).where(jobs.c.id == bindparam("job")), "job")
 _WAITING = Statement(select(func.sum(queues.c.waiting)))
 _AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name")
 _USAGE = (
@@ -87,6 +88,10 @@ def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
     ):
         if wanted is not None:
             query = query.where(column == wanted)
+    if filter.owner not in (None, LOCAL_OWNER):
+        query = query.where(
+            jobs.c.owner != literal_column(f"'{LOCAL_OWNER}'")
+        )  # lets the partial index serve
     if filter.not_queue is not None:
         query = query.where(jobs.c.queue != filter.not_queue)
     if filter.before_id is not None and storable(filter.before_id):
@@ -135,6 +140,20 @@ def list_events(tx: Tx, job_id: int, after: int, limit: int) -> list[Event]:
     ]
 
 
+def owner_of(tx: Tx, job_id: int) -> str:
+    """See `JobStore.owner_of`."""
+    row = tx.one(_OWNER, (job_id,)) if storable(job_id) else None
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return str(row[0])
+
+
+def owners_of(tx: Tx, job_ids: Iterable[int]) -> dict[int, str]:
+    """See `JobStore.owners_of`."""
+    rows = ((job_id, tx.one(_OWNER, (job_id,))) for job_id in set(job_ids))
+    return {job_id: str(row[0]) for job_id, row in rows if row is not None}
+
+
 def waiting_count(tx: Tx) -> int:
     """See `JobStore.waiting_count`."""
     row = tx.one(_WAITING)
@@ -142,7 +161,7 @@ def waiting_count(tx: Tx) -> int:
 
 
 def _check_job(tx: Tx, job_id: int) -> None:
-    if not storable(job_id) or tx.one(_KNOWN, (job_id,)) is None:
+    if not storable(job_id) or tx.one(_OWNER, (job_id,)) is None:
         raise NotFound(f"There is no job {job_id}.")
 
 

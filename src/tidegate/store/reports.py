@@ -19,6 +19,7 @@ from tidegate.store.shared import (
     count_in_queues,
     drop_reservations,
     give_back,
+    lock_jobs,
     number,
     take,
     word,
@@ -56,7 +57,8 @@ _ENDING = Statement(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, attempts.c.worker_id,
         attempts.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
         allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
-        jobs.c.result_name, jobs.c.task_count, jobs.c.exit, *(jobs.c[name] for name in _USAGE), *_COUNTS,
+        jobs.c.result_name, jobs.c.owner, jobs.c.task_count, jobs.c.exit,
+        *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
         wanted.join(attempts, _same(attempts, wanted, "job_id", "number", "attempt"))
@@ -67,7 +69,13 @@ _ENDING = Statement(
     .where(attempts.c.state.in_(_LIVE)),
 )  # fmt: skip
 
-GENERATIONS = Statement(select(workers.c.id, workers.c.generation))
+GENERATION = Statement(select(workers.c.generation).where(workers.c.id == bindparam("worker")), "worker")
+
+LIVE = allocations.join(attempts, _same(attempts, allocations, "job_id", "number", "attempt")).join(
+    jobs, jobs.c.id == attempts.c.job_id
+)
+"""Allocations with their attempts and jobs; with `IS_LIVE` those of live attempts."""
+IS_LIVE = (allocations.c.released_at.is_(None), attempts.c.state.in_(_LIVE))
 
 
 def _of_attempt(of: Table) -> tuple[ColumnElement[bool], ...]:
@@ -85,14 +93,15 @@ _END_ATTEMPT = Statement(
 _END_TASK = Statement(
     tasks.update()
     .values(
-        state=bindparam("to"), losses=tasks.c.losses + bindparam("lost"), queued_at=bindparam("queued"),
+        state=bindparam("to"), losses=tasks.c.losses + bindparam("lost"),
+        put_back=tasks.c.put_back + bindparam("returned"), queued_at=bindparam("queued"),
         not_before=bindparam("later"), change=bindparam("new_change"), exit=bindparam("why"), result=bindparam("facts"),
     )
     .where(
         tasks.c.job_id == bindparam("job"), tasks.c.number == bindparam("task"),
         tasks.c.state == word(TaskState.RUNNING), tasks.c.attempts == bindparam("try"),
     ),
-    "to lost queued later new_change why facts job task try",
+    "to lost queued later new_change why facts returned job task try",
 )  # fmt: skip
 _RELEASE = Statement(
     allocations.update()
@@ -144,6 +153,7 @@ class _Job:
     queue: str
     cancelled: bool
     result_name: str | None
+    owner: str
     task_count: int
     exit: str | None
     usage: Usage
@@ -181,13 +191,17 @@ class _Live:
         )
 
 
-def report(tx: Tx, ends: Sequence[AttemptEnd], *, look_for_names: bool = False) -> list[AttemptEnd]:
+def report(
+    tx: Tx, ends: Sequence[AttemptEnd], *, look_for_names: bool = False, heard: bool = True
+) -> list[AttemptEnd]:
     """See `AttemptStore.report`.
 
-    Unless `look_for_names`, a source whose name is taken makes the database refuse all of it.
+    Unless `look_for_names`, a source whose name is taken makes the database refuse all of it. `heard` when it is the workers
+    who report.
     """
     if not ends:
         return []
+    lock_jobs(tx, (end.key.job_id for end in ends))
     live, jobs_of = _read(tx, {end.key for end in ends})
     recorded = _believed(tx, ends, live, jobs_of)
     if look_for_names:
@@ -202,7 +216,7 @@ def report(tx: Tx, ends: Sequence[AttemptEnd], *, look_for_names: bool = False) 
         job.status = rules.status_of(job.counts)
     _write_attempts(tx, recorded)
     _write_tasks(tx, recorded)
-    _write_allocations(tx, recorded, live)
+    _write_allocations(tx, recorded, live, heard=heard)
     _write_jobs(tx, touched)
     _write_queues(tx, recorded, jobs_of)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
@@ -218,14 +232,15 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     for row in tx.rows(_ENDING):
         live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
         if row[0] not in jobs_of:
-            counts = dict(zip(rules.TASK_STATES, row[22:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[23:], strict=True))
             jobs_of[row[0]] = _Job(
                 row[10],
                 row[11] is not None,
                 row[12],
                 row[13],
                 row[14],
-                Usage(*row[15:22]),
+                row[15],
+                Usage(*row[16:23]),
                 counts,
                 counts[TaskState.RUNNING],
             )
@@ -237,7 +252,10 @@ def _believed(
 ) -> list[AttemptEnd]:
     """The ends that count, the first of each attempt, as cancelled where a cancel came before."""
     believed: dict[AttemptKey, AttemptEnd] = {}
-    generations: dict[str, int] = {row[0]: row[1] for row in tx.rows(GENERATIONS)}
+    generations: dict[str, int] = {}
+    for worker_id in {attempt.worker_id for attempt in live.values()}:
+        row = tx.one(GENERATION, (worker_id,))
+        generations[worker_id] = row[0] if row else 0
     for end in ends:
         attempt = live.get(end.key)
         if attempt is None or end.key in believed or not attempt.believes(end, generations):
@@ -249,12 +267,12 @@ def _believed(
 
 def _with_names(tx: Tx, ends: list[AttemptEnd]) -> list[AttemptEnd]:
     """The ends with those turned to failures whose source's name belongs to someone else."""
-    named = [(end.source.name, end.key.job_id) for end in ends if end.source is not None]
+    named = [(end.source, end.key.job_id) for end in ends if end.source is not None]
     taken = taken_by_others(tx, named) if named else set()
     recorded: list[AttemptEnd] = []
     for end in ends:
         if end.source is not None:
-            key = rules.name_key(end.source.name)
+            key = end.source.key
             if key in taken:
                 end = rules.name_taken_end(end)
             else:
@@ -280,19 +298,22 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
         result = to_json_or_none(end.result) if end.next_state is TaskState.SUCCEEDED else None
         later = to_micros_or_none(end.not_before) if end.next_state is TaskState.SCHEDULED else None
         rows.append(
-            (end.next_state, int(end.state is AttemptState.LOST), to_micros(end.ended_at) if queued else None, later,
-             change if queued else None, why, result, *end.key)
+            (end.next_state, int(end.counts_as_loss), to_micros(end.ended_at) if queued else None, later,
+             change if queued else None, why, result, int(end.put_back), *end.key)
         )  # fmt: skip
     expect(tx.many(_END_TASK, rows), len(rows))
 
 
-def _write_allocations(tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live]) -> None:
+def _write_allocations(
+    tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live], *, heard: bool
+) -> None:
     released = [end for end in ends if end.release]
     rows: list[Row] = [(to_micros(end.ended_at), *end.key) for end in released]
     expect(tx.many(_RELEASE, rows), len(rows))
     kept: list[Row] = [tuple(end.key) for end in ends if not end.release]
     expect(tx.many(_KEEP, kept), len(kept))
-    give_back(tx, [(live[end.key].worker_id, live[end.key].resources) for end in released])
+    heard_at = max((to_micros(end.ended_at) for end in released), default=0) if heard else None
+    give_back(tx, [(live[end.key].worker_id, live[end.key].resources) for end in released], heard_at)
 
 
 def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
@@ -316,7 +337,7 @@ def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], jobs_of: dict[int, _Job]) 
 
 
 def _free_names(tx: Tx, touched: dict[int, _Job]) -> None:
-    ended = ((job.result_name, job_id) for job_id, job in touched.items() if job.status.final)
+    ended = ((job.owner, job.result_name, job_id) for job_id, job in touched.items() if job.status.final)
     drop_reservations(tx, ended)
 
 

@@ -6,7 +6,7 @@ Pure, so that every store (also `testing.MemoryStore`) says the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from tidegate.core.job import (
 from tidegate.core.names import RESULT_PREFIX
 from tidegate.core.resources import Resources, format_bytes
 from tidegate.errors import Conflict, InvalidInput
+from tidegate.ports import Draining
 
 TASK_STATES = tuple(TaskState)
 
@@ -118,6 +119,34 @@ def name_conflict(name: str, reserved_by: int | None) -> Conflict:
         f"The name {name!r} is reserved for the result of job {reserved_by}. Choose another name, or cancel that job.",
         code="source_exists",
     )
+
+
+def changed_conflict(name: str) -> Conflict:
+    return Conflict(
+        f"The source {name!r} was changed or deleted meanwhile. Look at it, then try again.",
+        code="source_changed",
+    )
+
+
+def shared_conflict(name: str) -> Conflict:
+    return Conflict(
+        f"A shared source named {name!r} exists already. Choose another name, or do not share it.",
+        code="source_exists",
+    )
+
+
+def worker_order(draining: Draining) -> str:
+    """How the audit trail names it."""
+    return {Draining.NO: "resume", Draining.LEAVING: "stop", Draining.ORDERED: "drain"}[draining]
+
+
+def submitted(first: int, last: int) -> str:
+    """How the audit trail names the jobs of one submission."""
+    return f"job {first}" if first == last else f"jobs {first} to {last}"
+
+
+def submission_detail(count: int, kinds: Sequence[str]) -> dict[str, str | int]:
+    return {"jobs": count, "kind": ", ".join(sorted(set(kinds)))}
 
 
 def key_conflict(key: str, job_id: int | None) -> Conflict:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, func, null, or_, select
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, and_, bindparam, func, null, or_, select
 
-from tidegate.core.job import TaskKey, TaskState, WaitingTask
+from tidegate.core.job import AttemptState, TaskKey, TaskState, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
 from tidegate.core.resources import Resources
 from tidegate.ports import Changes
 from tidegate.store import rules
+from tidegate.store.assignments import COLUMNS, assignment
 from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.leaders import must_lead
 from tidegate.store.queues import queue_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
@@ -21,6 +24,7 @@ from tidegate.store.shared import (
     add_events,
     count_in_queues,
     insert_into,
+    lock_jobs,
     number,
     take,
     value_of,
@@ -46,20 +50,27 @@ _CHANGED = Statement(
 )  # fmt: skip
 _WORKERS = Statement(
     select(
-        workers.c.id, workers.c.generation, workers.c.labels,
+        workers.c.id, workers.c.generation, workers.c.labels, workers.c.draining,
         workers.c.allocatable_cpu_milli, workers.c.allocatable_memory_bytes, workers.c.allocatable_disk_bytes,
         workers.c.allocated_cpu_milli, workers.c.allocated_memory_bytes, workers.c.allocated_disk_bytes,
+        workers.c.beat_at, workers.c.lease_until,
     ).where(workers.c.present == number(1)).order_by(workers.c.id)
 )  # fmt: skip
 
-_STARTABLE = Statement(
-    select(tasks.c.job_id, tasks.c.number, tasks.c.attempts, jobs.c.queue).select_from(
-        wanted.join(tasks, and_(tasks.c.job_id == wanted.c.job_id, tasks.c.number == wanted.c.number)).join(
-            jobs, jobs.c.id == tasks.c.job_id
+
+def _startable(*more: ColumnElement[Any]) -> Statement:
+    return Statement(
+        select(tasks.c.job_id, tasks.c.number, tasks.c.attempts, jobs.c.queue, *more)
+        .select_from(
+            wanted.join(tasks, and_(tasks.c.job_id == wanted.c.job_id, tasks.c.number == wanted.c.number))
+            .join(jobs, jobs.c.id == tasks.c.job_id)
         )
-    )
-    .where(tasks.c.state == word(TaskState.QUEUED), jobs.c.cancel_requested_at.is_(None)),
-)  # fmt: skip
+        .where(tasks.c.state == word(TaskState.QUEUED), jobs.c.cancel_requested_at.is_(None))
+    )  # fmt: skip
+
+
+_STARTABLE = _startable()
+_CLAIMABLE = _startable(*COLUMNS)
 _START_TASK = Statement(
     tasks.update()
     .values(state=word(TaskState.RUNNING), attempts=bindparam("attempt"), change=null())
@@ -75,11 +86,19 @@ _INSERT_ATTEMPT = Statement(
     attempts.insert().values(
         {
             name: bindparam(name)
-            for name in ("job_id", "number", "attempt", "worker_id", "generation", "started_at")
+            for name in (
+                "job_id",
+                "number",
+                "attempt",
+                "state",
+                "worker_id",
+                "generation",
+                "started_at",
+                "claimed_at",
+            )
         }
-        | {"state": word("starting")}
     ),
-    "job_id number attempt worker_id generation started_at",
+    "job_id number attempt state worker_id generation started_at claimed_at",
 )
 _INSERT_ALLOCATION = insert_into(
     allocations, "job_id number attempt worker_id cpu_milli memory_bytes disk_bytes allocated_at"
@@ -88,7 +107,7 @@ _START_JOB = Statement(
     jobs.update()
     .values(
         status=word("RUNNING"),
-        started_at=func.coalesce(jobs.c.started_at, bindparam("at")),
+        started_at=func.coalesce(jobs.c.started_at, bindparam("at", type_=BigInteger)),
         tasks_queued=jobs.c.tasks_queued - bindparam("started"),
         tasks_running=jobs.c.tasks_running + bindparam("starting"),
     )
@@ -100,7 +119,7 @@ _START_JOB = Statement(
 def _has_room(resource: str) -> ColumnElement[bool]:
     asked: BindParameter[int] = bindparam(f"{resource}_room")
     allocated, allocatable = workers.c[f"allocated_{resource}"], workers.c[f"allocatable_{resource}"]
-    return or_(bindparam(f"{resource}_none") == number(0), allocated + asked <= allocatable)
+    return or_(bindparam(f"{resource}_none", type_=BigInteger) == number(0), allocated + asked <= allocatable)
 
 
 _ALLOCATE = Statement(
@@ -114,6 +133,7 @@ _ALLOCATE = Statement(
         workers.c.id == bindparam("worker"),
         workers.c.generation == bindparam("worker_generation"),
         workers.c.present == number(1),
+        workers.c.draining == number(0),
         _has_room("cpu_milli"),
         _has_room("memory_bytes"),
         _has_room("disk_bytes"),
@@ -128,7 +148,12 @@ _DUE = Statement(
     .where(tasks.c.state == word(TaskState.SCHEDULED), tasks.c.not_before <= bindparam("now")),
     "now",
 )
-_NEXT_DUE = Statement(select(func.min(tasks.c.not_before)).where(tasks.c.state == word(TaskState.SCHEDULED)))
+_NEXT_DUE = Statement(
+    select(func.min(tasks.c.not_before)).where(
+        tasks.c.state == word(TaskState.SCHEDULED),
+        tasks.c.not_before.is_not(None),  # lets MariaDB pass over all the tasks that wait for no time
+    )
+)
 _WAKE_TASK = Statement(
     tasks.update()
     .values(
@@ -181,33 +206,54 @@ def changes(tx: Tx, cursor: int, default_cap: int | None) -> Changes:
 
 def worker_views(tx: Tx) -> list[WorkerView]:
     """The workers that have not left, in order of id."""
-    return [
-        WorkerView(row[0], row[1], Resources(*row[3:6]), Resources(*row[6:9]), labels_from_json(row[2]))
-        for row in tx.rows(_WORKERS)
-    ]
+    return [_view(row) for row in tx.rows(_WORKERS)]
 
 
-def commit(tx: Tx, plan: Plan, at: datetime, default_cap: int | None) -> list[Start]:
+def _view(row: Row) -> WorkerView:
+    return WorkerView(
+        id=row[0],
+        generation=row[1],
+        allocatable=Resources(*row[4:7]),
+        allocated=Resources(*row[7:10]),
+        labels=labels_from_json(row[2]),
+        accepting=not row[3],
+        beat_at=from_micros(row[10]),
+        lease_s=(row[11] - row[10]) / 1e6,
+    )
+
+
+def commit(
+    tx: Tx, plan: Plan, at: datetime, epoch: int, default_cap: int | None, *, claim: bool = False
+) -> list[Start]:
     """See `ScheduleStore.commit`. Reads what the starts depend on, judges them in order, then writes conditionally."""
     if not plan.starts:
         return []
+    must_lead(tx, epoch)
+    lock_jobs(tx, (start.key.job_id for start in plan.starts))
     tx.want({(start.key.job_id, start.key.number, 0) for start in plan.starts})
-    rows = tx.rows(_STARTABLE)
-    startable = {(job_id, number): (made + 1, queue) for job_id, number, made, queue in rows}
+    waiting = {(row[0], row[1]): row[2:] for row in tx.rows(_CLAIMABLE if claim else _STARTABLE)}
     room = _Room(worker_views(tx), queue_views(tx, default_cap))
-    starts = [start for start in plan.starts if _startable(start, startable) and room.take(start)]
-    if starts:
-        _write_starts(tx, starts, to_micros(at), room)
-    return starts
+    starts = _judged(plan, waiting, room)
+    if not starts:
+        return []
+    _write_starts(tx, starts, to_micros(at), room, AttemptState.RUNNING if claim else AttemptState.STARTING)
+    return [_claimed(start, waiting[start.task][2:]) for start in starts] if claim else starts
 
 
-def _startable(start: Start, startable: dict[tuple[int, int], tuple[int, str]]) -> bool:
-    """Whether the task can start as planned. What starts is not startable again, should the plan name it twice."""
-    key = (start.key.job_id, start.key.number)
-    if startable.get(key) != (start.key.attempt, start.queue):
-        return False
-    del startable[key]
-    return True
+def _judged(plan: Plan, waiting: Mapping[tuple[int, int], Row], room: _Room) -> list[Start]:
+    """The starts that are as planned and fit, each task once, should the plan name it twice."""
+    starts: dict[TaskKey, Start] = {}
+    for start in plan.starts:
+        task = start.task
+        made, queue = waiting.get(task, (None, None))[:2]
+        as_planned = (made, queue) == (start.key.attempt - 1, start.queue) and task not in starts
+        if as_planned and room.take(start):
+            starts[task] = start
+    return list(starts.values())
+
+
+def _claimed(start: Start, row: Row) -> Start:
+    return start._replace(assignment=assignment(start.key, start.resources, row))
 
 
 @dataclass(slots=True)
@@ -229,6 +275,8 @@ class _Room:
         queue, taken = self._queues.get(start.queue), self._workers.get(start.worker_id)
         if queue is None or queue.paused or taken is None or taken.view.generation != start.generation:
             return False
+        if not taken.view.accepting:
+            return False
         running = self.started.get(start.queue, 0)
         if queue.max_concurrent is not None and queue.running + running >= queue.max_concurrent:
             return False
@@ -243,10 +291,11 @@ class _Room:
         return [(taken.view, taken.amount) for taken in self._workers.values() if taken.amount != nothing]
 
 
-def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room) -> None:
+def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room, state: AttemptState) -> None:
     rows: list[Row] = [(key.attempt, key.job_id, key.number, key.attempt - 1) for key, *_ in starts]
     expect(tx.many(_START_TASK, rows), len(rows))
-    tx.many(_INSERT_ATTEMPT, [(*s.key, s.worker_id, s.generation, at) for s in starts])
+    claimed_at = at if state is AttemptState.RUNNING else None
+    tx.many(_INSERT_ATTEMPT, [(*s.key, state, s.worker_id, s.generation, at, claimed_at) for s in starts])
     tx.many(_INSERT_ALLOCATION, [
         (*s.key, s.worker_id, s.resources.cpu_milli, s.resources.memory_bytes, s.resources.disk_bytes, at) for s in starts
     ])  # fmt: skip
@@ -275,9 +324,14 @@ def _start_events(starts: Sequence[Start], at: int) -> list[EventRow]:
     return events
 
 
-def wake_scheduled(tx: Tx, now: datetime) -> datetime | None:
+def wake_scheduled(tx: Tx, now: datetime, epoch: int) -> datetime | None:
     """See `ScheduleStore.wake_scheduled`."""
+    must_lead(tx, epoch)
     due = tx.rows(_DUE, (to_micros(now),))
+    if due and tx.locks:
+        lock_jobs(tx, (row[0] for row in due))
+        locked = {row[0] for row in due}
+        due = [row for row in tx.rows(_DUE, (to_micros(now),)) if row[0] in locked]
     if due:
         change = take(tx, "change")
         rows: list[Row] = [(to_micros(now), change, job_id, number) for job_id, number, _ in due]

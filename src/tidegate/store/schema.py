@@ -6,28 +6,24 @@ Columns that may be long stand last, so that lists need not read them.
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    text,
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, SmallInteger, String, Table, text
+
+from tidegate.store.types import (
+    OPTIONS,
+    WITHOUT_ROWID,
+    Id,
+    LongText,
+    Name,
+    Real,
+    Word,
+    has_no_partial_indexes,
+    has_partial_indexes,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
-
-_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite keeps only an INTEGER key as the row's own id
-_Name = String(255)
-_Word = String(16)
 
 
 def _count(name: str) -> Column[int]:
@@ -43,53 +39,57 @@ def _usage() -> list[Column[int] | Column[float] | Column[str]]:
     return [
         Column("peak_memory_bytes", BigInteger),
         Column("peak_memory_with_cache_bytes", BigInteger),
-        Column("cpu_seconds", Float),
-        Column("wall_seconds", Float),
+        Column("cpu_seconds", Real),
+        Column("wall_seconds", Real),
         Column("read_bytes", BigInteger),
         Column("written_bytes", BigInteger),
-        Column("enforced_by", _Word),
+        Column("enforced_by", Word),
     ]
 
 
 sequences = Table(
     "sequences",
     metadata,
-    Column("name", _Word, primary_key=True),
+    Column("name", Word, primary_key=True),
     Column("value", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    **WITHOUT_ROWID,
 )
 
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", _Id, primary_key=True, autoincrement=False),
-    Column("kind", _Name, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("owner", _Name, nullable=False),
-    Column("queue", _Name, nullable=False),
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("kind", Name, nullable=False),
+    Column("name", LongText, nullable=False),
+    Column("owner", Name, nullable=False),
+    Column("queue", Name, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("status", _Word, nullable=False),
+    Column("status", Word, nullable=False),
     *_amounts(),
-    Column("labels", Text, nullable=False),
-    Column("timeout_s", Float, nullable=False),
+    Column("labels", LongText, nullable=False),
+    Column("timeout_s", Real, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("cancel_requested_at", BigInteger),
     Column("change", BigInteger, nullable=False),
-    Column("result_name", _Name),
-    Column("idempotency_key", _Name),
-    Column("request_digest", _Name),
+    Column("result_name", Name),
+    Column("idempotency_key", Name),
+    Column("request_digest", Name),
     Column("task_count", Integer, nullable=False),
     *(_count(f"tasks_{s}") for s in ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")),
     *_usage(),
-    Column("exit", Text),
-    Column("spec", Text, nullable=False),
+    Column("exit", LongText),
+    Column("spec", LongText, nullable=False),
+    **OPTIONS,
 )
 # Jobs that succeeded are the many, and a list of them finds some at once; the others may be few among millions.
 Index("jobs_not_succeeded", jobs.c.status, jobs.c.id, sqlite_where=text("status <> 'SUCCEEDED'"),
       postgresql_where=text("status <> 'SUCCEEDED'"))  # fmt: skip
+# For the lists of owners with keys; a server without keys has the local owner alone and needs none.
+Index("jobs_owner", jobs.c.owner, jobs.c.id, sqlite_where=text("owner <> 'local'"),
+      postgresql_where=text("owner <> 'local'"))  # fmt: skip
 Index("jobs_finished", jobs.c.finished_at, sqlite_where=text("finished_at IS NOT NULL"),
       postgresql_where=text("finished_at IS NOT NULL"))  # fmt: skip
 Index("jobs_idempotency", jobs.c.owner, jobs.c.idempotency_key, unique=True,
@@ -101,17 +101,18 @@ tasks = Table(
     metadata,
     Column("job_id", BigInteger, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("name", Text, nullable=False),
-    Column("state", _Word, nullable=False),
+    Column("name", LongText, nullable=False),
+    Column("state", Word, nullable=False),
     _count("attempts"),
     _count("losses"),
     Column("queued_at", BigInteger),
     Column("not_before", BigInteger),
     Column("change", BigInteger),
-    Column("exit", Text),
-    Column("result", Text),
-    Column("spec", Text, nullable=False),
-    sqlite_with_rowid=False,
+    Column("exit", LongText),
+    Column("result", LongText),
+    Column("spec", LongText, nullable=False),
+    _count("put_back"),
+    **WITHOUT_ROWID,
 )
 # `change` is set while a task is queued, and stays with one that was cancelled while it waited; a start clears it. So the
 # index holds what a scheduler has to hear of, not all tasks that ever were.
@@ -126,15 +127,15 @@ attempts = Table(
     Column("job_id", BigInteger, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, primary_key=True, autoincrement=False),
-    Column("state", _Word, nullable=False),
-    Column("worker_id", _Name, nullable=False),
+    Column("state", Word, nullable=False),
+    Column("worker_id", Name, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("claimed_at", BigInteger),
     Column("ended_at", BigInteger),
     *_usage(),
-    Column("exit", Text),
-    sqlite_with_rowid=False,
+    Column("exit", LongText),
+    **WITHOUT_ROWID,
 )
 
 allocations = Table(
@@ -143,15 +144,20 @@ allocations = Table(
     Column("job_id", BigInteger, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, primary_key=True, autoincrement=False),
-    Column("worker_id", _Name, nullable=False),
+    Column("worker_id", Name, nullable=False),
     *_amounts(),
     Column("allocated_at", BigInteger, nullable=False),
     Column("released_at", BigInteger),
     Column("kept", SmallInteger, nullable=False, server_default=text("0")),
-    sqlite_with_rowid=False,
+    **WITHOUT_ROWID,
 )
+# What is live is found without reading what was released: by an index on nothing else where the database has that, and
+# where it has not, by one in which the live ones stand together with all that is asked of them.
 Index("allocations_live", allocations.c.worker_id, sqlite_where=text("released_at IS NULL"),
-      postgresql_where=text("released_at IS NULL"))  # fmt: skip
+      postgresql_where=text("released_at IS NULL")).ddl_if(callable_=has_partial_indexes)  # fmt: skip
+Index("allocations_live_covering", allocations.c.released_at, allocations.c.worker_id, allocations.c.kept,
+      allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+      ).ddl_if(callable_=has_no_partial_indexes)  # fmt: skip
 
 events = Table(
     "events",
@@ -160,52 +166,55 @@ events = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("task_number", Integer),
     Column("at", BigInteger, nullable=False),
-    Column("type", _Word, nullable=False),
-    Column("message", Text, nullable=False),
-    Column("data", Text, nullable=False),
-    sqlite_with_rowid=False,
+    Column("type", Word, nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("data", LongText, nullable=False),
+    **WITHOUT_ROWID,
 )
 
 sources = Table(
     "sources",
     metadata,
-    Column("name_key", _Name, primary_key=True),  # the name folded to lower case
-    Column("name", _Name, nullable=False),
+    Column("name_key", Name, primary_key=True),  # owner and name, see `names.source_key`
+    Column("name", Name, nullable=False),
     Column(
         "reserved_by", BigInteger
     ),  # the job whose result will have this name; NULL for a source that exists
-    Column("format", _Word, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("owner", _Name, nullable=False),
+    Column("format", Word, nullable=False),
+    Column("path", LongText, nullable=False),
+    Column("owner", Name, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("row_count", BigInteger),
     Column("size_bytes", BigInteger),
     Column("file_count", Integer, nullable=False),
     Column("job_id", BigInteger),
     Column("managed", SmallInteger, nullable=False),
-    Column("columns", Text, nullable=False),
-    Column("lineage", Text, nullable=False),
-    Column("sql", Text),
-    Column("options", Text, nullable=False),
-    sqlite_with_rowid=False,
+    Column("columns", LongText, nullable=False),
+    Column("lineage", LongText, nullable=False),
+    Column("sql", LongText),
+    Column("options", LongText, nullable=False),
+    Column("roots", LongText),  # NULL: none
+    Column("shared_key", Name),  # of a shared source its name in lower case, else NULL
+    **WITHOUT_ROWID,
 )
+Index("sources_shared", sources.c.shared_key, unique=True)
 
 queues = Table(
     "queues",
     metadata,
-    Column("name", _Name, primary_key=True),
+    Column("name", Name, primary_key=True),
     Column("weight", Integer, nullable=False),
     Column("max_concurrent", Integer),  # NULL: the default of the store; -1: no cap
     Column("paused", SmallInteger, nullable=False),
     _count("waiting"),
     _count("running"),
-    sqlite_with_rowid=False,
+    **WITHOUT_ROWID,
 )
 
 workers = Table(
     "workers",
     metadata,
-    Column("id", _Name, primary_key=True),
+    Column("id", Name, primary_key=True),
     Column("generation", Integer, nullable=False),
     Column("present", SmallInteger, nullable=False),  # 0 once it has left
     Column("lease_until", BigInteger, nullable=False),
@@ -216,12 +225,94 @@ workers = Table(
     *_amounts("allocated_"),
     # Its capacity fell below what it had allocated already: no fault of the ledger, so `check()` has to know.
     Column("shrunk", SmallInteger, nullable=False, server_default=text("0")),
-    Column("hostname", _Name, nullable=False),
-    Column("labels", Text, nullable=False),
-    Column("versions", Text, nullable=False),
-    Column("rungs", Text, nullable=False),
-    sqlite_with_rowid=False,
+    Column("hostname", Name, nullable=False),
+    Column("labels", LongText, nullable=False),
+    Column("versions", LongText, nullable=False),
+    Column("rungs", LongText, nullable=False),
+    Column("draining", SmallInteger, nullable=False, server_default=text("0")),  # as `ports.Draining`
+    Column("stats", LongText),  # JSON: how the worker's process does, as of its last beat
+    **WITHOUT_ROWID,
 )
+
+leader = Table(
+    "leader",
+    metadata,
+    Column("name", Word, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", Name),  # NULL when its last holder has resigned
+    Column("lease_until", BigInteger, nullable=False),
+    **WITHOUT_ROWID,
+)
+
+keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the key; the key itself is nowhere
+    Column("owner", Name, nullable=False),
+    Column("role", Word, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Name, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("revoked_by", Name),
+    **WITHOUT_ROWID,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Name, nullable=False),
+    Column("role", Word, nullable=False),
+    Column("key_id", Word),
+    Column("action", String(32), nullable=False),
+    Column("object", Name, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("request_id", String(128)),
+    Column("address", String(64)),
+    Column("detail", LongText, nullable=False),
+    **OPTIONS,
+)
+
+# What is past retention, for those who want to know later what ran where and what it used: without what users wrote. Nothing
+# of the service reads it. On PostgreSQL it may lie in a partition for each month, hence the instants in the keys.
+archived_jobs = Table(
+    "archived_jobs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("finished_at", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Name, nullable=False),
+    Column("owner", Name, nullable=False),
+    Column("queue", Name, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("status", Word, nullable=False),
+    *_amounts(),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("task_count", Integer, nullable=False),
+    *(_count(f"tasks_{s}") for s in ("succeeded", "failed", "cancelled")),
+    *_usage(),
+    **WITHOUT_ROWID,
+)
+Index("archived_jobs_finished", archived_jobs.c.finished_at)
+
+archived_allocations = Table(
+    "archived_allocations",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("released_at", BigInteger, primary_key=True, autoincrement=False),
+    Column("worker_id", Name, nullable=False),
+    *_amounts(),
+    Column("allocated_at", BigInteger, nullable=False),
+    **WITHOUT_ROWID,
+)
+Index("archived_allocations_released", archived_allocations.c.released_at)
 
 wanted = Table(
     "wanted",

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import ColumnElement, Table, bindparam, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    case,
+    literal_column,
+    select,
+)
 
-from tidegate.core.names import RESULT_PREFIX
+from tidegate.core.names import RESULT_PREFIX, source_key
 from tidegate.core.resources import Resources
-from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
-from tidegate.store.schema import events, queues, sequences, sources, workers
+from tidegate.store.numbers import VALUE
+from tidegate.store.schema import events, jobs, queues, sources, wanted, workers
 
 
 def word(value: str) -> ColumnElement[str]:
     """A fixed word inside a statement."""
-    return literal_column(f"'{value}'")
+    return literal_column(f"'{value}'", String)
 
 
 def number(value: int) -> ColumnElement[int]:
     """A fixed number inside a statement."""
-    return literal_column(str(value))
+    return literal_column(str(value), Integer)
 
 
 def insert_into(table: Table, columns: str) -> Statement:
@@ -28,13 +38,6 @@ def insert_into(table: Table, columns: str) -> Statement:
     return Statement(table.insert().values({name: bindparam(name) for name in columns.split()}), columns)
 
 
-_ADVANCE = Statement(
-    sequences.update()
-    .values(value=sequences.c.value + bindparam("count"))
-    .where(sequences.c.name == bindparam("sequence")),
-    "count sequence",
-)
-_VALUE = Statement(select(sequences.c.value).where(sequences.c.name == bindparam("sequence")), "sequence")
 _INSERT_EVENT = insert_into(events, "job_id id task_number at type message data")
 _QUEUE_COUNTS = Statement(
     queues.update()
@@ -43,15 +46,33 @@ _QUEUE_COUNTS = Statement(
     "waits runs queue",
 )
 _INSERT_QUEUE = insert_into(queues, "name weight paused")
+
+
+def heard() -> dict[str, ColumnElement[int]]:
+    """A sign of life `at`: the last one moves there, unless it is later, and the end of the lease as far."""
+    later = workers.c.beat_at < bindparam("at", type_=BigInteger)
+    moved = workers.c.lease_until + bindparam("at", type_=BigInteger) - workers.c.beat_at
+    return {
+        "lease_until": case((later, moved), else_=workers.c.lease_until),  # first: MySQL assigns one by one
+        "beat_at": case((later, bindparam("at", type_=BigInteger)), else_=workers.c.beat_at),
+    }
+
+
+HEARD_ORDER = "at at at at"
+
+
+def _given_back() -> dict[str, ColumnElement[int]]:
+    asked = {"cpu_milli": "cpu", "memory_bytes": "memory", "disk_bytes": "disk"}
+    return {f"allocated_{name}": workers.c[f"allocated_{name}"] - bindparam(asked[name]) for name in asked}
+
+
 _GIVE_BACK = Statement(
-    workers.update()
-    .values(
-        allocated_cpu_milli=workers.c.allocated_cpu_milli - bindparam("cpu"),
-        allocated_memory_bytes=workers.c.allocated_memory_bytes - bindparam("memory"),
-        allocated_disk_bytes=workers.c.allocated_disk_bytes - bindparam("disk"),
-    )
-    .where(workers.c.id == bindparam("worker")),
+    workers.update().values(_given_back()).where(workers.c.id == bindparam("worker")),
     "cpu memory disk worker",
+)
+_GIVE_BACK_HEARD = Statement(
+    workers.update().values(heard() | _given_back()).where(workers.c.id == bindparam("worker")),
+    f"{HEARD_ORDER} cpu memory disk worker",
 )
 
 _DROP_RESERVATION = Statement(
@@ -63,6 +84,25 @@ EventRow = tuple[int, int | None, int, str, str, str]
 """Job, task number, instant, type, message, data as JSON."""
 
 
+_LOCK_JOBS = Statement(
+    select(jobs.c.id)
+    .select_from(wanted.join(jobs, jobs.c.id == wanted.c.job_id))
+    .order_by(jobs.c.id)
+    .with_for_update(of=jobs)
+)
+
+
+def lock_jobs(tx: Tx, job_ids: Iterable[int]) -> None:
+    """Keep other writers from these jobs, their tasks, attempts and allocations until this transaction ends.
+
+    Done before anything of them is read: on PostgreSQL a query that waits for a lock still sees the rows of other tables
+    as they were before it waited, while the next one sees what it waited for.
+    """
+    if tx.locks:
+        tx.want((job_id, 0, 0) for job_id in set(job_ids))
+        tx.rows(_LOCK_JOBS)
+
+
 def storable(job_id: int) -> bool:
     """Whether the number fits its column; a larger one can be no job's."""
     return -(2**63) <= job_id < 2**63
@@ -70,13 +110,12 @@ def storable(job_id: int) -> bool:
 
 def take(tx: Tx, sequence: str, count: int = 1) -> int:
     """Take `count` numbers; the first of them. They are never given again, and held until this transaction ends."""
-    expect(tx.run(_ADVANCE, (count, sequence)), 1)
-    return value_of(tx, sequence) - count + 1
+    return tx.take(sequence, count) - count + 1
 
 
 def value_of(tx: Tx, sequence: str) -> int:
     """The number given last."""
-    row = tx.one(_VALUE, (sequence,))
+    row = tx.one(VALUE, (sequence,))
     assert row is not None
     return int(row[0])
 
@@ -96,28 +135,34 @@ def ensure_queue(tx: Tx, name: str) -> None:
 
 def count_in_queues(tx: Tx, changes: Mapping[str, tuple[int, int]]) -> None:
     """Add to how many tasks of each queue wait and run. Queues that do not exist are created."""
-    for name, (waits, runs) in changes.items():
+    for name, (waits, runs) in sorted(changes.items()):
         if not tx.run(_QUEUE_COUNTS, (waits, runs, name)):
             ensure_queue(tx, name)
             expect(tx.run(_QUEUE_COUNTS, (waits, runs, name)), 1)
 
 
-def give_back(tx: Tx, released: Iterable[tuple[str, Resources]]) -> None:
-    """Take released allocations off their workers' counters."""
+def give_back(tx: Tx, released: Iterable[tuple[str, Resources]], heard_at: int | None = None) -> None:
+    """Take released allocations off their workers' counters; `heard_at` when it is the workers who say so."""
     sums: dict[str, Resources] = {}
     for worker_id, amount in released:
         sums[worker_id] = sums.get(worker_id, Resources()) + amount
     rows: list[Row] = [
-        (s.cpu_milli, s.memory_bytes, s.disk_bytes, worker_id) for worker_id, s in sums.items()
+        (s.cpu_milli, s.memory_bytes, s.disk_bytes, worker_id) for worker_id, s in sorted(sums.items())
     ]
-    expect(tx.many(_GIVE_BACK, rows), len(rows))
+    if heard_at is None:
+        expect(tx.many(_GIVE_BACK, rows), len(rows))
+    else:
+        expect(tx.many(_GIVE_BACK_HEARD, [(heard_at,) * 4 + row for row in rows]), len(rows))
 
 
-def drop_reservations(tx: Tx, names: Iterable[tuple[str | None, int]]) -> None:
-    """Free the result names that jobs had reserved. Default names are not reserved: nobody else may take one."""
-    rows = [
-        (rules.name_key(name), job_id)
-        for name, job_id in names
+def drop_reservations(tx: Tx, names: Iterable[tuple[str, str | None, int]]) -> None:
+    """Free the result names (owner, name, job) that jobs had reserved.
+
+    Default names are not reserved: nobody else may take one.
+    """
+    rows: list[Row] = [
+        (source_key(owner, name), job_id)
+        for owner, name, job_id in names
         if name is not None and not name.startswith(RESULT_PREFIX)
     ]
-    tx.many(_DROP_RESERVATION, rows)
+    tx.many(_DROP_RESERVATION, sorted(rows))

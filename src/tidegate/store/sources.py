@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, select
+from sqlalchemy import ColumnElement, RowMapping, bindparam, func, or_, select
 
+from tidegate.core.identity import Action, Caller
 from tidegate.core.job import Source, SourceColumn
+from tidegate.core.names import INTERACTIVE_QUEUE, source_key
 from tidegate.errors import NotFound
 from tidegate.store import rules
+from tidegate.store.audit import record
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.schema import jobs, sources, tasks
 from tidegate.store.shared import drop_reservations, insert_into
@@ -18,49 +22,73 @@ from tidegate.store.values import from_json, from_micros, to_json, to_micros
 
 _INSERT = insert_into(
     sources,
-    "name_key name format path owner created_at row_count size_bytes file_count job_id managed columns lineage sql options",
+    "name_key name format path owner created_at row_count size_bytes file_count job_id managed columns lineage sql "
+    "options roots shared_key",
 )
 _HOLDER = Statement(select(sources.c.reserved_by).where(sources.c.name_key == bindparam("key")), "key")
 _DELETE = Statement(
     sources.delete().where(sources.c.name_key == bindparam("key"), sources.c.reserved_by.is_(None)), "key"
 )
+_DELETE_SAME = Statement(
+    sources.delete().where(
+        sources.c.name_key == bindparam("key"),
+        sources.c.reserved_by.is_(None),
+        sources.c.path == bindparam("old_path"),
+        sources.c.created_at == bindparam("made_at"),
+    ),
+    "key old_path made_at",
+)
+_SHARED = Statement(select(*sources.c).where(sources.c.shared_key == bindparam("key")), "key")
 _COLUMNS = tuple(sources.c.keys())
 _BY_KEY = Statement(
     select(*sources.c).where(sources.c.name_key == bindparam("key"), sources.c.reserved_by.is_(None)), "key"
 )
 
 
-def add_source(tx: Tx, source: Source) -> None:
+def add_source(tx: Tx, source: Source, by: Caller | None = None) -> None:
     """See `SourceStore.add_source`."""
-    row = tx.one(_HOLDER, (rules.name_key(source.name),))
+    row = tx.one(_HOLDER, (source.key,))
     if row is not None:
         raise rules.name_conflict(source.name, row[0])
+    if source.shared and tx.one(_SHARED, (rules.name_key(source.name),)) is not None:
+        raise rules.shared_conflict(source.name)
     tx.run(_INSERT, _row(source))
+    record(tx, by, Action.ADD_SOURCE, f"source {source.key}", shared=source.shared, path=source.path)
 
 
-def taken_by_others(tx: Tx, names: Sequence[tuple[str, int]]) -> set[str]:
-    """Which of the names, folded, belong to a source or to another job than the one named with it."""
+def replace_source(tx: Tx, old: Source, new: Source, by: Caller | None = None) -> None:
+    """See `SourceStore.replace_source`."""
+    if not tx.run(_DELETE_SAME, (new.key, old.path, to_micros(old.created_at))):
+        raise rules.changed_conflict(old.name)
+    if new.shared and tx.one(_SHARED, (rules.name_key(new.name),)) is not None:
+        raise rules.shared_conflict(new.name)
+    tx.run(_INSERT, _row(new))
+    record(tx, by, Action.ADD_SOURCE, f"source {new.key}", shared=new.shared, path=new.path, replaced=True)
+
+
+def taken_by_others(tx: Tx, made: Sequence[tuple[Source, int]]) -> set[str]:
+    """The keys of those sources that are there already, or reserved by another job than the one beside it."""
     taken = set[str]()
-    for name, job_id in names:
-        row = tx.one(_HOLDER, (rules.name_key(name),))
+    for source, job_id in made:
+        row = tx.one(_HOLDER, (source.key,))
         if row is not None and row[0] != job_id:
-            taken.add(rules.name_key(name))
+            taken.add(source.key)
     return taken
 
 
 def register_results(tx: Tx, results: Sequence[tuple[Source, int]]) -> None:
     """Register sources made by jobs, in place of what those jobs had reserved."""
     if results:
-        drop_reservations(tx, [(source.name, job_id) for source, job_id in results])
+        drop_reservations(tx, [(source.owner, source.name, job_id) for source, job_id in results])
         rows = [_row(source) for source, _ in results]
         expect(tx.many(_INSERT, rows), len(rows))
 
 
-def one_source(tx: Tx, name: str) -> Source:
+def one_source(tx: Tx, name: str, reader: str) -> Source:
     """See `SourceStore.source`."""
-    found = sources_named(tx, [name])
+    found = sources_named(tx, [name], reader)
     if not found:
-        raise not_found(name, _all_names(tx))
+        raise not_found(name, _names_seen_by(tx, reader))
     return found[0]
 
 
@@ -72,30 +100,44 @@ def not_found(name: str, known: Sequence[str]) -> NotFound:
     return NotFound(f"There is no source named {name!r}. {hint}", code="unknown_source")
 
 
-def list_sources(tx: Tx, owner: str | None, after: str, limit: int) -> list[Source]:
+def list_sources(
+    tx: Tx, reader: str | None, owner: str | None, name: str | None, after: str, limit: int
+) -> list[Source]:
     """See `SourceStore.sources`."""
-    query = select(sources).where(sources.c.reserved_by.is_(None), sources.c.name_key > rules.name_key(after))
+    query = select(sources).where(sources.c.reserved_by.is_(None), sources.c.name_key > after)
+    if reader is not None:
+        query = query.where(_seen_by(reader))
     if owner is not None:
         query = query.where(sources.c.owner == owner)
+    if name is not None:
+        query = query.where(func.lower(sources.c.name) == rules.name_key(name))
     rows = tx.connection.execute(query.order_by(sources.c.name_key).limit(limit)).mappings()
     return [_source(row) for row in rows]
 
 
-def sources_named(tx: Tx, names: Iterable[str]) -> list[Source]:
+def sources_named(tx: Tx, names: Iterable[str], reader: str) -> list[Source]:
     """See `SourceStore.sources_named`. Asked for each submitted query, so by a look-up a name instead of one long IN."""
-    keys = sorted({rules.name_key(name) for name in names})
-    rows = (tx.one(_BY_KEY, (key,)) for key in keys)
+    rows = (_meant(tx, key, reader) for key in sorted({rules.name_key(name) for name in names}))
     return [_source(dict(zip(_COLUMNS, row, strict=True))) for row in rows if row is not None]
 
 
-def delete_source(tx: Tx, name: str) -> Source:
+def _meant(tx: Tx, name: str, reader: str) -> Row | None:
+    """The reader's own, or else the shared one."""
+    return tx.one(_BY_KEY, (source_key(reader, name),)) or tx.one(_SHARED, (name,))
+
+
+def delete_source(tx: Tx, name: str, owner: str, by: Caller | None = None) -> Source:
     """See `SourceStore.delete_source`."""
-    source = one_source(tx, name)
-    expect(tx.run(_DELETE, (rules.name_key(name),)), 1)
-    return source
+    key = source_key(owner, name)
+    row = tx.one(_BY_KEY, (key,))
+    if row is None:
+        raise not_found(name, _names_seen_by(tx, owner))
+    expect(tx.run(_DELETE, (key,)), 1)
+    record(tx, by, Action.DELETE_SOURCE, f"source {key}")
+    return _source(dict(zip(_COLUMNS, row, strict=True)))
 
 
-def managed_paths(tx: Tx) -> set[str]:
+def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
     """See `SourceStore.managed_paths`: the files of managed sources, and of results that are kept with their job."""
     paths = set(tx.connection.scalars(select(sources.c.path).where(sources.c.managed == 1)))
     kept = (
@@ -103,6 +145,10 @@ def managed_paths(tx: Tx) -> set[str]:
         .join(jobs, jobs.c.id == tasks.c.job_id)
         .where(jobs.c.result_name.is_(None), tasks.c.result.contains('"path"'))
     )
+    if answered_before is not None:
+        kept = kept.where(
+            (jobs.c.queue != INTERACTIVE_QUEUE) | (jobs.c.finished_at >= to_micros(answered_before))
+        )
     for text in tx.connection.scalars(kept):
         path = from_json(text).get("path")
         if isinstance(path, str):
@@ -110,17 +156,22 @@ def managed_paths(tx: Tx) -> set[str]:
     return paths
 
 
-def _all_names(tx: Tx) -> list[str]:
-    query = select(sources.c.name).where(sources.c.reserved_by.is_(None)).limit(10_000)
+def _seen_by(reader: str) -> ColumnElement[bool]:
+    return or_(sources.c.owner == reader, sources.c.shared_key.is_not(None))
+
+
+def _names_seen_by(tx: Tx, reader: str) -> list[str]:
+    query = select(sources.c.name).where(sources.c.reserved_by.is_(None), _seen_by(reader)).limit(10_000)
     return list(tx.connection.scalars(query))
 
 
 def _row(source: Source) -> Row:
     return (
-        rules.name_key(source.name), source.name, source.format, source.path, source.owner, to_micros(source.created_at),
+        source.key, source.name, source.format, source.path, source.owner, to_micros(source.created_at),
         source.row_count, source.size_bytes, source.file_count, source.job_id, int(source.managed),
         to_json([(column.name, column.type) for column in source.columns]), to_json(source.lineage), source.sql,
-        to_json(source.options),
+        to_json(source.options), to_json(source.roots) if source.roots else None,
+        rules.name_key(source.name) if source.shared else None,
     )  # fmt: skip
 
 
@@ -146,6 +197,8 @@ def _source(row: Mapping[str, Any] | RowMapping) -> Source:
         lineage=tuple(_list(row["lineage"])),
         options=from_json(row["options"]),
         managed=bool(row["managed"]),
+        roots=tuple(_list(row["roots"])) if row["roots"] else (),
+        shared=row["shared_key"] is not None,
     )
 
 

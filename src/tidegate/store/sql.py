@@ -2,44 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from tidegate.core.identity import AuditEntry, Caller, KeyRecord
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source
+from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.errors import InvalidInput
 from tidegate.ports import (
     Accepted,
+    AuditFilter,
+    BeatAnswer,
     Cancelled,
     Changes,
+    Draining,
     Event,
+    Held,
     JobFilter,
     JobRecord,
+    LiveAttempt,
     LostAttempt,
     QueueRecord,
     TaskRecord,
     WorkerInfo,
+    WorkerRecord,
 )
-from tidegate.store import attempts, care, jobs, queues, records, reports, schedule, sources
-from tidegate.store.engine import DUPLICATE, UNSTORABLE, Database
+from tidegate.store import (
+    archive,
+    attempts,
+    audit,
+    care,
+    clock,
+    jobs,
+    keys,
+    leaders,
+    queues,
+    records,
+    reports,
+    rescue,
+    schedule,
+    sources,
+    workers,
+)
+from tidegate.store.dialects import open_database
+from tidegate.store.engine import Duplicate, Unstorable
+from tidegate.store.pool import Pool
 from tidegate.store.values import to_micros
 from tidegate.store.versions import prepare
 
-_UNSTORABLE = (TypeError, ValueError, RecursionError, *UNSTORABLE)
+_UNSTORABLE = (TypeError, ValueError, RecursionError, Duplicate, Unstorable)
 
 
 class SqlStore:
     """The store on a database. Thread-safe; every method blocks.
 
     `url` is SQLAlchemy's, such as `sqlite:////data/tidegate.db`. `max_concurrent` caps the running tasks of each queue
-    that has no cap of its own; None: no cap. Raises Unavailable when a newer Tidegate has made the database.
+    that has no cap of its own; None: no cap. `archive_by_month` divides the archive by months, on PostgreSQL; it stays so
+    from then on. Raises SettingError for a database that cannot be used, Unavailable when it
+    cannot be reached or was made by a newer Tidegate.
     """
 
-    def __init__(self, url: str, *, max_concurrent: int | None = None) -> None:
-        self._db = Database(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_concurrent: int | None = None,
+        pool: Pool | None = None,
+        archive_by_month: bool = False,
+    ) -> None:
+        self._db = open_database(url, pool or Pool())
         self._cap = max_concurrent
         try:
-            prepare(self._db, url)
+            prepare(self._db, url, archive_by_month=archive_by_month)
         except BaseException:
             self._db.close()
             raise
@@ -56,11 +91,17 @@ class SqlStore:
         half = len(jobs) // 2
         return self.add_jobs(jobs[:half]) + self.add_jobs(jobs[half:])
 
-    def request_cancel(self, job_id: int, at: datetime) -> Cancelled:
-        return self._db.write(jobs.request_cancel, job_id, at)
+    def request_cancel(self, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:
+        return self._db.write(jobs.request_cancel, job_id, at, by)
 
     def job(self, job_id: int) -> JobRecord:
         return self._db.read(records.one_job, job_id)
+
+    def owner_of(self, job_id: int) -> str:
+        return self._db.read(records.owner_of, job_id)
+
+    def owners_of(self, job_ids: Iterable[int]) -> dict[int, str]:
+        return self._db.read(records.owners_of, job_ids)
 
     def jobs(self, filter: JobFilter) -> list[JobRecord]:
         return self._db.read(records.list_jobs, filter)
@@ -79,11 +120,22 @@ class SqlStore:
     def changes(self, cursor: int) -> Changes:
         return self._db.read(schedule.changes, cursor, self._cap)
 
-    def commit(self, plan: Plan, at: datetime) -> list[Start]:
-        return self._db.write(schedule.commit, plan, at, self._cap)
+    def commit(self, plan: Plan, at: datetime, epoch: int, *, claim: bool = False) -> list[Start]:
+        return self._db.write(schedule.commit, plan, at, epoch, self._cap, claim=claim)
 
-    def wake_scheduled(self, now: datetime) -> datetime | None:
-        return self._db.write(schedule.wake_scheduled, now)
+    def wake_scheduled(self, now: datetime, epoch: int) -> datetime | None:
+        return self._db.write(schedule.wake_scheduled, now, epoch)
+
+    # Leading
+
+    def lead(self, holder: str, at: datetime, lease_s: float) -> int | None:
+        return self._db.write(leaders.lead, holder, at, lease_s)
+
+    def seize(self, holder: str, at: datetime, lease_s: float) -> int:
+        return self._db.write(leaders.seize, holder, at, lease_s)
+
+    def resign(self, holder: str, epoch: int, at: datetime) -> bool:
+        return self._db.write(leaders.resign, holder, epoch, at)
 
     # Attempts
 
@@ -91,9 +143,14 @@ class SqlStore:
         return self._db.write(attempts.register, worker, at, lease_s)
 
     def beat(
-        self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float
-    ) -> list[AttemptKey] | None:
-        return self._db.write(attempts.beat, worker, generation, at, lease_s)
+        self,
+        worker: WorkerInfo,
+        generation: int,
+        at: datetime,
+        lease_s: float,
+        running: Collection[AttemptKey],
+    ) -> BeatAnswer | None:
+        return self._db.write(attempts.beat, worker, generation, at, lease_s, running)
 
     def unregister(self, worker_id: str, generation: int, at: datetime) -> bool:
         return self._db.write(attempts.unregister, worker_id, generation, at)
@@ -106,7 +163,7 @@ class SqlStore:
     def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
         try:
             return self._db.write(reports.report, ends)
-        except DUPLICATE:  # a source's name is taken, which is rare enough not to look for it each time
+        except Duplicate:  # a source's name is taken, which is rare enough not to look for it each time
             return self._db.write(reports.report, ends, look_for_names=True)
 
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
@@ -115,28 +172,53 @@ class SqlStore:
     def release_kept(self, worker_id: str, at: datetime) -> int:
         return self._db.write(reports.release_kept, worker_id, to_micros(at))
 
-    def lost(self, at: datetime) -> list[LostAttempt]:
-        return self._db.read(attempts.lost, at)
+    def unclaimed(self, before: datetime, worker_id: str | None = None) -> list[Start]:
+        return self._db.read(attempts.unclaimed, before, worker_id)
+
+    # Rescue
+
+    def beats(self) -> list[Beat]:
+        return self._db.read(rescue.beats)
+
+    def declare_dead(self, beat: Beat, at: datetime, epoch: int) -> bool:
+        return self._db.write(rescue.declare_dead, beat, at, epoch)
+
+    def lost(self) -> list[LostAttempt]:
+        return self._db.read(rescue.lost)
+
+    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+        return self._db.write(rescue.end_lost, ends, epoch)
 
     # Sources
 
-    def add_source(self, source: Source) -> None:
-        self._db.write(sources.add_source, source)
+    def add_source(self, source: Source, by: Caller | None = None) -> None:
+        self._db.write(sources.add_source, source, by)
 
-    def source(self, name: str) -> Source:
-        return self._db.read(sources.one_source, name)
+    def replace_source(self, old: Source, new: Source, by: Caller | None = None) -> None:
+        self._db.write(sources.replace_source, old, new, by)
 
-    def sources(self, *, owner: str | None = None, after: str = "", limit: int = 100) -> list[Source]:
-        return self._db.read(sources.list_sources, owner, after, limit)
+    def source(self, name: str, reader: str) -> Source:
+        return self._db.read(sources.one_source, name, reader)
 
-    def sources_named(self, names: Iterable[str]) -> list[Source]:
-        return self._db.read(sources.sources_named, names)
+    def sources(
+        self,
+        *,
+        reader: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Source]:
+        return self._db.read(sources.list_sources, reader, owner, name, after, limit)
 
-    def delete_source(self, name: str) -> Source:
-        return self._db.write(sources.delete_source, name)
+    def sources_named(self, names: Iterable[str], reader: str) -> list[Source]:
+        return self._db.read(sources.sources_named, names, reader)
 
-    def managed_paths(self) -> set[str]:
-        return self._db.read(sources.managed_paths)
+    def delete_source(self, name: str, owner: str, by: Caller | None = None) -> Source:
+        return self._db.write(sources.delete_source, name, owner, by)
+
+    def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
+        return self._db.read(sources.managed_paths, answered_before)
 
     # Queues
 
@@ -154,6 +236,7 @@ class SqlStore:
         max_concurrent: int | None = None,
         no_cap: bool = False,
         weight: int | None = None,
+        by: Caller | None = None,
     ) -> QueueRecord:
         return self._db.write(
             queues.set_queue,
@@ -163,7 +246,48 @@ class SqlStore:
             max_concurrent=max_concurrent,
             no_cap=no_cap,
             weight=weight,
+            by=by,
         )
+
+    # Workers
+
+    def workers(self) -> list[WorkerRecord]:
+        return self._db.read(workers.workers_of)
+
+    def drain(self, worker_id: str, draining: Draining, by: Caller | None = None) -> WorkerRecord:
+        return self._db.write(workers.drain, worker_id, draining, by)
+
+    def live(self) -> list[LiveAttempt]:
+        return self._db.read(workers.live)
+
+    def held(self) -> list[Held]:
+        return self._db.read(workers.held)
+
+    # Keys and the audit trail
+
+    def add_key(self, key: KeyRecord, by: Caller | None = None) -> None:
+        self._db.write(keys.add_key, key, by)
+
+    def all_keys(self) -> list[KeyRecord]:
+        return self._db.read(keys.all_keys)
+
+    def revoke_key(self, key_id: str, at: datetime, by: Caller | None = None) -> KeyRecord:
+        return self._db.write(keys.revoke_key, key_id, at, by)
+
+    def touch_keys(self, used: Mapping[str, datetime]) -> None:
+        self._db.write(keys.touch_keys, used)
+
+    def add_audit(self, entries: Sequence[AuditEntry]) -> None:
+        self._db.write(audit.add_audit, entries)
+
+    def audit(self, filter: AuditFilter) -> list[AuditEntry]:
+        return self._db.read(audit.list_audit, filter)
+
+    def prune_audit(self, before: datetime) -> int:
+        count = 0
+        while pruned := self._db.write(audit.prune_audit, before):
+            count += pruned
+        return count
 
     # Care
 
@@ -171,6 +295,15 @@ class SqlStore:
         count = 0
         while pruned := self._db.write(care.prune, before):
             count += len(pruned)
+        return count
+
+    def time(self) -> datetime:
+        return self._db.read(clock.time)
+
+    def prune_archive(self, before: datetime) -> int:
+        count = 0
+        while pruned := self._db.write(archive.prune_archive, before):
+            count += pruned[0]
         return count
 
     def check(self) -> None:
@@ -189,6 +322,8 @@ def _unstorable(error: Exception) -> InvalidInput:
     )
 
 
-def open_store(url: str, *, max_concurrent: int | None = None) -> SqlStore:
+def open_store(
+    url: str, *, max_concurrent: int | None = None, pool: Pool | None = None, archive_by_month: bool = False
+) -> SqlStore:
     """Open the database of record, creating or upgrading its tables first."""
-    return SqlStore(url, max_concurrent=max_concurrent)
+    return SqlStore(url, max_concurrent=max_concurrent, pool=pool, archive_by_month=archive_by_month)

@@ -7,32 +7,43 @@ from __future__ import annotations
 
 import importlib
 
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from tidegate.errors import Unavailable
 from tidegate.store.engine import Database, Tx
-from tidegate.store.schema import REVISIONS, metadata, sequences
+from tidegate.store.schema import REVISIONS, leader, metadata, sequences
 
 SEQUENCES = ("job", "change", "event")
 
 
-def prepare(db: Database, url: str) -> None:
+def prepare(db: Database, url: str, *, archive_by_month: bool = False) -> None:
     """Make the tables what this version needs. Raises Unavailable when a newer Tidegate has made them."""
-    version = db.read(_version)
-    if version == REVISIONS[-1]:
-        return
-    if version is None:
-        db.write(_create)
-        return
-    if version not in REVISIONS:
-        raise Unavailable(
-            f"The database has revision {version}, made by a newer Tidegate; this one knows up to {REVISIONS[-1]}. "
-            "Install the newer Tidegate, or start with another data directory."
-        )
-    importlib.import_module("tidegate.store.migrate").upgrade(url)
+    if db.read(version_of) != REVISIONS[-1]:
+        _renew(db, url)
+    if archive_by_month:
+        with db.alone():
+            db.write(_divide_archive)
 
 
-def _version(tx: Tx) -> str | None:
+def _renew(db: Database, url: str) -> None:
+    with db.alone():
+        version = db.read(version_of)  # another server may have been quicker
+        if version is None:
+            db.write(_create)
+        elif version not in REVISIONS:
+            raise Unavailable(
+                f"The database has revision {version}, made by a newer Tidegate; this one knows up to {REVISIONS[-1]}. "
+                "Install the newer Tidegate, or start with another database."
+            )
+        elif version != REVISIONS[-1]:
+            importlib.import_module("tidegate.store.migrate").upgrade(url)
+
+
+def _divide_archive(tx: Tx) -> None:
+    tx.divide_archive()
+
+
+def version_of(tx: Tx) -> str | None:
     """The database's revision; None for an empty database."""
     inspector = inspect(tx.connection)
     if not inspector.has_table("alembic_version"):
@@ -46,10 +57,21 @@ def _version(tx: Tx) -> str | None:
 
 
 def _create(tx: Tx) -> None:
-    """The newest tables at once, as the migrations would have made them (a test compares)."""
-    if _version(tx) is not None:
-        return  # another process was quicker
+    """The newest tables at once, as the migrations would have made them (a test compares).
+
+    The table of the version comes first and its row last: MySQL commits after each table, and what it had not finished is
+    then taken up again.
+    """
+    if version_of(tx) is not None:
+        return
+    tx.connection.execute(
+        text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    )
     metadata.create_all(tx.connection)
-    tx.connection.execute(sequences.insert(), [{"name": name, "value": 0} for name in SEQUENCES])
-    tx.connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    made = set(tx.connection.scalars(select(sequences.c.name)))
+    rows = [{"name": name, "value": 0} for name in SEQUENCES if name not in made]
+    if rows:
+        tx.connection.execute(sequences.insert(), rows)
+    if not tx.connection.scalar(select(leader.c.name)):
+        tx.connection.execute(leader.insert(), {"name": "scheduler", "epoch": 0, "lease_until": 0})
     tx.connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": REVISIONS[-1]})

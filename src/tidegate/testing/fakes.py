@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState, Usage
 from tidegate.core.plan import Start
-from tidegate.ports import AttemptStore, Bell, Clock
+from tidegate.ports import AttemptStore, Bell, Clock, LeaderStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,6 +37,27 @@ class FakeClock:
         with self._lock:
             self._now += timedelta(seconds=seconds)
             return self._now
+
+
+class SoleLeader:
+    """The only server there is: leads from its first question on."""
+
+    def __init__(self, store: LeaderStore, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._epoch: int | None = None
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+    @property
+    def epoch(self) -> int:
+        if self._epoch is None:
+            self._epoch = self._store.seize("sole", self._clock.now(), 1e6)
+        return self._epoch
+
+    def doubt(self) -> None:
+        self._epoch = None
 
 
 class RecordingBell:
@@ -146,9 +167,12 @@ class FakeLauncher:
         assert self._store is not None
         assert self._clock is not None
         by_holder: dict[tuple[str, int], list[AttemptKey]] = {}
-        for start in starts:
-            by_holder.setdefault((start.worker_id, start.generation), []).append(start.key)
         ends: list[AttemptEnd] = []
+        for start in starts:
+            if start.assignment is not None:
+                ends.append(self._end(start.assignment, start.worker_id, start.generation))
+            else:
+                by_holder.setdefault((start.worker_id, start.generation), []).append(start.key)
         for (worker_id, generation), keys in by_holder.items():
             claimed = self._store.claim(worker_id, generation, keys, self._clock.now())
             ends += [self._end(assignment, worker_id, generation) for assignment in claimed]

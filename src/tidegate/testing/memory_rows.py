@@ -21,9 +21,8 @@ from tidegate.core.job import (
     Usage,
     WaitingTask,
 )
-from tidegate.core.resources import Resources
 from tidegate.errors import InvalidInput
-from tidegate.ports import AttemptRecord, JobRecord, TaskRecord
+from tidegate.ports import AttemptRecord, Draining, JobRecord, TaskRecord, WorkerInfo
 from tidegate.store import rules
 
 
@@ -47,6 +46,7 @@ class MemoryTask:
     not_before: datetime | None
     change: int | None
     losses: int = 0
+    put_back: int = 0
     attempts: list[MemoryAttempt] = field(default_factory=list)
     exit: Exit | None = None
     result: Mapping[str, Any] | None = None
@@ -114,7 +114,8 @@ class MemoryJob:
             task.attempts[-1].record, state=end.state, ended_at=end.ended_at, exit=end.exit, usage=end.usage
         )
         task.state = end.next_state
-        task.losses += end.state is AttemptState.LOST
+        task.losses += end.counts_as_loss
+        task.put_back += end.put_back
         task.queued_at = end.ended_at if end.next_state is TaskState.QUEUED else None
         task.change = change if end.next_state is TaskState.QUEUED else None
         task.not_before = end.not_before if end.next_state is TaskState.SCHEDULED else None
@@ -134,10 +135,16 @@ class MemoryWorker:
     """A worker; what it has allocated is in the ledger."""
 
     generation: int
-    labels: frozenset[tuple[str, str]]
-    allocatable: Resources
+    info: WorkerInfo
+    registered_at: datetime
+    beat_at: datetime
     lease_until: datetime
     present: bool = True
+    draining: Draining = Draining.NO
+
+    @property
+    def lease_s(self) -> float:
+        return (self.lease_until - self.beat_at).total_seconds()
 
 
 def new_memory_job(job_id: int, order: NewJob, change: int) -> MemoryJob:

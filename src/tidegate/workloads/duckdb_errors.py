@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
+import _duckdb as duckdb
 
 from tidegate.core.resources import format_bytes
 from tidegate.workloads.errors import TaskError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -61,10 +61,10 @@ class Roots:
     others: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, context: IntakeContext) -> Roots:
-        return cls(
-            os.path.realpath(context.data_dir), tuple(os.path.realpath(root) for root in context.source_roots)
-        )
+    def of(cls, context: IntakeContext, more: Sequence[str] = ()) -> Roots:
+        """Those of the settings, and `more` real paths."""
+        others = (*(os.path.realpath(root) for root in context.source_roots), *more)
+        return cls(os.path.realpath(context.data_dir), others)
 
     def allow(self, real_path: str) -> bool:
         """Whether a real path (links followed) may be read."""
@@ -75,27 +75,36 @@ class Roots:
 
 
 def expand(
-    path: object, context: IntakeContext, *, what: str = "path", kind: str | None = None
+    path: object,
+    context: IntakeContext,
+    *,
+    what: str = "path",
+    kind: str | None = None,
+    roots: Sequence[str] = (),
 ) -> list[DataFile]:
     """The files that `path` names, in order of name, each looked up and allowed.
 
     A folder stands for all files below it with an ending of the format `kind`, or any known ending. Raises
     InvalidInput when nothing is there, when a file may not be read, or when there are more than 10,000.
-    `what` begins the message: `path`, or `The file of source 'x'`.
+    `what` begins the message: `path`, or `The file of source 'x'`. `roots` are real paths of folders that may
+    be read besides those of the settings.
     """
+    context.before_look()
     pattern = _absolute(path, context, what)
-    roots = Roots.of(context)
-    _check_beginning(pattern, path, roots, what)
+    allowed = Roots.of(context, roots)
+    _check_beginning(pattern, path, allowed, what)
     found: list[DataFile] = []
-    for name in _matches(pattern, kind):
+    for name in _matches(pattern, kind, context.before_look):
+        context.before_look()
         real = os.path.realpath(name)
-        if not roots.allow(real):
+        if not allowed.allow(real):
             raise _outside(path, what)
         if len(found) >= MAX_FILES:
             raise InvalidInput(
                 f"{what} {_show(path)} names more than {MAX_FILES} files. Name fewer, or make larger files first.",
                 numbers={"limit": MAX_FILES},
             )
+        _refuse_no_text(real, path, what)
         found.append(DataFile(real, os.stat(real).st_size))
     if not found:
         raise InvalidInput(
@@ -103,6 +112,13 @@ def expand(
             code="missing_file",
         )
     return found
+
+
+def roots_of(files: Iterable[DataFile], context: IntakeContext) -> list[str]:
+    """The folders of `source_roots`, as real paths, in which files lie that are not in the data directory."""
+    roots = Roots.of(context)
+    outside = [file.path for file in files if not _is_below(file.path, roots.data_dir)]
+    return sorted(root for root in {*roots.others} if any(_is_below(path, root) for path in outside))
 
 
 def format_of(paths: Sequence[str], given: object = None) -> str:
@@ -172,7 +188,7 @@ def _check_beginning(pattern: str, path: object, roots: Roots, what: str) -> Non
         raise _outside(path, what)
 
 
-def _matches(pattern: str, kind: str | None) -> Iterator[str]:
+def _matches(pattern: str, kind: str | None, before_look: Callable[[], None]) -> Iterator[str]:
     if os.path.isdir(pattern):
         names: Iterable[str] = _below(pattern, kind)
     elif os.path.lexists(pattern) or not glob.has_magic(pattern):
@@ -181,6 +197,7 @@ def _matches(pattern: str, kind: str | None) -> Iterator[str]:
         names = glob.iglob(pattern, recursive=True)
     seen: list[str] = []
     for name in names:
+        before_look()
         if len(seen) >= _MAX_SEEN:
             break
         if os.path.isfile(name):
@@ -197,6 +214,18 @@ def _below(folder: str, kind: str | None) -> Iterator[str]:
 def _is_data(name: str, kind: str | None) -> bool:
     found = SUFFIXES.get(_endings(name)[0])
     return not name.startswith((".", "_")) and found is not None and kind in (None, found)
+
+
+def _refuse_no_text(real: str, path: object, what: str) -> None:
+    """Neither JSON nor DuckDB can hold a name that is no text."""
+    try:
+        real.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"{what} {_show(path)} names the file {os.fsencode(os.path.basename(real))!r}, whose name or folder is not "
+            "UTF-8. Rename it, or name the other files without it.",
+            code="bad_file_name",
+        ) from None
 
 
 def _outside(path: object, what: str) -> InvalidInput:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from duckdb.sqltypes import DuckDBPyType
+from _duckdb._sqltypes import DuckDBPyType
 
 from tidegate.workloads.types import cast_type, inner_types
 

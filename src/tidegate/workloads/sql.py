@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.job import Source
-from tidegate.core.names import INTERACTIVE_QUEUE, RESERVED_WORDS, check_source_name
+from tidegate.core.names import (
+    DEFAULT_QUEUE,
+    INTERACTIVE_QUEUE,
+    RESERVED_WORDS,
+    check_source_name,
+    managed_file,
+)
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
@@ -100,7 +106,7 @@ class SqlWorkload:
             ),
             timeout_s=0.0,  # the setting's default,
             result_name=result_name,
-            queue=INTERACTIVE_QUEUE if interactive else "default",
+            queue=INTERACTIVE_QUEUE if interactive else DEFAULT_QUEUE,
         )
 
 
@@ -195,13 +201,16 @@ def _whole(value: object, name: str, most: int) -> int:
 
 def _inputs(sql: str, context: IntakeContext) -> list[Input]:
     return [
-        Input(
-            source,
-            tuple(expand(source.path, context, what=f"The path of source {source.name}", kind=source.format)),
-        )
+        Input(source, tuple(_files_of(source, context)))
         for names in _slices([name for name in table_names(sql) if _may_be_a_source(name)])
         for source in context.sources_named(names)
     ]
+
+
+def _files_of(source: Source, context: IntakeContext) -> list[DataFile]:
+    path = managed_file(source.path, context.data_dir) if source.managed else source.path
+    what = f"The path of source {source.name}"
+    return expand(path, context, what=what, kind=source.format, roots=source.roots)
 
 
 def _may_be_a_source(name: str) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-from duckdb.sqltypes import DuckDBPyType
+import _duckdb as duckdb
+from _duckdb._sqltypes import DuckDBPyType
 
 from tidegate.core.names import RESULT_PREFIX
 from tidegate.ports import TaskContext
@@ -28,6 +28,8 @@ _COPY = {
     "csv": "(FORMAT csv, HEADER true)",
     "jsonl": "(FORMAT json)",
 }
+_QUERY = "FROM query($sql)"
+_DESCRIBE = f"DESCRIBE {_QUERY}"
 _FETCH_ROWS = 256
 KEPT_BY_PARQUET = frozenset({
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE",
@@ -42,6 +44,8 @@ _Column = tuple[Any, ...]
 def warm() -> None:
     """Called once by the zygote, before it forks."""
     duckdb_session.warm()
+    usual_rows = duckdb_session.row_group_rows(duckdb_session.USUAL)
+    duckdb_session.parse(_DESCRIBE, _copy_text(_QUERY, "parquet", usual_rows))
 
 
 def run(context: TaskContext) -> Mapping[str, Any]:
@@ -75,7 +79,6 @@ def run(context: TaskContext) -> Mapping[str, Any]:
         else:
             name = spec.get("result_name") or f"{RESULT_PREFIX}{context.key.job_id}"
             answer = _source(con, spec["sql"], context, name)
-    context.progress(1.0)
     return answer
 
 
@@ -116,18 +119,21 @@ def _copy(
     """Stream the query into a file; its rows. `query()` takes the text as a value and refuses all but one
     SELECT.
     """
-    query = "FROM query($sql)"
+    query = _QUERY
     if not _kept_by_parquet(columns):
         query = _cast(query, [column[0] for column in columns], list(map(parquet_cast, _types(con, columns))))
-    row = con.execute(
-        f"COPY ({query}) TO $path {_COPY[kind].format(rows=group_rows)}", {"sql": sql, "path": path}
-    ).fetchone()
+    values = {"sql": sql, "path": path}
+    row = duckdb_session.execute(con, _copy_text(query, kind, group_rows), values).fetchone()
     return int(row[0]) if row else 0
+
+
+def _copy_text(query: str, kind: str, group_rows: int) -> str:
+    return f"COPY ({query}) TO $path {_COPY[kind].format(rows=group_rows)}"
 
 
 def _columns(con: duckdb.DuckDBPyConnection, sql: str) -> list[_Column]:
     """Names, made distinct by DuckDB (`a`, `a_1`), and types of the query's columns as text."""
-    return con.execute("DESCRIBE FROM query($sql)", {"sql": sql}).fetchall()
+    return duckdb_session.execute(con, _DESCRIBE, {"sql": sql}).fetchall()
 
 
 def _types(con: duckdb.DuckDBPyConnection, columns: Sequence[_Column]) -> list[DuckDBPyType]:
@@ -172,7 +178,7 @@ def _rows(
 ) -> dict[str, Any]:
     described = _columns(con, sql)
     names, types = [column[0] for column in described], _types(con, described)
-    query = _cast("FROM query($sql)", names, [json_cast(one) for one in types])
+    query = _cast(_QUERY, names, [json_cast(one) for one in types])
     con.execute(f"{query} LIMIT $limit", {"sql": sql, "limit": max_rows + 1})
     with (Path(staging) / "rows.json").open("w", encoding="utf-8", errors="replace") as file:
         row_count, truncated = _write_rows(

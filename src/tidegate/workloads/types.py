@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from duckdb.sqltypes import DuckDBPyType
+from _duckdb._sqltypes import DuckDBPyType
 
 from tidegate.workloads.literals import quote_name
 

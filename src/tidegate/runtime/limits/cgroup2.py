@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 
 from tidegate.runtime.limits import files
+from tidegate.runtime.limits.files import KeptFile
 from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage
 from tidegate.runtime.limits.paths import UNIFIED, Hierarchy
 from tidegate.runtime.processes import read_file, write_file
@@ -21,19 +22,36 @@ class Cgroup2Group:
         self.name = name
         self._folder = folder
         self.hurry = hurry
-        self.memory_stat_path = f"{folder}/memory.stat"
-        self.join_paths = (f"{folder}/cgroup.procs",)
+        self._stat = KeptFile(f"{folder}/memory.stat")
+        self._procs = KeptFile(f"{folder}/cgroup.procs", os.O_WRONLY)
+
+    def open_files(self) -> None:
+        """What each child would otherwise open for itself. Raises OSError."""
+        for kept in (self._stat, self._procs):
+            kept.fileno()
+
+    def join(self) -> None:
+        self._procs.write(b"0")
+
+    def stat_fd(self) -> int | None:
+        return self._stat.fileno()
 
     def usage(self) -> GroupUsage:
-        stat = files.read_numbers(f"{self._folder}/memory.stat")
+        return self.final_usage()._replace(memory_bytes=files.used_memory(self._stat.read()))
+
+    def final_usage(self) -> GroupUsage:
         events = files.read_numbers(f"{self._folder}/memory.events")
         return GroupUsage(
-            memory_bytes=files.used_memory(stat),
+            memory_bytes=0,
             peak_with_cache_bytes=self._peak(),
             cpu_seconds=files.read_numbers(f"{self._folder}/cpu.stat")["usage_usec"] / 1e6,
             oom_kills=events["oom_kill"],
             limit_hit=events.get("oom", 0) > 0,
         )
+
+    def renew(self) -> bool:
+        """CPU time and, before Linux 6.12, the highest memory cannot be reset."""
+        return False
 
     def _peak(self) -> int | None:
         """`memory.peak` is there from Linux 5.19 on."""
@@ -52,6 +70,8 @@ class Cgroup2Group:
         return not files.processes_in(self._folder)
 
     def remove(self) -> bool:
+        self._stat.close()
+        self._procs.close()
         return files.remove_folder(self._folder)
 
 
@@ -79,11 +99,12 @@ class Cgroup2:
         if not hierarchies[UNIFIED].writable:
             raise OSError("the v2 hierarchy is mounted read-only")
         controllers = [name for name in (*_NEEDED, "cpu") if name in offered]
-        _delegate(self._base, controllers, set(own_pids))
+        alone = _delegate(self._base, controllers, set(own_pids))
         for name in self._names:
             files.make_folder(f"{self._base}/{name}")
             _enable(f"{self._base}/{name}", controllers)
-        self._yield_cpu = yield_cpu
+        # In a group of our own the service is beside its jobs: they give way to it alone. In the root all others are too.
+        self._yield_cpu = "nice" if yield_cpu == "auto" and not alone else yield_cpu
         self.yields_cpu = "cpu" in controllers
         if self.yields_cpu:
             write_file(f"{self._base}/{self._names[1]}/cpu.weight", _weight(files.INTERACTIVE_SHARES))
@@ -96,17 +117,19 @@ class Cgroup2:
             yield_cpu = "off" if on else self._yield_cpu
             files.write_if_there(f"{batch}/cpu.idle", 0)  # Linux 5.15
             files.write_if_there(f"{batch}/cpu.weight", _weight(files.cpu_shares(yield_cpu)))
-            files.write_if_there(f"{batch}/cpu.idle", int(yield_cpu == "idle"))
+            files.write_if_there(f"{batch}/cpu.idle", int(yield_cpu in ("auto", "idle")))
 
     def create(self, name: str, limits: GroupLimits) -> Group:
         folder = f"{self._base}/{self._names[limits.interactive]}/{name}"
         os.mkdir(folder)
+        group = Cgroup2Group(name, folder, self._hurry)
         try:
             self._limit(folder, limits)
+            group.open_files()
         except OSError:
-            files.remove_folder(folder)
+            group.remove()
             raise
-        return Cgroup2Group(name, folder, self._hurry)
+        return group
 
     def _limit(self, folder: str, limits: GroupLimits) -> None:
         write_file(f"{folder}/memory.max", limits.memory_bytes)
@@ -150,8 +173,11 @@ def _enable(folder: str, controllers: Iterable[str]) -> None:
         write_file(f"{folder}/cgroup.subtree_control", " ".join(wanted))
 
 
-def _delegate(base: str, controllers: Iterable[str], own_pids: set[int]) -> None:
-    """Make the controllers available below `base`, moving our own processes to a leaf when that is what it takes."""
+def _delegate(base: str, controllers: Iterable[str], own_pids: set[int]) -> bool:
+    """Make the controllers available below `base`, moving our own processes to a leaf when that is what it takes.
+
+    Whether the group is ours alone: the root is everybody's.
+    """
     is_root = not os.path.exists(f"{base}/cgroup.type")  # the real root has no type and may hold processes
     inside = set(files.processes_in(base))
     if inside and not is_root:
@@ -164,6 +190,7 @@ def _delegate(base: str, controllers: Iterable[str], own_pids: set[int]) -> None
         for pid in inside:
             write_file(f"{base}/{_SERVICE}/cgroup.procs", pid)
     _enable(base, controllers)
+    return not is_root
 
 
 def _weight(shares: int) -> int:

@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
 
 from tidegate.runtime.processes import read_file, send_signal, write_file
 
 BATCH = "tidegate-{instance}"
 INTERACTIVE = "tidegate-{instance}.interactive"
+
+
+PAIR = "tidegate-{instance}.pair"
+"""Holds the service and its jobs, so that jobs give way to the service alone and both compete with others as one."""
+SERVICE_LEAF = "service"
+
+
+class KeptFile:
+    """A control file that is used again and again: opened once, with its first use."""
+
+    def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
+        self.path = path
+        self._flags = flags
+        self._fd = -1
+
+    def fileno(self) -> int:
+        """Raises OSError when there is no such file."""
+        if self._fd < 0:
+            self._fd = os.open(self.path, self._flags | os.O_CLOEXEC)
+        return self._fd
+
+    def read(self) -> str:
+        """What it says now; of at most 16 KiB."""
+        return os.pread(self.fileno(), 16384, 0).decode(errors="replace")
+
+    def write(self, value: bytes) -> None:
+        os.write(self.fileno(), value)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 def container_names(instance: str) -> tuple[str, str]:
@@ -31,11 +62,17 @@ def read_numbers(path: str) -> dict[str, int]:
     return parse_numbers(read_file(path))
 
 
-def used_memory(stat: Mapping[str, int]) -> int:
-    """Anonymous plus shared memory of a group in bytes, from its `memory.stat` of either version."""
-    if "anon" in stat:
-        return stat["anon"] + stat["shmem"]
-    return stat["total_rss"] + stat.get("total_shmem", 0)
+def used_memory(stat: str) -> int:
+    """Anonymous plus shared memory of a group in bytes, from the text of its `memory.stat` of either version."""
+    if stat.startswith("anon "):
+        return pick_number(stat, "anon") + pick_number(stat, "shmem")
+    return pick_number(stat, "total_rss") + pick_number(stat, "total_shmem")
+
+
+def pick_number(text: str, name: str) -> int:
+    """One number of a flat keyed file, which is not parsed whole; 0 when it is not there."""
+    _, found, rest = f"\n{text}".partition(f"\n{name} ")
+    return int(rest.partition("\n")[0]) if found else 0
 
 
 def read_number(path: str) -> int:
@@ -97,9 +134,9 @@ def cpu_shares(yield_cpu: str) -> int:
     """Weight of the batch container in v1 shares, where 1024 is a process of normal niceness.
 
     `nice` is the weight of nice 10 and `weight` one hundredth of normal; the table of weights is in the kernel's
-    kernel/sched/core.c. `idle` is the least weight, for kernels without `cpu.idle`.
+    kernel/sched/core.c. `idle` and `auto` are the least weight, for kernels without `cpu.idle`.
     """
-    return {"idle": 2, "nice": 110, "weight": 10, "off": 1024}[yield_cpu]
+    return {"auto": 2, "idle": 2, "nice": 110, "weight": 10, "off": 1024}[yield_cpu]
 
 
 INTERACTIVE_SHARES = 335

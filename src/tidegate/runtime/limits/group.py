@@ -43,17 +43,26 @@ class Group(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def join_paths(self) -> tuple[str, ...]:
-        """Files to which the attempt's own process writes `0` before it allocates anything."""
+    def join(self) -> None:
+        """Move the calling process in, which should have one thread and nothing allocated yet. Raises OSError."""
         ...
 
-    @property
-    def memory_stat_path(self) -> str | None:
-        """The file that tells the group's memory, for a last look from inside; None where there is no such file."""
+    def stat_fd(self) -> int | None:
+        """Of the file that tells the group's memory, for a last look from inside; None where there is no such file."""
         ...
 
     def usage(self) -> GroupUsage: ...
+
+    def final_usage(self) -> GroupUsage:
+        """The same when all its processes are gone, for less: the memory that is used now is not looked at."""
+        ...
+
+    def renew(self) -> bool:
+        """Begin to count anew when all processes are gone, for another attempt with the same limits.
+
+        False where something of the last one would stay, in its counts or as memory. Then the group has to be removed.
+        """
+        ...
 
     def kill(self) -> None:
         """End what is in the group now, in a way that a fork cannot outrun. May have to be called again."""

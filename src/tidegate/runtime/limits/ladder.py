@@ -14,7 +14,7 @@ from tidegate.runtime.limits.cgroup2 import Cgroup2
 from tidegate.runtime.limits.group import Finding, Group, GroupLimits, Rung
 from tidegate.runtime.limits.paths import Hierarchy, own_hierarchies
 from tidegate.runtime.limits.watchdog import Watchdog
-from tidegate.runtime.processes import read_file, write_file
+from tidegate.runtime.processes import read_file
 
 _PROBE_BYTES = 64 * 1024 * 1024
 _REMOVE_WITHIN_S = 2.0
@@ -46,7 +46,7 @@ def find_ladder(
     )
     makers: dict[str, Callable[[], Rung]] = {
         "cgroup2": lambda: Cgroup2(instance, known, yield_cpu, own_pids),
-        "cgroup1": lambda: Cgroup1(instance, known, yield_cpu),
+        "cgroup1": lambda: Cgroup1(instance, known, yield_cpu, own_pids),
         "watchdog": Watchdog,
     }
     found: dict[str, Rung] = {}
@@ -83,7 +83,12 @@ def _try(name: str, make: Callable[[], Rung]) -> tuple[Finding, Rung | None]:
     except OSError as error:
         rung.close()
         return Finding(name, works=False, reason=_why(error)), None
-    return Finding(name, works=True, reason="the probe group took its limits and a process"), rung
+    reason = _PROBED if name != "watchdog" else _WATCHED
+    return Finding(name, works=True, reason=reason), rung
+
+
+_PROBED = "the probe group took its limits and a process"
+_WATCHED = "needs nothing of the kernel; measures each job's processes again and again and ends what is over its limit"
 
 
 def _why(error: OSError) -> str:
@@ -131,8 +136,7 @@ def _joined_child(group: Group) -> int:
 def _join_and_wait(group: Group, reader: int, writer: int) -> None:
     try:
         os.close(reader)
-        for path in group.join_paths:
-            write_file(path, 0)
+        group.join()
         os.write(writer, b"joined")
         os.close(writer)
         while True:

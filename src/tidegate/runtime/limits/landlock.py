@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from enum import IntFlag
+from typing import NamedTuple
 
 from tidegate.runtime.processes import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
@@ -90,31 +91,55 @@ def system_paths() -> tuple[str, ...]:
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
 
 
-def confine(readable: Iterable[str], writable: Iterable[str], *, system: Iterable[str], version: int) -> None:
-    """Confine this thread and all it starts, for ever. Sets no_new_privs. Does nothing with `version` 0.
+class Confinement(NamedTuple):
+    """What is the same for all attempts: made once, by the zygote. Its rules hold open descriptors of what they allow."""
 
-    `system` may be read and run, `readable` read, `writable` read and written but for device files; TCP, abstract UNIX
-    sockets and signals to processes outside are denied where the version knows them. A path that does not exist is passed
-    over, and so is one of `readable` that leads through a link: it was judged without one, and has changed since. Not
-    covered: UNIX sockets with a path, UDP, chmod and other metadata of files that permissions allow.
+    attributes: bytes
+    handled: int
+    rules: tuple[bytes, ...]
+
+
+def prepare(system: Iterable[str], version: int) -> Confinement | None:
+    """A confinement in which `system` may be read and run; None with `version` 0. Its folders are held open for good.
+
+    TCP, abstract UNIX sockets and signals to processes outside are denied where the version knows them. Not covered: UNIX
+    sockets with a path, UDP, chmod and other metadata of files that permissions allow.
     """
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
     if version == 0:
-        return
+        return None
     handled = _handled(version)
     attributes = struct.pack("QQQ", handled, _BIND_AND_CONNECT_TCP, _ABSTRACT_SOCKETS_AND_SIGNALS)
     attributes = attributes[: 24 if version >= 6 else 16 if version >= 4 else 8]
-    ruleset = syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+    wanted = [(path, _RUN) for path in system] + [(path, _READ | _WRITE_FILE) for path in DEVICES]
+    fds = [(_open(path), rights) for path, rights in wanted]
+    rules = tuple(_rule(rights & handled, fd) for fd, rights in fds if fd is not None)
+    return Confinement(attributes, handled, rules)
+
+
+def confine(
+    confinement: Confinement | None,
+    readable: Iterable[str],
+    writable: Iterable[str],
+    *,
+    runnable: Iterable[str] = (),
+) -> None:
+    """Confine this thread and all it starts, for ever. Sets no_new_privs, and does nothing else without a confinement.
+
+    Beside what that allows, `readable` may be read, `runnable` read and run, and `writable` read, run and written but for
+    device files. A path that does not exist is passed over, and so is one that leads through a link: it was judged without
+    one, and has changed since.
+    """
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if confinement is None:
+        return
+    ruleset = syscall(_CREATE_RULESET, confinement.attributes, len(confinement.attributes), 0)
     try:
-        for paths, rights in (
-            (system, _RUN),
-            (readable, _READ),
-            (DEVICES, _READ | _WRITE_FILE),
-            (["/proc/self"], _READ),
-            (writable, _WRITE),
-        ):
+        for rule in confinement.rules:
+            syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
+        _allow(ruleset, "/proc/self", _READ & confinement.handled, exact=False)
+        for paths, rights in ((readable, _READ), (runnable, _RUN), (writable, _WRITE)):
             for path in paths:
-                _allow(ruleset, path, rights & handled, exact=paths is readable)
+                _allow(ruleset, path, rights & confinement.handled, exact=True)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -127,10 +152,16 @@ def _handled(version: int) -> int:
     return _ALL_OF_ABI_1 | sum(int(right) for since, right in known.items() if version >= since)
 
 
-def _allow(ruleset: int, path: str, rights: int, *, exact: bool) -> None:
+def _open(path: str) -> int | None:
     try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _allow(ruleset: int, path: str, rights: int, *, exact: bool) -> None:
+    fd = _open(path)
+    if fd is None:
         return
     try:
         if exact and os.readlink(f"/proc/self/fd/{fd}") != os.path.normpath(path):

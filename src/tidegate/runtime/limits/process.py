@@ -16,6 +16,7 @@ from tidegate.runtime.processes import prctl, syscall, virtual_data_bytes, write
 
 _PR_CAPBSET_DROP = 24
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}
+_MACHINE = os.uname().machine
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_SETPCAP = 8
 _KEPT = 1 << 1
@@ -54,7 +55,8 @@ def offer_to_oom_killer() -> None:
 def yield_cpu(how: str, *, interactive: bool, group_yields: bool) -> None:
     """Give way to the service by this process's own policy, where its control group does not do it already.
 
-    `idle` is SCHED_IDLE, which runs only in what others leave but for a sliver; interactive work is nice 5 instead.
+    `idle` is SCHED_IDLE, which runs only in what others leave but for a sliver; `nice` and `auto` are nice 10; interactive
+    work is nice 5 instead.
     """
     if group_yields or how in ("weight", "off"):
         return
@@ -106,4 +108,4 @@ def _set_capabilities(mask: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     data = struct.pack("=6I", low, low, 0, high, high, 0)
-    syscall(_CAPSET[os.uname().machine], ctypes.c_char_p(header), ctypes.c_char_p(data))
+    syscall(_CAPSET[_MACHINE], ctypes.c_char_p(header), ctypes.c_char_p(data))

@@ -20,13 +20,22 @@ _LOOK_CLOSER = 0.6
 class WatchdogGroup:
     """The processes below this one."""
 
-    join_paths: tuple[str, ...] = ()
-    memory_stat_path = None
-
     def __init__(self, name: str, limits: GroupLimits) -> None:
         self.name = name
         self._limits = limits
         self._inherited_bytes = memory_of("self").anonymous_bytes
+
+    def join(self) -> None:
+        return
+
+    def stat_fd(self) -> int | None:
+        return None
+
+    def final_usage(self) -> GroupUsage:
+        return GroupUsage(0)
+
+    def renew(self) -> bool:
+        return False
 
     def usage(self) -> GroupUsage:
         """Sum over the tree; what the first process inherited from the zygote by fork is not the attempt's own.
@@ -43,12 +52,16 @@ class WatchdogGroup:
             used += memory.anonymous_bytes + memory.shared_bytes
         own = max(used - self._inherited_bytes, 0)
         if len(pids) > 1 or own > self._limits.memory_bytes * _LOOK_CLOSER:
-            own = min(own, self._divided(pids, used) - self._inherited_bytes)
+            own = min(own, self._divided(pids, own))
         return GroupUsage(max(own, 0), processes=len(pids))
 
     def _divided(self, pids: list[int], otherwise: int) -> int:
+        """Less the share of what is inherited from the zygote: the keeper has the same share, and so has each fork of ours."""
         parts = [proportional_memory_of(pid) for pid in pids]
-        return otherwise if None in parts else sum(part or 0 for part in parts)
+        share = proportional_memory_of(os.getpid())
+        if share is None or None in parts:
+            return otherwise
+        return sum(part or 0 for part in parts) - share * sum(map(_is_fork_of_ours, pids))
 
     def kill(self) -> None:
         send_signal(descendants_of([os.getpid()]), signal.SIGKILL)
@@ -64,6 +77,13 @@ class WatchdogGroup:
 
     def remove(self) -> bool:
         return True
+
+
+def _is_fork_of_ours(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe")
+    except OSError:
+        return False
 
 
 class Watchdog:

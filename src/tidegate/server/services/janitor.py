@@ -9,10 +9,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from tidegate.core.names import OUTPUT_PREFIX
 from tidegate.ports import Store
 
 log = logging.getLogger("tidegate.janitor")
 
+ANSWERED_S = 600.0
+"""The answer of a job of the service's own is sent when the job ends and then removed; what is left so long after has lost its
+reader. A download under way has the file open, which is enough."""
+OLDEST_UPLOAD_S = 24 * 3600.0
+"""An upload to which nothing was added for so long has ended."""
 YOUNGEST_S = 3600.0
 """A file this young may belong to an attempt whose end is not yet committed."""
 
@@ -20,7 +26,7 @@ YOUNGEST_S = 3600.0
 class Janitor:
     """Keeps the data directory to what the store knows of. `at_start` removes young files too: nothing runs then.
 
-    Folders among the results are nobody's of ours and stay.
+    Folders among the results that are no output of an attempt are nobody's of ours and stay.
     """
 
     name = "janitor"
@@ -34,6 +40,8 @@ class Janitor:
         logs: Path,
         incoming: Path,
         retention: timedelta,
+        audit_retention: timedelta,
+        archive: timedelta | None = None,
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
@@ -43,26 +51,65 @@ class Janitor:
         self._logs = logs
         self._incoming = incoming
         self._retention = retention
+        self._audit_retention = audit_retention
+        self._archive = archive or retention
 
-    def at_start(self) -> None:
+    def at_start(self, now: datetime) -> None:
         for folder in self._attempts.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(self._incoming, ignore_errors=True)
-        self._remove_unnamed_results(lambda path: True)
+        self._remove_unnamed_results(self._named(now), lambda path: True)
 
     def run_once(self, now: datetime) -> None:
         pruned = self._store.prune(now - self._retention)
         if pruned:
             log.info("%s finished jobs past their retention were deleted.", pruned)
+        self._store.prune_audit(now - self._audit_retention)
+        self._store.prune_archive(now - self._archive)
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._remove_unnamed_results(lambda path: now.timestamp() - path.stat().st_mtime > YOUNGEST_S)
+        self._remove_leavings(now)
+        self._remove_answers(now)
+        self._remove_unnamed_results(
+            self._named(), lambda path: now.timestamp() - path.stat().st_mtime > YOUNGEST_S
+        )
 
-    def _remove_unnamed_results(self, old_enough: Callable[[Path], bool]) -> None:
-        # By name alone: a data directory that was moved, or is mounted elsewhere, still has its results.
-        named = {os.path.basename(path) for path in self._store.managed_paths()}
+    def _remove_leavings(self, now: datetime) -> None:
+        """Folders of attempts that hold nothing any more, and uploads that were never finished: of workers and servers that
+        died, and that are not started here again."""
+        held = {str(held.key) for held in self._store.held()}
+        for folder in self._attempts.iterdir():
+            if folder.name not in held and _age_s(folder, now) > YOUNGEST_S:
+                shutil.rmtree(folder, ignore_errors=True)
+        for upload in self._incoming.iterdir() if self._incoming.is_dir() else ():
+            if _age_s(upload, now) > OLDEST_UPLOAD_S:
+                upload.unlink(missing_ok=True)
+
+    def _named(self, answered_before: datetime | None = None) -> set[str]:
+        """By name alone: a data directory that was moved, or is mounted elsewhere, still has its results."""
+        return {os.path.basename(path) for path in self._store.managed_paths(answered_before)}
+
+    def _remove_answers(self, now: datetime) -> None:
+        answers = self._named() - self._named(now - timedelta(seconds=ANSWERED_S))
         for path in self._results.iterdir():
-            if path.name not in named and not path.is_dir() and old_enough(path):
+            if path.name in answers:
                 path.unlink(missing_ok=True)
+
+    def _remove_unnamed_results(self, named: set[str], old_enough: Callable[[Path], bool]) -> None:
+        for path in self._results.iterdir():
+            if path.name in named or not old_enough(path):
+                continue
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            elif path.name.startswith(OUTPUT_PREFIX):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _age_s(path: Path, now: datetime) -> float:
+    """0 for what is gone."""
+    try:
+        return now.timestamp() - path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,207 +1,22 @@
-"""What every `ScheduleStore`, `AttemptStore` and `SourceStore` does."""
+"""What every `AttemptStore` does with claims and ends."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Exit,
-    ExitReason,
-    JobStatus,
-    Shape,
-    TaskKey,
-    TaskState,
-    Usage,
-)
-from tidegate.core.plan import Plan, Start
+from tidegate.core.job import AttemptKey, AttemptState, Exit, ExitReason, JobStatus, TaskState, Usage
 from tidegate.core.resources import MIB, Resources
-from tidegate.errors import Conflict, IllegalTransition, InvalidInput, NotFound
+from tidegate.errors import IllegalTransition, InvalidInput, NotFound
 from tidegate.ports import Store
-from tidegate.testing.conformance.world import LARGE, SMALL, World, new_source, new_tasks
+from tidegate.testing.conformance.world import SMALL, World, new_source, new_tasks
 
 NOTHING = Resources()
-LOST = Exit(ExitReason.LEASE_EXPIRED, "The worker 'local' was not heard of for 60 s.", 60, 61.0)
-
-
-class ScheduleStoreConformance:
-    """Changes, commits, waking."""
-
-    @pytest.fixture
-    def world(self, store: Store) -> World:
-        return World(store)
-
-    def test_changes_tell_what_waits_and_who_works(self, world: World) -> None:
-        world.register()
-        job_id = world.submit(shape=Shape(SMALL, frozenset({("gpu", "yes")})), tasks=new_tasks(2))
-        changes = world.store.changes(0)
-        assert {task.key for task in changes.waiting} == {TaskKey(job_id, 1), TaskKey(job_id, 2)}
-        task = changes.waiting[0]
-        assert (task.queue, task.owner, task.attempts, task.queued_at) == ("default", "ann", 0, world.now)
-        assert task.shape == Shape(SMALL, frozenset({("gpu", "yes")}))
-        (worker,) = changes.workers
-        assert (worker.id, worker.generation, worker.allocatable, worker.allocated) == (
-            "local",
-            1,
-            LARGE,
-            NOTHING,
-        )
-        assert worker.labels == frozenset({("disk", "fast")})
-        assert changes.queues["default"].running == 0
-
-    def test_a_cursor_shows_each_change_once(self, world: World) -> None:
-        world.submit()
-        first = world.store.changes(0)
-        assert list(world.store.changes(first.cursor).waiting) == []
-        second_job = world.submit()
-        second = world.store.changes(first.cursor)
-        assert [task.key.job_id for task in second.waiting] == [second_job]
-        assert world.store.job(second_job).change <= second.cursor
-        assert world.store.job(second_job).change > first.cursor
-
-    def test_a_start_makes_task_attempt_and_allocation_true(self, world: World) -> None:
-        job_id = world.submit()
-        world.clock.advance(3)
-        plan = world.plan()
-        assert world.store.commit(plan, world.now) == list(plan.starts)
-        job = world.store.job(job_id)
-        assert (job.status, job.started_at) == (JobStatus.RUNNING, world.now)
-        (task,) = world.store.tasks(job_id)
-        (attempt,) = task.attempts
-        assert (task.state, attempt.state, attempt.worker_id) == (
-            TaskState.RUNNING,
-            AttemptState.STARTING,
-            "local",
-        )
-        assert attempt.key == AttemptKey(job_id, 1, 1)
-        assert attempt.started_at == world.now
-        assert world.allocated() == SMALL
-        assert world.waiting() == []
-        world.store.check()
-
-    def test_a_plan_is_committed_once(self, world: World) -> None:
-        world.submit()
-        plan = world.plan()
-        assert len(world.store.commit(plan, world.now)) == 1
-        assert world.store.commit(plan, world.now) == []
-        twice = Plan(plan.starts + plan.starts)
-        assert world.store.commit(twice, world.now) == []
-        assert world.allocated() == SMALL
-        world.store.check()
-
-    def test_a_task_named_twice_in_a_plan_starts_once(self, world: World) -> None:
-        world.submit()
-        plan = world.plan()
-        assert len(world.store.commit(Plan(plan.starts * 2), world.now)) == 1
-        world.store.check()
-
-    def test_no_plan_is_no_work(self, world: World) -> None:
-        assert world.store.commit(Plan(), world.now) == []
-
-    def test_a_task_cancelled_before_the_commit_does_not_start(self, world: World) -> None:
-        gone, stays = world.submit(), world.submit()
-        plan = world.plan()
-        world.store.request_cancel(gone, world.now)
-        assert [start.key.job_id for start in world.store.commit(plan, world.now)] == [stays]
-        assert world.allocated() == SMALL
-        world.store.check()
-
-    def test_a_wrong_attempt_number_does_not_start(self, world: World) -> None:
-        world.submit()
-        (start,) = world.plan().starts
-        wrong = [replace_key(start, 2), replace_key(start, 0)]
-        assert world.store.commit(Plan(tuple(wrong)), world.now) == []
-
-    def test_unknown_tasks_workers_and_queues_do_not_start(self, world: World) -> None:
-        world.submit()
-        (start,) = world.plan().starts
-        unknown = start._replace(key=AttemptKey(999, 1, 1))
-        elsewhere = start._replace(worker_id="nobody")
-        misplaced = start._replace(queue="other")
-        assert world.store.commit(Plan((unknown, elsewhere, misplaced)), world.now) == []
-        world.store.check()
-
-    def test_a_worker_is_never_oversold(self, world: World) -> None:
-        for _ in range(6):
-            world.submit()
-        assert len(world.start()) == 4  # four CPUs
-        assert world.allocated().cpu_milli == 4000
-        assert world.start() == []
-        world.store.check()
-
-    def test_what_does_not_fit_is_passed_over_by_what_does(self, world: World) -> None:
-        large = world.submit(resources=replace(LARGE, cpu_milli=4001))
-        small = world.submit()
-        assert [key.job_id for key in world.start()] == [small]
-        assert world.store.job(large).status is JobStatus.QUEUED
-
-    def test_an_amount_of_zero_always_fits(self, world: World) -> None:
-        for _ in range(4):
-            world.submit()
-        world.start()
-        world.submit(resources=Resources(0, MIB, 0))
-        assert len(world.start()) == 1
-
-    def test_another_generation_gets_nothing(self, world: World) -> None:
-        world.submit()
-        plan = world.plan()
-        world.register()
-        assert world.store.commit(plan, world.now) == []
-        assert len(world.start()) == 1
-
-    def test_a_worker_that_left_gets_nothing(self, world: World) -> None:
-        world.submit()
-        plan = world.plan()
-        assert not world.store.unregister("local", world.generation + 1, world.now)
-        assert world.store.unregister("local", world.generation, world.now)
-        assert not world.store.unregister("local", world.generation, world.now)
-        assert world.store.commit(plan, world.now) == []
-        assert world.store.changes(0).workers == ()
-
-    def test_caps_and_pauses_hold_at_the_commit(self, world: World) -> None:
-        for _ in range(3):
-            world.submit()
-        plan = world.plan()
-        world.store.set_queue("default", max_concurrent=2)
-        first, second = world.store.commit(plan, world.now)
-        assert world.start() == []
-        world.claim([first.key, second.key])
-        world.report(first.key)
-        world.store.set_queue("default", paused=True)
-        assert world.start() == []
-        world.store.set_queue("default", paused=False)
-        assert len(world.start()) == 1
-        world.store.check()
-
-    def test_tasks_wake_when_their_time_has_come(self, world: World) -> None:
-        soon, later = world.now + timedelta(seconds=10), world.now + timedelta(seconds=20)
-        first, second = world.submit(not_before=soon), world.submit(not_before=later)
-        assert world.waiting() == []
-        assert world.store.job(first).task_counts[TaskState.SCHEDULED] == 1
-        assert world.store.tasks(first)[0].not_before == world.store.job(first).not_before == soon
-        assert world.store.waiting_count() == 2
-        cursor = world.store.changes(0).cursor
-        assert world.store.wake_scheduled(world.now) == soon
-        assert world.store.wake_scheduled(soon) == later
-        (woken,) = world.store.changes(cursor).waiting
-        assert (woken.key.job_id, woken.queued_at) == (first, soon)
-        assert world.store.job(first).not_before is None
-        assert world.store.wake_scheduled(later) is None
-        assert [task.key.job_id for task in world.waiting()] == [first, second]
-        world.store.check()
-
-
-def replace_key(start: Start, attempt: int) -> Start:
-    return start._replace(key=start.key._replace(attempt=attempt))
 
 
 class AttemptStoreConformance:
-    """Workers, claims, ends, losses."""
+    """Claims and ends."""
 
     @pytest.fixture
     def world(self, store: Store) -> World:
@@ -262,7 +77,7 @@ class AttemptStoreConformance:
         job = world.store.job(key.job_id)
         assert (job.status, job.finished_at, job.result) == (JobStatus.SUCCEEDED, world.now, {"row_count": 3})
         assert (job.usage, job.exit) == (end.usage, None)
-        assert world.store.source("mINE") == source
+        assert world.store.source("mINE", "ann") == source
         assert world.store.managed_paths() == {source.path}
         assert world.allocated() == NOTHING
         (task,) = world.store.tasks(key.job_id)
@@ -339,7 +154,7 @@ class AttemptStoreConformance:
         job = world.store.job(key.job_id)
         assert (job.status, job.result) == (JobStatus.CANCELLED, None)
         with pytest.raises(NotFound):
-            world.store.source("mine")
+            world.store.source("mine", "ann")
         assert world.store.tasks(key.job_id)[0].attempts[0].state is AttemptState.FAILED
         world.store.check()
 
@@ -359,12 +174,12 @@ class AttemptStoreConformance:
         cancelled = world.store.request_cancel(job_id, world.now)
         assert (cancelled.status, cancelled.ended_tasks) == (JobStatus.RUNNING, 2)
         assert cancelled.live_attempts == tuple(keys)
-        assert world.store.beat(world.worker, world.generation, world.now, 60.0) == keys
+        assert world.cancels() == keys
         world.store.report([world.end(key, TaskState.CANCELLED) for key in keys])
         job = world.store.job(job_id)
         assert (job.status, job.task_counts[TaskState.CANCELLED]) == (JobStatus.CANCELLED, 6)
         assert world.store.events(job_id)[-1].task_number is None
-        assert world.store.beat(world.worker, world.generation, world.now, 60.0) == []
+        assert world.cancels() == []
         world.store.check()
 
     def test_another_attempt_queues_the_task_again(self, world: World) -> None:
@@ -392,8 +207,8 @@ class AttemptStoreConformance:
         world.report(key, TaskState.SCHEDULED, not_before=later)
         assert world.waiting() == []
         assert world.store.waiting_count() == 1
-        assert world.store.wake_scheduled(world.now) == later
-        world.store.wake_scheduled(later)
+        assert world.wake(world.now) == later
+        world.wake(later)
         assert [task.attempts for task in world.waiting()] == [1]
         world.store.check()
 
@@ -414,116 +229,6 @@ class AttemptStoreConformance:
         assert "1 failed" in world.store.events(job_id)[-1].message
         world.store.check()
 
-    def test_an_unproven_end_keeps_its_allocation_until_released_once(self, world: World) -> None:
-        key = world.run()
-        world.report(key, release=False)
-        assert world.store.job(key.job_id).status is JobStatus.SUCCEEDED
-        assert world.allocated() == SMALL
-        world.store.check()
-        assert world.store.release([key, key], world.now) == 1
-        assert world.store.release([key], world.now) == 0
-        assert world.allocated() == NOTHING
-        world.store.check()
-
-    def test_what_is_kept_on_a_worker_is_released_when_nothing_runs_there(self, world: World) -> None:
-        key, running = world.run(), world.run()
-        world.report(key, release=False)
-        assert world.store.release_kept("another", world.now) == 0
-        assert world.store.release_kept(world.worker.id, world.now) == 1
-        assert world.store.release_kept(world.worker.id, world.now) == 0
-        assert world.allocated() == SMALL
-        world.report(running)
-        assert world.allocated() == NOTHING
-        world.store.check()
-
-    def test_release_never_takes_from_a_live_attempt(self, world: World) -> None:
-        key = world.run()
-        assert world.store.release([key], world.now) == 0
-        assert world.store.release([], world.now) == 0
-        assert world.allocated() == SMALL
-        world.store.check()
-
-    def test_generations_grow_and_end_the_older_ones(self, world: World) -> None:
-        key = world.run()
-        old = world.generation
-        assert world.register() == old + 1
-        assert world.store.beat(world.worker, old, world.now, 60.0) is None
-        assert world.report(key, generation=old) is None  # it was lost
-        (lost,) = world.store.lost(world.now)
-        assert (lost.key, lost.worker_id, lost.generation, lost.max_attempts, lost.losses) == (
-            key,
-            "local",
-            old,
-            1,
-            0,
-        )
-        assert world.allocated() == SMALL  # until its end is recorded
-
-    def test_what_was_lost_is_rescued_once(self, world: World) -> None:
-        key = world.run()
-        world.clock.advance(59)
-        assert world.store.lost(world.now) == []
-        world.clock.advance(1)
-        (lost,) = world.store.lost(world.now)
-        end = AttemptEnd(
-            lost.key,
-            lost.worker_id,
-            lost.generation,
-            AttemptState.LOST,
-            world.now,
-            TaskState.QUEUED,
-            exit=LOST,
-        )
-        assert world.store.report([end]) == [end]
-        assert world.store.report([end]) == []
-        assert world.store.lost(world.now) == []
-        assert world.report(key) is None  # back from the dead
-        assert world.allocated() == NOTHING
-        assert world.event_types(key.job_id)[-1] == "lost"
-        world.register()
-        (again,) = world.claim()
-        assert (again.key.attempt, again.losses) == (2, 1)
-        world.store.check()
-
-    def test_an_attempt_that_no_worker_claimed_can_be_lost(self, world: World) -> None:
-        job_id = world.submit()
-        world.start()
-        world.register()
-        (lost,) = world.store.lost(world.now)
-        end = AttemptEnd(
-            lost.key,
-            lost.worker_id,
-            lost.generation,
-            AttemptState.LOST,
-            world.now,
-            TaskState.FAILED,
-            exit=LOST,
-        )
-        world.store.report([end])
-        assert world.store.job(job_id).status is JobStatus.FAILED
-        world.store.check()
-
-    def test_a_beat_keeps_the_lease_and_brings_the_capacity(self, world: World) -> None:
-        key = world.run()
-        world.clock.advance(50)
-        smaller = replace(world.worker, allocatable=replace(LARGE, cpu_milli=500))
-        assert world.store.beat(smaller, world.generation, world.now, 60.0) == []
-        world.clock.advance(50)
-        assert world.store.lost(world.now) == []
-        (view,) = world.store.changes(0).workers
-        assert view.available.cpu_milli == -500
-        world.store.check()  # less capacity than allocated is no fault of the ledger
-        world.report(key)
-        world.submit()
-        assert world.start() == []
-        world.store.check()
-
-    def test_who_leaves_loses_what_it_held(self, world: World) -> None:
-        key = world.run()
-        world.store.unregister("local", world.generation, world.now)
-        assert [lost.key for lost in world.store.lost(world.now)] == [key]
-        assert world.store.beat(world.worker, world.generation, world.now, 60.0) is None
-
     def test_usage_that_nothing_measured_stays_unknown(self, world: World) -> None:
         key = world.run()
         world.report(key, usage=Usage())
@@ -539,7 +244,7 @@ class AttemptStoreConformance:
         assert recorded.exit is not None
         assert recorded.exit.code == "source_exists"
         assert world.store.job(key.job_id).status is JobStatus.FAILED
-        assert world.store.source(name).row_count == 3
+        assert world.store.source(name, "ann").row_count == 3
         world.store.check()
 
     def test_two_ends_of_one_batch_cannot_register_one_name(self, world: World) -> None:
@@ -553,54 +258,3 @@ class AttemptStoreConformance:
         world.report(key, source=new_source("other", world.now))
         world.store.add_source(new_source("planned", world.now))
         world.store.check()
-
-
-class SourceStoreConformance:
-    """Sources."""
-
-    @pytest.fixture
-    def world(self, store: Store) -> World:
-        return World(store)
-
-    def test_a_source_reads_back_as_added(self, world: World) -> None:
-        source = new_source("Cities", world.now, options={"delim": ";", "types": {"a": "DATE"}}, file_count=3)
-        world.store.add_source(source)
-        assert world.store.source("cities") == source
-        assert world.store.sources_named(["CITIES", "unknown", "cities"]) == [source]
-        assert world.store.sources_named([]) == []
-
-    def test_a_name_is_taken_once_without_regard_to_case(self, world: World) -> None:
-        world.store.add_source(new_source("cities", world.now))
-        with pytest.raises(Conflict, match="Cities"):
-            world.store.add_source(new_source("Cities", world.now))
-
-    def test_an_unknown_name_is_answered_with_the_nearest(self, world: World) -> None:
-        world.store.add_source(new_source("Cities", world.now))
-        with pytest.raises(NotFound, match="Cities"):
-            world.store.source("citeis")
-        with pytest.raises(NotFound):
-            world.store.delete_source("nothing_like_it")
-
-    def test_lists_are_in_order_of_name_and_paged(self, world: World) -> None:
-        for name in ("b", "A", "c"):
-            world.store.add_source(new_source(name, world.now, owner="bob" if name == "c" else "ann"))
-        assert [source.name for source in world.store.sources()] == ["A", "b", "c"]
-        assert [source.name for source in world.store.sources(after="a", limit=1)] == ["b"]
-        assert [source.name for source in world.store.sources(owner="bob")] == ["c"]
-
-    def test_a_deleted_source_is_gone(self, world: World) -> None:
-        source = new_source("mine", world.now, managed=True)
-        world.store.add_source(source)
-        world.store.add_source(new_source("users", world.now, managed=False))
-        assert world.store.managed_paths() == {source.path}
-        assert world.store.delete_source("MINE") == source
-        assert world.store.managed_paths() == set()
-        with pytest.raises(NotFound):
-            world.store.source("mine")
-
-    def test_files_of_results_that_are_no_sources_are_needed_as_long_as_their_job(self, world: World) -> None:
-        key = world.run()
-        world.report(key, result={"path": "/data/results/rows.json", "row_count": 1})
-        assert world.store.managed_paths() == {"/data/results/rows.json"}
-        world.store.prune(world.now + timedelta(days=1))
-        assert world.store.managed_paths() == set()

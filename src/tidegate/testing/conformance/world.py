@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from tidegate.core.job import (
 )
 from tidegate.core.plan import Plan, Start
 from tidegate.core.resources import GIB, MIB, Resources
-from tidegate.ports import Accepted, Store, WorkerInfo
+from tidegate.ports import Accepted, BeatAnswer, Store, WorkerInfo
 from tidegate.testing.fakes import FakeClock
 
 SMALL = Resources(1000, 256 * MIB, GIB)
@@ -79,15 +79,41 @@ class World:
             "local", "host", LARGE, LARGE, frozenset({("disk", "fast")}), {"duckdb": "2.0"}
         )
         self.generation = 0
+        self._epoch = 0
         self.cursor = 0
 
     @property
     def now(self) -> datetime:
         return self.clock.now()
 
+    @property
+    def epoch(self) -> int:
+        """The scheduler of this world leads, from its first look at this on."""
+        self._epoch = self._epoch or self.store.seize("world", self.now, LEASE_S)
+        return self._epoch
+
+    def commit(self, plan: Plan, *, claim: bool = False) -> list[Start]:
+        return self.store.commit(plan, self.now, self.epoch, claim=claim)
+
+    def wake(self, now: datetime) -> datetime | None:
+        return self.store.wake_scheduled(now, self.epoch)
+
     def register(self) -> int:
         self.generation = self.store.register(self.worker, self.now, LEASE_S)
         return self.generation
+
+    def beat(
+        self, running: Collection[AttemptKey] = (), *, generation: int | None = None
+    ) -> BeatAnswer | None:
+        """Beat as our worker; by default it says that it runs nothing."""
+        as_generation = self.generation if generation is None else generation
+        return self.store.beat(self.worker, as_generation, self.now, LEASE_S, running)
+
+    def cancels(self) -> list[AttemptKey]:
+        """What a beat says is to be cancelled."""
+        answer = self.beat()
+        assert answer is not None
+        return answer.cancel
 
     def submit(self, **changes: Any) -> int:
         """Store one job; its id. Raises what the store answers instead."""
@@ -121,7 +147,7 @@ class World:
 
     def start(self) -> list[AttemptKey]:
         """Start all that waits; the attempts that became true."""
-        return [start.key for start in self.store.commit(self.plan(), self.now)]
+        return [start.key for start in self.commit(self.plan())]
 
     def claim(self, keys: Sequence[AttemptKey] | None = None) -> list[Assignment]:
         chosen = self.start() if keys is None else keys  # registers the worker first, if need be

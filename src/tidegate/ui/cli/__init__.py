@@ -10,8 +10,8 @@ from tidegate import __version__
 from tidegate.ui.cli.lazy import LazyGroup
 
 EPILOG = (
-    "Exit codes: 0 done, 1 a job failed, 2 wrong usage, 3 not found, 4 refused, 5 busy, 6 no server, 124 not ended in "
-    "time, 130 interrupted. TIDEGATE_URL and TIDEGATE_API_KEY point commands at a server."
+    "Exit codes: 0 done, 1 a job failed, 2 wrong usage, 3 not found, 4 refused, 5 busy or in use, 6 no server, 124 not ended "
+    "in time, 130 interrupted. TIDEGATE_URL and TIDEGATE_API_KEY point commands at a server."
 )
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.app import doctor as examine
+from tidegate.app.checkup import doctor as examine
 from tidegate.core.resources import format_bytes, format_cpus
 from tidegate.settings import load_settings
 from tidegate.ui.cli.options import Json
@@ -53,7 +53,22 @@ def show(findings: Mapping[str, Any]) -> None:
     print()
     print_facts(_place(findings["data_dir"], findings["server"]), title="Data directory and port")
     print()
+    if services := list(_services(findings["services"])):
+        print_facts(services, title="Services")
+        print()
     _problems(findings["problems"])
+
+
+def _services(services: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if database := services["database"]:
+        tables = f"tables of revision {database['revision']}" if database["revision"] else "no tables yet"
+        yield "database", f"{database['product']} at {database['url']} ({tables})"
+        yield "clock", f"{database['clock_offset_s']:+.3f} s against the database's"
+    for name in ("broker", "redis"):
+        if service := services[name]:
+            yield name, f"{service['url']} ({service['fault'] or 'answers'})"
+    if shared := services["shared_path"]:
+        yield "shared path", f"folder {shared['id']}" if shared["id"] else "will be made"
 
 
 def _machine(software: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from tidegate.errors import (
+    AccessDenied,
     Busy,
     Conflict,
     InvalidInput,
@@ -29,22 +30,24 @@ NOT_IN_TIME = 124
 INTERRUPTED = 130
 READER_GONE = 141
 
-_CODES: tuple[tuple[type[TidegateError], int], ...] = (
-    (JobFailed, JOB_FAILED),
-    (SettingError, USAGE),
-    (NotFound, NOT_FOUND),
-    (InvalidInput, REFUSED),
-    (Conflict, REFUSED),
-    (NeverFits, REFUSED),
-    (Busy, BUSY),
-    (Unavailable, BUSY),
-    (ServerUnreachable, UNREACHABLE),
+_CODES: tuple[tuple[type[TidegateError], int, int], ...] = (
+    (JobFailed, JOB_FAILED, 409),
+    (SettingError, USAGE, 422),
+    (NotFound, NOT_FOUND, 404),
+    (InvalidInput, REFUSED, 422),
+    (Conflict, REFUSED, 409),
+    (AccessDenied, REFUSED, 403),
+    (NeverFits, REFUSED, 422),
+    (Busy, BUSY, 429),
+    (Unavailable, BUSY, 503),
+    (ServerUnreachable, UNREACHABLE, 503),
 )
+"""Kind of error, exit code, and the status that the API gives to such an error, or would."""
 
 
 def exit_code_of(error: TidegateError) -> int:
     """The exit code of an error; 1 for those without one of their own."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), JOB_FAILED)
+    return next((code for kind, code, _ in _CODES if isinstance(error, kind)), JOB_FAILED)
 
 
 def report(error: TidegateError, as_json: bool) -> None:
@@ -61,6 +64,11 @@ def report_timeout(error: TimeoutError, as_json: bool) -> None:
     report(late, as_json)
 
 
+def _status_of(error: TidegateError) -> int:
+    otherwise = 504 if error.code == "timeout" else 500
+    return next((status for kind, _, status in _CODES if isinstance(error, kind)), otherwise)
+
+
 def problem_of(error: TidegateError) -> dict[str, Any]:
     """The server's own problem document, or one like it for an error that was made here."""
     if error.problem is not None:
@@ -68,6 +76,7 @@ def problem_of(error: TidegateError) -> dict[str, Any]:
     problem: dict[str, Any] = {
         "type": f"urn:tidegate:problem:{error.code}",
         "title": type(error).__name__,
+        "status": _status_of(error),
         "detail": error.message,
         "code": error.code,
         "numbers": error.numbers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -76,6 +77,8 @@ def facts_of(job: Job) -> Iterator[tuple[str, Any]]:
     yield "result", _result(result)
     yield "file", result.get("path")
     yield "sql", document.get("sql")
+    yield "command", shlex.join(document["argv"]) if document.get("argv") else None
+    yield "function", document.get("function")
 
 
 def _asked(asked: Any, timeout_s: float | None) -> str | None:
@@ -112,9 +115,21 @@ def _ending(job: Job) -> str | None:
 def _result(result: Any) -> str | None:
     if not result:
         return None
+    if result.get("source") is None:
+        return _left_behind(result)
     extent = f"{count(result.get('row_count'), 'row')} × {count(result.get('column_count'), 'column')}"
     size_text = f", {size(result['size_bytes'])}" if result.get("size_bytes") is not None else ""
     return f"{result.get('source')}: {extent}{size_text}"
+
+
+def _left_behind(result: Any) -> str | None:
+    """What a command or a function gave."""
+    parts = [f"exit code {result['exit_code']}"] if "exit_code" in result else []
+    if result.get("value") is not None:
+        parts.append(json_format.dumps(result["value"], ensure_ascii=False))
+    if result.get("file_count"):
+        parts.append(f"{count(result['file_count'], 'file')}, {size(result['size_bytes'])}")
+    return ", ".join(parts) or None
 
 
 @app.command()
@@ -133,16 +148,16 @@ def explain(job_id: JobId, json: Json = False, url: Url = None, data_dir: DataDi
                 "numbers": why.numbers,
                 "position": why.position,
                 "expected_start_at": why.expected_start_at,
+                "expected_start_basis": why.expected_start_basis,
             }
         )
         return
     print(clean(why.text))
     if why.position:
         print(f"Place in queue {clean(job.queue)}: {why.position}.")
-    waiting = job.document.get("waiting") or {}
-    if why.expected_start_at or waiting.get("expected_start_basis"):
+    if why.expected_start_at or why.expected_start_basis:
         when = f"May start at {why.expected_start_at:%H:%M:%S} UTC. " if why.expected_start_at else ""
-        print(f"{when}{waiting.get('expected_start_basis', '')}".strip())
+        print(f"{when}{why.expected_start_basis or ''}".strip())
 
 
 @app.command()
@@ -169,17 +184,35 @@ def logs(
         int | None, typer.Option("--attempt", min=1, help="Which try; default: the newest.")
     ] = None,
     tail: Annotated[int | None, typer.Option("--tail", min=1, help="Only the last lines.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what it prints, until its end.")
+    ] = False,
     json: Json = False,
     url: Url = None,
     data_dir: DataDir = None,
 ) -> None:
     """Print what a job has printed."""
+    if follow and (json or tail is not None):
+        raise typer.BadParameter(
+            "It goes with neither --json nor --tail: everything is printed, from the beginning.",
+            param_hint="--follow",
+        )
     with client(url, data_dir) as server:
+        if follow:
+            write_output(server.job(job_id), task=task, attempt=attempt)
+            return
         text = server.job(job_id).logs(task=task, attempt=attempt, tail=tail)
     if json:
         print_json({"job_id": job_id, "text": text})
     else:
         sys.stdout.write(text)
+
+
+def write_output(job: Job, *, task: int | None = None, attempt: int | None = None) -> None:
+    """Write what a job prints to standard output, as it comes, until its end."""
+    for text in job.follow_logs(task=task, attempt=attempt):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 @app.command()
@@ -218,6 +251,36 @@ def result(
             print_result(
                 found, chosen, DEFAULT_ROWS if limit is None and chosen is RowFormat.TABLE else limit
             )
+
+
+@app.command()
+def files(
+    job_id: JobId,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Download this one.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write it; default: its own name, here.")
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List the files that a job has left behind, or download one."""
+    with client(url, data_dir) as server:
+        job = server.job(job_id)
+        if name is not None:
+            path = job.download_file(name, output or Path(Path(name).name))
+            said = {"job_id": job.id, "file": str(path), "size_bytes": path.stat().st_size}
+            print_json(said) if json else print(f"{path}: {size(path.stat().st_size)}")
+            return
+        found = list(job.files())
+    if json:
+        print_json(found)
+    else:
+        print_table(
+            ("File", "Size"), [(file["name"], size(file["size_bytes"])) for file in found], right=(1,)
+        )
 
 
 @app.command()

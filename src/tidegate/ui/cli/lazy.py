@@ -15,13 +15,17 @@ from tidegate.ui.cli.exits import INTERRUPTED, NOT_IN_TIME, READER_GONE, exit_co
 
 COMMANDS = {
     "serve": "Run a server with its worker, until Ctrl-C.",
+    "worker": "Run the worker of this machine in a cluster",
     "sql": "Run a query as a job and show its first rows.",
-    "submit": "Submit a job, or many, given as JSON.",
+    "submit": "Submit a command, a function, or jobs given as JSON.",
     "jobs": "List jobs, the newest first.",
     "job": "Look at one job, wait for it, cancel it.",
     "sources": "Named data sets: list, add, look into, delete.",
     "queues": "Queues: list, pause, resume, set caps.",
+    "key": "API keys: create, list, revoke.",
+    "audit": "Show who did what, the newest first. For operators.",
     "doctor": "Show what this machine offers and what is missing.",
+    "verify": "Start a cluster of its own, hurt it at random, and check that nothing is lost, doubled or oversold.",
     "version": "Print the version.",
 }
 """Each command and its line in the help; its module in this package has the same name, except for short ones."""

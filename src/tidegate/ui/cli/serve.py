@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tidegate.app import serve as run_server
+from tidegate.app.serving import serve as run_server
 from tidegate.settings import load_settings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 
 
+Shared = Annotated[bool, typer.Option("--shared", help="Let every owner read it.")]
+
+
 @app.command("list")
 def list_sources(json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
     """List all sources."""
@@ -49,6 +52,7 @@ def add(
     format: Annotated[
         str | None, typer.Option("--format", help="csv, parquet or json; default: by name.")
     ] = None,
+    shared: Shared = False,
     json: Json = False,
     url: Url = None,
     data_dir: DataDir = None,
@@ -60,7 +64,7 @@ def add(
         meant = (
             here if server.is_local and (Path(here).exists() or path.startswith(("./", "../", "~"))) else path
         )
-        _say(server.sources.add(name, meant, format=format), json)
+        _say(server.sources.add(name, meant, format=format, shared=shared), json)
 
 
 @app.command()
@@ -72,13 +76,14 @@ def upload(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an uploaded file of that name.")
     ] = False,
+    shared: Shared = False,
     json: Json = False,
     url: Url = None,
     data_dir: DataDir = None,
 ) -> None:
     """Send a file to the server and register it."""
     with client(url, data_dir) as server:
-        _say(server.sources.upload(path, name, overwrite=overwrite), json)
+        _say(server.sources.upload(path, name, overwrite=overwrite, shared=shared), json)
 
 
 def _say(source: Source, as_json: bool) -> None:
@@ -103,6 +108,8 @@ def show(name: Name, json: Json = False, url: Url = None, data_dir: DataDir = No
     facts = (
         ("format", source.format),
         ("path", source.path),
+        ("owner", document.get("owner")),
+        ("shared", "yes" if document.get("shared") else None),
         ("files", document.get("file_count")),
         ("rows", _number(source.row_count)),
         ("size", size(source.size_bytes)),

@@ -1,54 +1,15 @@
-"""The shapes that OpenAPI shows, with examples; bodies of rare requests are also validated by them.
-
-Answers are made by `views` and not validated again: tests hold them to these shapes.
-"""
+"""Shapes of jobs, tasks, attempts and events."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-Item = TypeVar("Item")
+from tidegate.api.schemas.common import Column, Problem
+
 JobStatusText = Literal["ACCEPTED", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 TaskStateText = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
-
-
-class Shape(BaseModel):
-    """Base of what comes in: unknown fields are refused, NaN is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Problem(BaseModel):
-    """Every error, as RFC 9457 has it. `numbers` holds the figures of the detail."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={
-            "example": {
-                "type": "urn:tidegate:problem:never_fits",
-                "title": "It can never fit",
-                "status": 422,
-                "detail": "This job can never start: it asks for 12 GiB of memory, worker 'local' can give at most "
-                "9.5 GiB. Lower `memory` or add a worker.",
-                "code": "never_fits",
-                "asked": 12884901888,
-                "limit": 10200547328,
-                "numbers": {"resource": "memory", "asked": 12884901888, "limit": 10200547328},
-            }
-        },
-    )
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str = Field(description="Stable; for programs.")
-    field: str | None = Field(None, description="The field or parameter that is wrong.")
-    asked: float | str | None = None
-    limit: float | str | None = None
-    retry_after_s: float | None = None
-    numbers: dict[str, float | str] = Field(description="The figures of the detail, named with their units.")
 
 
 class JobRequest(BaseModel):
@@ -79,6 +40,23 @@ class JobRequest(BaseModel):
     not_before: str | None = Field(None, description="Earliest start, ISO 8601 with zone.")
     sql: str | None = Field(None, description="Kind `sql`: one SELECT over sources by name.")
     result_name: str | None = Field(None, description="Kind `sql`: source name for the result.")
+    argv: list[str] | None = Field(None, description="Kind `command`: the program and its arguments.")
+    env: dict[str, str] | None = Field(None, description="Kind `command`: variables besides a clean minimum.")
+    cwd: str | None = Field(None, description="Kind `command`: working folder; default: the job's own.")
+    stdin: str | None = Field(None, description="Kind `command`: text to read from standard input.")
+    files: dict[str, JsonValue] | None = Field(
+        None, description='Kind `command`: files to put into its folder: texts, or `{"base64": ...}`.'
+    )
+    readable_paths: list[str] | None = Field(
+        None, description="Kind `command`: what it may read and run besides the system's programs."
+    )
+    writable_paths: list[str] | None = Field(
+        None, description="Kind `command`: where it may write besides its own folder."
+    )
+    function: str | None = Field(None, description="Kind `function`: `module:name` of a registered function.")
+    args: list[JsonValue] | None = Field(
+        None, description="Kind `function`: arguments; see docs/functions.md."
+    )
 
 
 class BulkRequest(BaseModel):
@@ -186,11 +164,6 @@ class Waiting(BaseModel):
     expected_start_basis: str
 
 
-class Column(BaseModel):
-    name: str
-    type: str
-
-
 class Result(BaseModel):
     """What a job produced."""
 
@@ -201,6 +174,23 @@ class Result(BaseModel):
     column_count: int | None = None
     columns: list[Column] | None = None
     size_bytes: int | None = None
+    exit_code: int | None = Field(None, description="Of a command.")
+    value: JsonValue = Field(None, description="What a function returned, unless it is a file of the result.")
+    value_file: str | None = Field(None, description="The file that holds what a function returned.")
+    file_count: int | None = Field(None, description="How many files a command or function left behind.")
+    files: list[dict[str, JsonValue]] | None = Field(
+        None, description="The first of them: `name`, `size_bytes`."
+    )
+    files_truncated: bool | None = None
+    skipped: list[dict[str, str]] | None = Field(None, description="What was not kept: `name`, `reason`.")
+
+
+class OutputFile(BaseModel):
+    """A file that a job left behind."""
+
+    name: str = Field(description="Its path in the output folder.")
+    size_bytes: int
+    links: dict[str, str]
 
 
 class Job(BaseModel):
@@ -284,123 +274,3 @@ class ResultAnswer(Result):
     job_status: JobStatusText
     rows: list[list[JsonValue]] | None = None
     links: dict[str, str]
-
-
-class SourceRequest(Shape):
-    """A file, glob or folder on the server to register."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "trips", "path": "files/trips-*.parquet"}}
-    )
-    name: str = Field(min_length=1, max_length=63, description="Letters, digits and underscores.")
-    path: str = Field(min_length=1, max_length=4096, description="Absolute, or below the data directory.")
-    format: str | None = Field(
-        None, max_length=20, description="`csv`, `parquet` or `json`; default: by the name."
-    )
-    options: dict[str, JsonValue] | None = Field(
-        None, description="Reader options that shall not be guessed, such as `delim`; docs/sql.md lists them."
-    )
-
-
-class Source(BaseModel):
-    """A named data set."""
-
-    name: str
-    format: str
-    path: str
-    owner: str
-    created_at: str
-    columns: list[Column]
-    column_count: int
-    row_count: int | None = Field(None, description="Null when nobody has counted yet.")
-    size_bytes: int | None = None
-    file_count: int
-    managed: bool = Field(description="Whether the file is deleted with the source.")
-    job_id: str | None = Field(None, description="The job that made it.")
-    lineage: list[str] = Field(description="The sources it was made from.")
-    sql: str | None = None
-    options: dict[str, Any]
-    links: dict[str, str]
-
-
-class Limits(BaseModel):
-    """The limits that an interactive answer was made under."""
-
-    rows: int
-    time_s: float
-    bytes: int
-
-
-class Rows(BaseModel):
-    """An interactive answer. Values are as docs/sql.md says: dates as ISO 8601, large numbers and decimals as text."""
-
-    columns: list[Column]
-    rows: list[list[JsonValue]]
-    row_count: int
-    truncated: bool
-    reached: Literal["rows", "bytes"] | None = Field(None, description="The limit that cut the rows off.")
-    limits: Limits
-    elapsed_ms: float
-    job_id: str
-
-
-class QueryRequest(Shape):
-    """A small query that is answered in the request itself."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"sql": "select 42 as answer", "limit": 100}})
-    sql: str = Field(min_length=1, max_length=1024 * 1024)
-    limit: int | None = Field(None, ge=1, description="Most rows; default and upper limit: `query_max_rows`.")
-    timeout_s: float | None = Field(
-        None, gt=0, description="Longest time; default and upper limit: `query_timeout_s`."
-    )
-    memory: int | str | None = Field(None, description="Bytes, or text such as `512MiB`.")
-
-
-class UploadAnswer(BaseModel):
-    """A file that is now on the server's disk, whole and written through."""
-
-    name: str
-    path: str
-    size_bytes: int
-    sha256: str
-    source: Source | None = None
-
-
-class QueueChange(Shape):
-    """New settings of a queue; what is left out stays. `max_concurrent` null takes the cap away."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"max_concurrent": 2, "weight": 3}})
-    max_concurrent: int | None = Field(None, ge=1, le=100_000)
-    weight: int | None = Field(None, ge=1, le=1000)
-    paused: bool | None = None
-
-
-class Queue(BaseModel):
-    name: str
-    weight: int
-    max_concurrent: int | None = None
-    paused: bool
-    waiting: int
-    running: int
-    links: dict[str, str]
-
-
-class Health(BaseModel):
-    """Alive. Says nothing about load or work."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"status": "healthy"}})
-    status: Literal["healthy"]
-
-
-class Ready(BaseModel):
-    """Every check with null, or what is wrong."""
-
-    status: Literal["ready", "not_ready"]
-    checks: dict[str, str | None]
-
-
-class Page(BaseModel, Generic[Item]):
-    """A page of a list; `next_cursor` is null on the last one."""
-
-    items: list[Item]
-    next_cursor: str | None = None

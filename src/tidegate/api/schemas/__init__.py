@@ -1,0 +1,93 @@
+"""The shapes that OpenAPI shows, with examples; bodies of rare requests are also validated by them.
+
+Answers are made by `views` and not validated again: tests hold them to these shapes.
+"""
+
+from tidegate.api.schemas.common import Column, Page, Problem, Shape
+from tidegate.api.schemas.identity import AuditRow, Key, KeyRequest, NewKey, Whoami
+from tidegate.api.schemas.jobs import (
+    Attempt,
+    BulkAnswer,
+    BulkItem,
+    BulkRequest,
+    CancelAnswer,
+    Event,
+    Exit,
+    Job,
+    JobLinks,
+    JobRequest,
+    OutputFile,
+    Request,
+    Result,
+    ResultAnswer,
+    Submitted,
+    Task,
+    Usage,
+    Waiting,
+)
+from tidegate.api.schemas.monitoring import (
+    ControlAnswer,
+    HealthCheck,
+    MonitoredQueue,
+    MonitoredQueues,
+    MonitoredSystem,
+    MonitoredTask,
+    MonitoredWorker,
+    MonitoredWorkers,
+    WorkersHealth,
+)
+from tidegate.api.schemas.queries import Limits, QueryRequest, Rows
+from tidegate.api.schemas.server import Amounts, Capacity, Health, Queue, QueueChange, Ready, Worker
+from tidegate.api.schemas.sources import Source, SourceRequest, UploadAnswer
+
+__all__ = [
+    "Amounts",
+    "Attempt",
+    "AuditRow",
+    "BulkAnswer",
+    "BulkItem",
+    "BulkRequest",
+    "CancelAnswer",
+    "Capacity",
+    "Column",
+    "ControlAnswer",
+    "Event",
+    "Exit",
+    "Health",
+    "HealthCheck",
+    "Job",
+    "JobLinks",
+    "JobRequest",
+    "Key",
+    "KeyRequest",
+    "Limits",
+    "MonitoredQueue",
+    "MonitoredQueues",
+    "MonitoredSystem",
+    "MonitoredTask",
+    "MonitoredWorker",
+    "MonitoredWorkers",
+    "NewKey",
+    "OutputFile",
+    "Page",
+    "Problem",
+    "QueryRequest",
+    "Queue",
+    "QueueChange",
+    "Ready",
+    "Request",
+    "Result",
+    "ResultAnswer",
+    "Rows",
+    "Shape",
+    "Source",
+    "SourceRequest",
+    "Submitted",
+    "Task",
+    "UploadAnswer",
+    "Usage",
+    "Waiting",
+    "Whoami",
+    "Worker",
+    "WorkersHealth",
+]

@@ -1,0 +1,1 @@
+"""Assembles: settings in, a running server or worker out. The only room that chooses concrete classes."""

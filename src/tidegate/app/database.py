@@ -1,0 +1,28 @@
+"""The database of record of this process."""
+
+from __future__ import annotations
+
+from tidegate.app.folders import database_of, root_of
+from tidegate.runtime.probe import MachineProbe
+from tidegate.settings import Settings
+from tidegate.store import Pool, SqlStore, open_store
+
+
+def open_database(settings: Settings) -> SqlStore:
+    """Connect, and make or renew its tables. Raises SettingError and Unavailable."""
+    return open_store(
+        database_of(settings),
+        max_concurrent=settings.max_concurrent,
+        pool=pool_of(settings, _cpus(settings)),
+        archive_by_month=settings.archive_by_month,
+    )
+
+
+def pool_of(settings: Settings, cpus: int) -> Pool:
+    """The pool for a machine or container of so many CPUs."""
+    return Pool.of(cpus, settings.environment, size=settings.db_pool_size, overflow=settings.db_max_overflow)
+
+
+def _cpus(settings: Settings) -> int:
+    capacity = settings.offered(MachineProbe(root_of(settings)).capacity())
+    return max(1, capacity.cpu_milli // 1000)

@@ -1,0 +1,290 @@
+"""The server: store, scheduler and API in one process, with the worker inside."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from fastapi import FastAPI
+
+from tidegate.api import create_app
+from tidegate.api.files import INCOMING
+from tidegate.app.database import open_database
+from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
+from tidegate.app.kinds import kind_rules
+from tidegate.app.wiring import wire
+from tidegate.app.worker import make_worker
+from tidegate.cache.feed import fed
+from tidegate.cache.local import LocalLedgerCache
+from tidegate.core.names import DEFAULT_QUEUE
+from tidegate.ports import Clock, Launcher, LedgerCache, Store, WorkerControl, Workload
+from tidegate.runtime.bell import LocalBell
+from tidegate.runtime.clock import DatabaseClock, SystemClock
+from tidegate.runtime.host import MachineHost
+from tidegate.runtime.local import LocalControl, LocalLauncher
+from tidegate.runtime.probe import MachineProbe
+from tidegate.runtime.publish import DataFolders
+from tidegate.runtime.worker import Worker
+from tidegate.server.cycle import Cycle
+from tidegate.server.doorkeeper import check_door
+from tidegate.server.drain import DrainMeter
+from tidegate.server.intake import Intake
+from tidegate.server.judge import Rules
+from tidegate.server.leader import Leader, led
+from tidegate.server.progress import ProgressBoard
+from tidegate.server.service import LOOK_AGAIN_S, Service
+from tidegate.server.services.duty import Duty, DutyRunner
+from tidegate.server.services.janitor import Janitor
+from tidegate.server.services.ledger import KeepLedger
+from tidegate.server.services.rescue import Rescue
+from tidegate.server.services.resend import Resend
+from tidegate.server.services.wake import Wake
+from tidegate.settings import Settings
+from tidegate.workloads.registry import load_workloads
+
+log = logging.getLogger("tidegate.app")
+
+LOCAL_WORKER = "local"
+LOOK_AGAIN_UNTOLD_S = 1.0
+"""How often those who wait look in a cluster without Redis, where nobody can tell them."""
+LEAST_FREE_DISK_SHARE = 0.02
+GC_THRESHOLDS = (20_000, 50, 100)
+"""A full collection with 100,000 waiting tasks takes 80 ms, in which no request is answered. Python's defaults begin one
+every few seconds under load; the program makes few cycles, so they may be rarer."""
+
+
+class Server:
+    """A server: store, scheduler and API in one process.
+
+    Embedded, its worker is inside and its sandboxes beside it. In a cluster (`broker_url`) workers are on other machines, and
+    any number of servers share database, folder and workers. `launcher` replaces the worker inside, for tests and
+    benchmarks of the machinery without the work.
+    """
+
+    def __init__(self, settings: Settings, *, launcher: Callable[[Any], Launcher] | None = None) -> None:
+        self.settings = settings
+        self.folders = DataFolders(root_of(settings))
+        self.clock: Clock = SystemClock()
+        self.clustered = settings.broker_url is not None and launcher is None
+        self._closing = contextlib.ExitStack()
+        self._make_launcher = launcher
+        self._wires = wire(settings) if self.clustered else None
+        self.bell = self._wires.bell if self._wires else LocalBell()
+        self.worker: Worker | None = None
+        self.ledger: LedgerCache | None = None
+        self._hurried = False
+
+    def start(self) -> FastAPI:
+        """Open the data directory, recover what an earlier server left, begin to schedule; the API's application.
+
+        Raises Unavailable when another server uses the data directory.
+        """
+        try:
+            return self._start()
+        except BaseException:
+            self._closing.close()
+            raise
+
+    def stop(self) -> None:
+        """Refuse new work, give running attempts their grace, put back what did not finish, close everything."""
+        self._closing.close()
+
+    def hurry(self) -> None:
+        """End the grace that `stop` gives, or will give, to running attempts. Safe in a signal handler."""
+        self._hurried = True
+        if self.worker is not None:
+            self.worker.hurry()
+
+    def _stop_worker(self, worker: Worker) -> None:
+        worker.stop(0.0 if self._hurried else self.settings.grace_s)
+
+    def _start(self) -> FastAPI:
+        if self._wires is not None:
+            self._closing.callback(self._wires.close)
+        self._open_folders()
+        workloads = load_workloads()
+        store = open_database(self.settings)
+        self._closing.callback(store.close)
+        self.store = self._feed_ledger(store)
+        self._follow_time()
+        check_door(self.settings, self.store, self.clock.now())
+        self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
+        drain = DrainMeter(self.clock.monotonic())
+        board = ProgressBoard(self.bell)
+        launcher = self._join_cluster(board) if self._wires else self._start_worker(board, workloads)
+        leader = self._start_leading()
+        self._start_duties(launcher, leader)
+        self.cycle = Cycle(
+            self.store, launcher, self.bell, self.clock, leader, drain=drain, claim=not self.clustered
+        )
+        self.cycle.run_once()
+        self.cycle.start()
+        self._closing.callback(self.cycle.stop)
+        if self.worker is not None:
+            self.worker.when_room(self.cycle.pass_here)
+        rules = Rules(
+            workloads=workloads,
+            data_dir=str(self.folders.root),
+            source_roots=tuple(str(root.expanduser().resolve()) for root in self.settings.source_roots),
+            default_timeout_s=self.settings.default_timeout_s,
+            sources_named=self.store.sources_named,
+            kinds=kind_rules(self.settings),
+        )
+        intake = Intake(
+            self.store, self.cycle, rules, self.bell, self.clock, drain, self.settings.max_waiting
+        )
+        intake.start()
+        self._closing.callback(intake.stop)
+        self.service = Service(
+            settings=self.settings,
+            store=self.store,
+            intake=intake,
+            cycle=self.cycle,
+            launcher=launcher,
+            bell=self.bell,
+            clock=self.clock,
+            board=board,
+            workloads=workloads,
+            logs=self.folders.logs,
+            checks=self._checks,
+            control=self._control(),
+            host=MachineHost(
+                self.folders.root,
+                MachineProbe(self.folders.root),
+                shared=self.settings.broker_url is not None,
+            ),
+            ledger=self.ledger,
+            look_again_s=LOOK_AGAIN_S if self._rings_everywhere else LOOK_AGAIN_UNTOLD_S,
+        )
+        self._closing.callback(self.service.close)
+        app = create_app(self.service)
+        _collect_garbage_rarely()
+        return app
+
+    def _open_folders(self) -> None:
+        open_folders(self.folders)
+        if not self.clustered:
+            self._closing.callback(hold(self.folders.root).close)
+
+    def _feed_ledger(self, store: Store) -> Store:
+        """The store, whose commits are told to the ledger's cache: in this process, or that of the cluster, if any."""
+        if self._wires is not None:
+            self.ledger = self._wires.ledger
+            return self._wires.fed(store)
+        self.ledger = cache = LocalLedgerCache()
+        return fed(store, cache)
+
+    @property
+    def _rings_everywhere(self) -> bool:
+        """Whether the bell is heard by all who have to hear it."""
+        return not self.clustered or self.settings.redis_url is not None
+
+    def _join_cluster(self, board: ProgressBoard) -> Launcher:
+        assert self._wires is not None
+        self._wires.show_progress(board)
+        return self._wires.launcher()
+
+    def _start_worker(self, board: ProgressBoard, workloads: Mapping[str, Workload]) -> Launcher:
+        if self._make_launcher is not None:
+            return self._make_launcher(self)
+        self.worker = make_worker(
+            self.settings,
+            LOCAL_WORKER,
+            instance=instance_of(self.folders.root),
+            store=self.store,
+            folders=self.folders,
+            bell=self.bell,
+            clock=self.clock,
+            watcher=board,
+            workloads=workloads,
+        )
+        self.worker.start()
+        self._closing.callback(self._stop_worker, self.worker)
+        return LocalLauncher(self.worker)
+
+    def _control(self) -> WorkerControl | None:
+        if self._wires is not None:
+            return self._wires.control()
+        return LocalControl(self.worker, self.settings.grace_s) if self.worker is not None else None
+
+    def _follow_time(self) -> None:
+        """Who shares a database shares its clock."""
+        if not database_of(self.settings).startswith("sqlite"):
+            self.clock = clock = DatabaseClock(self.store.time, resync_s=self.settings.beat_s)
+            clock.start()
+            self._closing.callback(clock.stop)
+
+    def _start_leading(self) -> Leader:
+        """Where the database lies in the data directory, the lock of that proves that no other server lives."""
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        alone = not self.clustered and database_of(self.settings).startswith("sqlite")
+        lease_s = self.settings.leader_lease_s
+        leader = Leader(self.store, self.bell, self.clock, holder, lease_s=lease_s, sole=alone)
+        leader.start()
+        self._closing.callback(leader.stop)
+        return leader
+
+    def _start_duties(self, launcher: Launcher, leader: Leader) -> None:
+        """Recover from an earlier end first."""
+        rescue = Rescue(
+            self.store,
+            self.bell,
+            self.clock,
+            leader,
+            interval_s=min(self.settings.lease_s / 4, 5.0),
+            max_losses=self.settings.max_losses,
+            lease_s=self.settings.lease_s,
+        )
+        janitor = Janitor(
+            self.store,
+            results=self.folders.results,
+            attempts=self.folders.attempts,
+            logs=self.folders.logs,
+            incoming=self.folders.files / INCOMING,
+            retention=timedelta(days=self.settings.retention_days),
+            audit_retention=timedelta(days=self.settings.audit_retention_days),
+            archive=timedelta(days=max(self.settings.archive_days, self.settings.retention_days)),
+        )
+        if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
+            rescue.run_once(self.clock.now())
+            janitor.at_start(self.clock.now())
+        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor]
+        if self.ledger is not None:
+            duties.append(KeepLedger(self.store, self.ledger, self.clock))
+        if self.clustered:
+            duties.append(Resend(self.store, launcher, after_s=self.settings.resend_after_s))
+        runner = DutyRunner(led(duties, leader), self.clock)
+        runner.start()
+        self._closing.callback(runner.stop)
+
+    def _checks(self) -> Mapping[str, str | None]:
+        disk = shutil.disk_usage(self.folders.root)
+        full = disk.free < LEAST_FREE_DISK_SHARE * disk.total
+        dead = self.worker is not None and not self.worker.alive
+        return {
+            "store": _fault(self.store.queues),
+            "worker": "The worker has ended; restart the server." if dead else None,
+            "disk": f"Only {disk.free} bytes are free in {self.folders.root}." if full else None,
+        }
+
+
+def _collect_garbage_rarely() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _fault(look: Callable[[], object]) -> str | None:
+    try:
+        look()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,199 @@
+"""Who asks, what that role may do, and what an API key looks like."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from tidegate.errors import InvalidInput
+
+LOCAL_OWNER = "local"
+"""Whoever reaches a server without keys on loopback, and commands that work on the database itself."""
+KEY_PREFIX = "tg_"
+_KEY = re.compile(r"tg_([0-9a-f]{10})_([A-Za-z0-9_-]{43})")
+_OWNER = re.compile(r"[a-z0-9][a-z0-9_.@+-]{0,62}")
+_NO_DIGEST = "0" * 64
+
+
+class Role(StrEnum):
+    """What a caller may do, each role all that the one before may.
+
+    `viewer` reads, `user` submits and controls what is its own, `operator` sees and controls all jobs, queues and workers,
+    `admin` also keys and settings.
+    """
+
+    VIEWER = "viewer"
+    USER = "user"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def may(self, least: Role) -> bool:
+        """Whether this role is at least `least`."""
+        return _RANKS[self] >= _RANKS[least]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
+
+
+class Action(StrEnum):
+    """What is written to the audit trail."""
+
+    SUBMIT = "submit"
+    CANCEL = "cancel"
+    ADD_SOURCE = "source.add"
+    DELETE_SOURCE = "source.delete"
+    CHANGE_QUEUE = "queue.change"
+    CREATE_KEY = "key.create"
+    REVOKE_KEY = "key.revoke"
+    CONTROL_WORKER = "worker.control"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes one request: an owner's name and role, and what the audit trail keeps of where it came from."""
+
+    owner: str
+    role: Role
+    at: datetime
+    key_id: str | None = None
+    request_id: str | None = None
+    address: str | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether other owners' jobs and sources exist for this caller."""
+        return self.role.may(Role.OPERATOR)
+
+    def sees(self, owner: str) -> bool:
+        return self.sees_all or owner == self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row of the audit trail: who did what to what, when, from where. `id` is 0 until it is stored."""
+
+    at: datetime
+    actor: str
+    role: Role
+    action: Action
+    object: str
+    outcome: str = "done"
+    key_id: str | None = None
+    request_id: str | None = None
+    address: str | None = None
+    detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    id: int = 0
+
+
+def entry(
+    caller: Caller,
+    action: Action,
+    object: str,
+    *,
+    outcome: str = "done",
+    detail: Mapping[str, str | int | float | bool | None] | None = None,
+) -> AuditEntry:
+    """What a caller did. `object` names it: `job 81`, `queue etl`, `key 0a1b2c3d4e`; 255 characters at most."""
+    return AuditEntry(
+        caller.at, caller.owner, caller.role, action, object[:255], outcome, caller.key_id,
+        caller.request_id, caller.address, dict(detail or {}),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An API key as stored: everything but the key itself, of which only the SHA-256 is kept."""
+
+    id: str
+    digest: str
+    owner: str
+    role: Role
+    name: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None
+
+    def valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def key_view(key: KeyRecord, now: datetime) -> dict[str, str | None]:
+    """What is shown of a key, ready for JSON."""
+    state = "revoked" if key.revoked_at else "valid" if key.valid(now) else "expired"
+    return {
+        "key_id": key.id,
+        "owner": key.owner,
+        "role": key.role.value,
+        "name": key.name,
+        "state": state,
+        "created_at": _text(key.created_at),
+        "created_by": key.created_by,
+        "expires_at": _text(key.expires_at),
+        "last_used_at": _text(key.last_used_at),
+        "revoked_at": _text(key.revoked_at),
+        "revoked_by": key.revoked_by,
+    }
+
+
+def _text(at: datetime | None) -> str | None:
+    """`2026-01-31T08:00:00.000Z`."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def make_key(key_id: str, secret: str) -> str:
+    """The text of a key, such as `tg_0a1b2c3d4e_...`: 10 hexadecimal digits to find it by, 43 characters of chance.
+
+    43 characters of base64 are 256 bits (`secrets.token_urlsafe(32)`), so a plain SHA-256 keeps them safe at rest.
+    """
+    key = f"{KEY_PREFIX}{key_id}_{secret}"
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is made of 10 hexadecimal digits and 43 characters of base64")
+    return key
+
+
+def key_id_of(key: str) -> str | None:
+    """The id in the text of a key; None for what cannot be a key."""
+    found = _KEY.fullmatch(key)
+    return found.group(1) if found else None
+
+
+def digest_of(key: str) -> str:
+    """What is stored of a key: its SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def key_matches(key: str, record: KeyRecord | None) -> bool:
+    """Whether the key is the stored one. The same work whether there is a record or not."""
+    return hmac.compare_digest(digest_of(key), record.digest if record else _NO_DIGEST)
+
+
+def check_owner_name(name: object) -> str:
+    """The name, if an owner may have it. Raises InvalidInput.
+
+    Lower case only, so that two owners never differ in case alone; `/` never, since it parts owner and name in keys of tables.
+    """
+    if not isinstance(name, str) or not _OWNER.fullmatch(name) or ".." in name:
+        raise InvalidInput(
+            f"owner must be 1 to 63 lower-case letters, digits, or _ . @ + -, not {name!r:.80}.",
+            numbers={"field": "owner"},
+        )
+    return name
+
+
+def parse_role(text: object) -> Role:
+    """The role of that name. Raises InvalidInput that lists them."""
+    try:
+        return Role(str(text))
+    except ValueError:
+        raise InvalidInput(
+            f"role must be one of {', '.join(Role)}, not {text!r:.80}.", numbers={"field": "role"}
+        ) from None

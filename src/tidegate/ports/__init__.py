@@ -1,0 +1,90 @@
+"""What the server needs of the world. Each port is small and has one conformance suite in `tidegate.testing.conformance`.
+
+The store is one database behind several ports, each for one user of it: intake and the API (`JobStore`), the scheduler
+(`ScheduleStore`), the choice of who schedules (`LeaderStore`), its care of workers (`RescueStore`), the workers themselves
+(`AttemptStore`), sources (`SourceStore`), queues (`QueueStore`), keys (`KeyStore`), the audit trail (`AuditStore`) and so on.
+All of them block; callers in an event loop go through a thread. Every write names the state it expects and answers what
+really changed.
+"""
+
+from tidegate.ports.attempts import AttemptStore, BeatAnswer, WorkerInfo
+from tidegate.ports.cache import LedgerCache, Mark, Rooms, WorkerRoom
+from tidegate.ports.identity import AuditFilter, AuditStore, KeyStore
+from tidegate.ports.jobs import (
+    Accepted,
+    AttemptRecord,
+    Cancelled,
+    Event,
+    JobFilter,
+    JobRecord,
+    JobStore,
+    TaskRecord,
+)
+from tidegate.ports.launching import Launcher, WorkerControl
+from tidegate.ports.leading import LeaderStore
+from tidegate.ports.machine import Host, Probe, Reading
+from tidegate.ports.queues import QueueRecord, QueueStore
+from tidegate.ports.rescue import LostAttempt, RescueStore
+from tidegate.ports.schedule import Changes, ScheduleStore
+from tidegate.ports.signals import Bell, Clock
+from tidegate.ports.sources import SourceStore
+from tidegate.ports.store import Store
+from tidegate.ports.workers import Draining, Held, LiveAttempt, WorkerRecord, WorkerStore
+from tidegate.ports.workloads import (
+    FunctionDefaults,
+    IntakeContext,
+    KindRules,
+    Runner,
+    TaskContext,
+    Workload,
+    WorkOrder,
+)
+
+__all__ = [
+    "Accepted",
+    "AttemptRecord",
+    "AttemptStore",
+    "AuditFilter",
+    "AuditStore",
+    "BeatAnswer",
+    "Bell",
+    "Cancelled",
+    "Changes",
+    "Clock",
+    "Draining",
+    "Event",
+    "FunctionDefaults",
+    "Held",
+    "Host",
+    "IntakeContext",
+    "JobFilter",
+    "JobRecord",
+    "JobStore",
+    "KeyStore",
+    "KindRules",
+    "Launcher",
+    "LeaderStore",
+    "LedgerCache",
+    "LiveAttempt",
+    "LostAttempt",
+    "Mark",
+    "Probe",
+    "QueueRecord",
+    "QueueStore",
+    "Reading",
+    "RescueStore",
+    "Rooms",
+    "Runner",
+    "ScheduleStore",
+    "SourceStore",
+    "Store",
+    "TaskContext",
+    "TaskRecord",
+    "WorkOrder",
+    "WorkerControl",
+    "WorkerInfo",
+    "WorkerRecord",
+    "WorkerRoom",
+    "WorkerStore",
+    "Workload",
+]

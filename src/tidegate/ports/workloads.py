@@ -1,0 +1,118 @@
+"""Kinds of jobs: how a submission is judged and how a task is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tidegate.core.job import AttemptKey, Source, TaskOrder
+from tidegate.core.names import DEFAULT_QUEUE
+from tidegate.core.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """What a workload makes of a submission: its tasks, what it asks by default, what it will read.
+
+    `request` and `timeout_s` are defaults that the submitter's own figures override.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    request: Resources
+    timeout_s: float
+    tasks: tuple[TaskOrder, ...] = ()
+    result_name: str | None = None
+    """A source name for the result; the empty string stands for the default name `async_result_{job_id}`."""
+    queue: str = DEFAULT_QUEUE
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDefaults:
+    """What a registered function asks for when its submitter does not say; None where it does not say either."""
+
+    cpu_milli: int | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KindRules:
+    """What the settings allow of commands and functions. By default nothing."""
+
+    commands: bool = False
+    readable_roots: tuple[str, ...] = ()
+    """Real paths of folders below which a command may be given files to read and run."""
+    writable_roots: tuple[str, ...] = ()
+    """Likewise to write; these may be read as well."""
+    function_modules: tuple[str, ...] = ()
+    functions: Mapping[str, FunctionDefaults] = field(default_factory=dict)
+    """The registered functions by `module:name`, of those modules that could be looked at here."""
+    unseen_modules: frozenset[str] = frozenset()
+    """Allowed modules that could not be: whether they have a function is found out when it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeContext:
+    """What a workload may look at while it judges a submission."""
+
+    owner: str
+    data_dir: str
+    sources_named: Callable[[Iterable[str]], list[Source]]
+    largest: Resources
+    """The allocatable amounts of the largest worker, so that a default request never asks for more."""
+    source_roots: tuple[str, ...] = ()
+    """Folders besides the data directory whose files may be registered as sources."""
+    before_look: Callable[[], None] = lambda: None
+    """To be called before each look at the file system, also between two entries of a long list: it ends the judging where
+    no such look may be made, or not any longer. What it raises must not be caught."""
+    kinds: KindRules = KindRules()
+    own_folder: str = ""
+    """The only folder of the data directory from which this owner may register files; empty: any."""
+
+
+class Workload(Protocol):
+    """The code of one kind of job, found by the entry point group `tidegate.workloads`.
+
+    The instance lives in the server and must be light: what is heavy stands in the module that `runner` names
+    (`package.module:function`), which only the sandbox imports.
+    """
+
+    kind: str
+    fields: frozenset[str]
+    """Names of the submission's fields that belong to this kind; any other unknown field is refused."""
+    runner: str
+
+    def order(self, fields: Mapping[str, Any], context: IntakeContext) -> WorkOrder:
+        """Judge a submission's own fields. Raises InvalidInput with what is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a runner gets inside the sandbox. It may write only below `staging`, and report by the two callables."""
+
+    key: AttemptKey
+    spec: Mapping[str, Any]
+    resources: Resources
+    timeout_s: float
+    staging: str
+    progress: Callable[[float], None]
+    """Share done, 0 to 1; cheap to call often."""
+    log: Callable[[str], None]
+
+
+class Runner(Protocol):
+    """The function that `Workload.runner` names. Returns small JSON facts about the result.
+
+    Before it touches anything that a user wrote, it must have locked itself down; the sandbox has already confined the
+    process to what the staging folder and these of the spec allow: `readable_paths`, `runnable_paths` (to read and to
+    run), `writable_paths`. Raises `TaskError` (workloads.errors) with a
+    code and message for what the user can mend; anything else is an `error` with its type and text.
+    """
+
+    def __call__(self, context: TaskContext) -> Mapping[str, Any]: ...

@@ -1,0 +1,304 @@
+"""One attempt in its keeper's hands, from the fork to the end of its process tree."""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.resources import Resources
+from tidegate.runtime.account import Ended, Meter, end_message, peak_memory
+from tidegate.runtime.child import ChildOrder, run_child
+from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage, Rung
+from tidegate.runtime.limits.landlock import Confinement
+from tidegate.runtime.pipes import LogPipe, ReportPipe
+from tidegate.runtime.processes import end_descendants, reap, send_signal
+from tidegate.runtime.protocol import Channel
+from tidegate.runtime.verdict import Ending, Facts
+from tidegate.runtime.watch import MAX_PROCESSES, Bounds, Watch
+
+GRACE_S = 0.5
+"""How long an attempt that is asked to stop may take before it is killed."""
+GONE_WITHIN_S = 1.2
+_HEARTBEAT_S = 1.0
+LEAST_MEMORY_BYTES = 32 * 1024 * 1024
+"""An attempt that asks for less gets this: a forked interpreter alone takes some of it."""
+LEAST_DISK_BYTES = 64 * 1024 * 1024
+"""Likewise for scratch disk, so that small results can always be written."""
+
+
+class World(NamedTuple):
+    """What all keepers of a zygote share."""
+
+    generation: str
+    rung: Rung
+    yield_cpu: str
+    confinement: Confinement | None
+
+
+class Order:
+    """What the server asks for, as the keeper carries it out."""
+
+    def __init__(self, message: Mapping[str, Any]) -> None:
+        self.key = AttemptKey(*message["key"])
+        self.runner = str(message["runner"])
+        self.spec: Mapping[str, Any] = message["spec"]
+        self.resources = Resources(*message["resources"])
+        self.interactive = bool(message.get("interactive"))
+        self.folder = str(message["folder"])
+        self.log_path = message.get("log") or f"{self.folder}/log"
+        self.staging = f"{_real_path(os.path.dirname(self.folder))}/{os.path.basename(self.folder)}/staging"
+        self.bounds = Bounds(
+            max(self.resources.memory_bytes, LEAST_MEMORY_BYTES),
+            max(self.resources.disk_bytes, LEAST_DISK_BYTES),
+            float(message["timeout_s"]),
+        )
+
+    def limits(self) -> GroupLimits:
+        return GroupLimits(
+            self.bounds.memory_bytes, self.resources.cpu_milli, MAX_PROCESSES, self.interactive
+        )
+
+    def make_folders(self) -> None:
+        """Where the server has not made them. Raises OSError."""
+        try:
+            os.mkdir(self.staging, 0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            os.makedirs(self.folder)
+            os.mkdir(self.staging, 0o700)
+
+
+@functools.lru_cache(maxsize=4)
+def _real_path(folder: str) -> str:
+    """Of the folder that all attempts of a server are below: looked up once."""
+    return os.path.realpath(folder)
+
+
+class Attempt:
+    """Forks the attempt, relays what it tells, and ends it when it must end."""
+
+    def __init__(self, world: World, channel: Channel, inbox: deque[dict[str, Any]], order: Order) -> None:
+        self._world = world
+        self._channel = channel
+        self._inbox = inbox
+        self._order = order
+        self.key = order.key
+        self._started = time.monotonic()
+        self._group: Group | None = None
+        self._watch: Watch | None = None
+        self._child = 0
+        self._pidfd = -1
+        self._report = ReportPipe()
+        self._log = LogPipe(order.log_path)
+        self._ending: Ending | None = None
+        self._kill_at: float | None = None
+        self._told_started = False
+        self._told_memory = 0
+        self._tell_at = self._started + _HEARTBEAT_S
+        self._wait_status: int | None = None
+        self.tree_gone = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ended by itself and nothing of it is left."""
+        return self.tree_gone and self._ending is None and self._kill_at is None
+
+    def run(self, group: Group) -> None:
+        """From the fork to the end of the tree; the group has the attempt's limits."""
+        self._group = group
+        self._watch = Watch(
+            group,
+            self._order.bounds,
+            self._order.staging,
+            kernel_holds_memory=self._world.rung.kernel_holds_memory,
+        )
+        self._fork(group)
+        self._follow(self._watch)
+        self.end_tree()
+
+    def fail(self, message: str) -> None:
+        """It cannot be started: an attempt without its folders or limits never is."""
+        self._ending = Ending(ExitReason.ERROR, message, code="sandbox")
+        self.tree_gone = True
+
+    def _fork(self, group: Group) -> None:
+        order = self._child_order(group)
+        self._child = os.fork()
+        if self._child == 0:
+            run_child(order, self._report.writer, self._log.writer)
+        self._pidfd = os.pidfd_open(self._child)
+        self._report.close_writer()
+        self._log.close_writer()
+
+    def _child_order(self, group: Group) -> ChildOrder:
+        world, order = self._world, self._order
+        return ChildOrder(
+            key=self.key,
+            runner=order.runner,
+            spec=order.spec,
+            resources=order.resources,
+            timeout_s=order.bounds.timeout_s,
+            staging=order.staging,
+            interactive=order.interactive,
+            group=group,
+            memory_bytes=order.bounds.memory_bytes,
+            disk_bytes=order.bounds.disk_bytes,
+            kernel_holds_memory=world.rung.kernel_holds_memory,
+            group_yields_cpu=world.rung.yields_cpu,
+            yield_cpu=world.yield_cpu,
+            confinement=world.confinement,
+            keeper_pid=os.getpid(),
+        )
+
+    def _follow(self, watch: Watch) -> None:
+        """Until the first process has ended, or has to be killed."""
+        poll = select.poll()
+        for fd in (self._pidfd, self._report.reader, self._log.reader, self._channel.fileno()):
+            poll.register(fd, select.POLLIN)
+        self._obey()  # a cancel may have come together with the order
+        while not self._channel.closed:
+            if self._channel.wants_write:
+                poll.modify(self._channel.fileno(), select.POLLIN | select.POLLOUT)
+            ready = [fd for fd, _ in poll.poll(self._patience_s(watch) * 1000)]
+            if self._channel.fileno() in ready:
+                self._on_message()
+                poll.modify(self._channel.fileno(), select.POLLIN)
+            self._on_output(poll, ready)
+            if self._pidfd in ready or self._timers(watch, time.monotonic()):
+                return
+
+    def _on_output(self, poll: select.poll, ready: list[int]) -> None:
+        """Once there is a result, the end is all that is waited for; what is still in the pipes is read then."""
+        if self._log.reader in ready and not self._log.read():
+            poll.unregister(self._log.reader)
+        if self._report.reader not in ready:
+            return
+        going_on = self._report.read()
+        if self._report.progress_changed():
+            self._tell_progress()
+        if self._report.finished or not going_on:
+            poll.unregister(self._report.reader)
+
+    def _patience_s(self, watch: Watch) -> float:
+        until = self._kill_at if self._kill_at is not None else self._started + self._order.bounds.timeout_s
+        return max(min(until, watch.next_at()) - time.monotonic(), 0.0)
+
+    def _timers(self, watch: Watch, now: float) -> bool:
+        """Do what is due; whether the tree has to be killed now."""
+        if self._kill_at is None and now >= self._started + self._order.bounds.timeout_s:
+            self._ask_to_stop(Ending(ExitReason.TIME_LIMIT, observed=round(now - self._started, 3)))
+        if now >= watch.next_at():
+            seen = watch.look(now)
+            if seen.kill and self._ending is None:
+                self._ending = seen.ending
+                self._kill_at = now
+            self._tell_of_life(watch, now)
+        return self._kill_at is not None and now >= self._kill_at
+
+    def _on_message(self) -> None:
+        self._channel.flush()
+        self._inbox.extend(self._channel.receive())
+        self._obey()
+
+    def _obey(self) -> None:
+        while self._inbox:
+            message = self._inbox.popleft()
+            if message["do"] == "cancel" and AttemptKey(*message["key"]) == self.key:
+                self._ask_to_stop(Ending(ExitReason(message["reason"]), message.get("message")))
+
+    def _ask_to_stop(self, ending: Ending) -> None:
+        """The first reason counts. What has already reported its result may finish."""
+        if self._ending is None and not self._report.finished:
+            self._ending = ending
+            self._kill_at = time.monotonic() + GRACE_S
+            send_signal([self._child], signal.SIGTERM)
+
+    def _tell_of_life(self, watch: Watch, now: float) -> None:
+        """That it has started, of what is not over in a moment; and its memory, when that has changed."""
+        if not self._told_started:
+            self._told_started = True
+            self._channel.send({"is": "started", "key": self.key, "pid": self._child})
+        if watch.peak_memory_bytes != self._told_memory and now >= self._tell_at:
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        assert self._watch is not None
+        self._told_memory = self._watch.peak_memory_bytes
+        self._tell_at = time.monotonic() + _HEARTBEAT_S
+        self._channel.send(
+            {
+                "is": "progress",
+                "key": self.key,
+                "progress": self._report.progress,
+                "peak_memory_bytes": self._told_memory,
+            }
+        )
+
+    def end_tree(self) -> None:
+        """Nothing may outlive the first process. Proof: a subreaper without children has no descendants.
+
+        Tries for a while; call it again when the tree is not gone then.
+        """
+        assert self._group is not None
+        round_ = reap()
+        self._wait_status = round_.ended.get(self._child, self._wait_status)
+        if not round_.none_left:
+            round_ = end_descendants(self._group.kill, self._group.hurry, time.monotonic() + GONE_WITHIN_S)
+            self._wait_status = round_.ended.get(self._child, self._wait_status)
+        self.tree_gone = round_.none_left
+
+    def account(self, meter: Meter) -> dict[str, Any]:
+        """The report."""
+        self._report.drain()
+        self._log.drain()
+        self._report.close()
+        self._log.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        usage = self._final_usage()
+        return end_message(
+            Ended(
+                self.key,
+                self._facts(usage),
+                usage,
+                meter.take(),
+                time.monotonic() - self._started,
+                self.tree_gone,
+                self._report.result,
+                self._log.written_bytes,
+            )
+        )
+
+    def _final_usage(self) -> GroupUsage | None:
+        try:
+            return None if self._group is None else self._group.final_usage()
+        except OSError:  # the group is gone: somebody outside removed it
+            return None
+
+    def _facts(self, usage: GroupUsage | None) -> Facts:
+        bounds, report, watch = self._order.bounds, self._report, self._watch
+        killed = self._wait_status is not None and self._wait_status & 0x7F == signal.SIGKILL
+        return Facts(
+            enforced_by=self._world.rung.name,
+            memory_limit_bytes=bounds.memory_bytes,
+            disk_limit_bytes=bounds.disk_bytes,
+            timeout_s=bounds.timeout_s,
+            wait_status=self._wait_status,
+            ending=self._ending,
+            oom_kills=usage.oom_kills if usage else 0,
+            memory_limit_hit=usage.limit_hit if usage else False,
+            host_oom_kills=watch.host_kills() if watch is not None and killed else 0,
+            peak_memory_bytes=None
+            if watch is None
+            else peak_memory(bounds.memory_bytes, watch.peak_memory_bytes, report.peak_memory_bytes, usage),
+            result=report.result,
+            error=report.error,
+        )

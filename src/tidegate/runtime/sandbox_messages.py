@@ -1,0 +1,141 @@
+"""What the server and its keepers say to each other about attempts: the records, and how they travel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.core.job import AttemptKey, Exit, ExitReason, Usage
+from tidegate.core.resources import Resources
+from tidegate.runtime.limits.group import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOrder:
+    """One attempt to run. `folder` is its own, made if need be; the runner writes to `staging` in it.
+
+    What it prints goes into the file `log_path`, made with the first byte; by default `log` in the folder.
+    """
+
+    key: AttemptKey
+    runner: str
+    spec: Mapping[str, Any]
+    resources: Resources
+    timeout_s: float
+    folder: str
+    interactive: bool = False
+    log_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStarted:
+    """The attempt's process exists."""
+
+    key: AttemptKey
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxProgress:
+    """How far an attempt is (0 to 1, None when it does not say) and its highest memory so far."""
+
+    key: AttemptKey
+    progress: float | None
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxEnd:
+    """The end of an attempt. With `tree_gone` false some process could not be ended yet: SandboxGone follows when it is."""
+
+    key: AttemptKey
+    succeeded: bool
+    exit: Exit | None
+    usage: Usage
+    result: Mapping[str, Any] | None
+    tree_gone: bool
+    enforced_by: str
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxGone:
+    """Of an attempt whose end was reported with `tree_gone` false: now nothing of it is left."""
+
+    key: AttemptKey
+
+
+SandboxEvent = SandboxStarted | SandboxProgress | SandboxEnd | SandboxGone
+
+
+@dataclass(frozen=True, slots=True)
+class Rungs:
+    """What holds the sandboxes: the rung in use, what was found about each, and how files are confined."""
+
+    in_use: str
+    findings: tuple[Finding, ...]
+    landlock: str
+
+
+def order_message(order: SandboxOrder) -> dict[str, Any]:
+    """As it travels to the keeper."""
+    resources = order.resources
+    return {
+        "do": "run",
+        "key": order.key,
+        "runner": order.runner,
+        "spec": order.spec,
+        "resources": (resources.cpu_milli, resources.memory_bytes, resources.disk_bytes),
+        "timeout_s": order.timeout_s,
+        "folder": order.folder,
+        "interactive": order.interactive,
+        "log": order.log_path,
+    }
+
+
+def event_of(message: Mapping[str, Any]) -> SandboxEvent:
+    """What a keeper has told."""
+    key = AttemptKey(*message["key"])
+    match message["is"]:
+        case "started":
+            return SandboxStarted(key, message["pid"])
+        case "progress":
+            return SandboxProgress(key, message["progress"], message["peak_memory_bytes"])
+        case "end":
+            return _end_of(key, message)
+        case _:
+            return SandboxGone(key)
+
+
+def rungs_of(message: Mapping[str, Any]) -> Rungs:
+    """What a zygote has found."""
+    return Rungs(message["rung"], tuple(Finding(*one) for one in message["findings"]), message["landlock"])
+
+
+def _end_of(key: AttemptKey, message: Mapping[str, Any]) -> SandboxEnd:
+    exit_ = message["exit"]
+    return SandboxEnd(
+        key=key,
+        succeeded=message["succeeded"],
+        exit=None if exit_ is None else Exit(**{**exit_, "reason": ExitReason(exit_["reason"])}),
+        usage=Usage(**message["usage"]),
+        result=message["result"],
+        tree_gone=message["tree_gone"],
+        enforced_by=message["enforced_by"],
+        log_bytes=message["log_bytes"],
+    )
+
+
+def lost_keeper(
+    order: SandboxOrder, cancelled: tuple[ExitReason, str | None] | None, clean: bool, rung: str
+) -> SandboxEnd:
+    """The end of an attempt whose keeper died. A cancel that was on the way has then been carried out."""
+    if cancelled is not None:
+        exit_ = Exit(cancelled[0], cancelled[1] or "The job was cancelled.", code=cancelled[0].value)
+    else:
+        message = (
+            "The process that watched over the job died, and the job was ended with it. It can be run again."
+        )
+        exit_ = Exit(ExitReason.SIGNAL, message, code="keeper_died")
+    return SandboxEnd(order.key, False, exit_, Usage(), None, clean, rung, 0)

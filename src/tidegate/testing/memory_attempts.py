@@ -1,0 +1,186 @@
+"""`AttemptStore` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
+from tidegate.core.plan import Start
+from tidegate.ports import BeatAnswer, Draining, WorkerInfo
+from tidegate.store import rules
+from tidegate.testing.memory_rows import MemoryJob, MemoryWorker
+from tidegate.testing.memory_state import MemoryState, locked
+
+
+class MemoryAttempts(MemoryState):
+    """`AttemptStore` in memory."""
+
+    @locked
+    def register(self, worker: WorkerInfo, at: datetime, lease_s: float) -> int:
+        known = self._workers.get(worker.id)
+        generation = known.generation + 1 if known else 1
+        ordered = known is not None and known.draining is Draining.ORDERED
+        draining = Draining.ORDERED if ordered else Draining.NO
+        self._workers[worker.id] = MemoryWorker(generation, worker, at, at, at, draining=draining)
+        self._offer(worker, generation, at, lease_s)
+        return generation
+
+    def _offer(self, worker: WorkerInfo, generation: int, at: datetime, lease_s: float) -> None:
+        lease_until = at + timedelta(seconds=lease_s)
+        self._workers[worker.id] = replace(
+            self._workers[worker.id], info=worker, beat_at=at, lease_until=lease_until
+        )
+        self._ledger.set_worker(worker.id, generation, worker.allocatable)
+
+    def _hear(self, worker_id: str, at: datetime) -> None:
+        worker = self._workers[worker_id]
+        later = max(worker.beat_at, at)
+        worker.lease_until += later - worker.beat_at
+        worker.beat_at = later
+
+    @locked
+    def beat(
+        self,
+        worker: WorkerInfo,
+        generation: int,
+        at: datetime,
+        lease_s: float,
+        running: Collection[AttemptKey],
+    ) -> BeatAnswer | None:
+        if not self._current(worker.id, generation):
+            return None
+        self._offer(worker, generation, at, lease_s)
+        held = {
+            attempt.record.key: attempt.record.state
+            for attempt in sorted(self._live(), key=lambda attempt: attempt.record.key)
+            if attempt.record.worker_id == worker.id and attempt.generation == generation
+        }
+        return BeatAnswer(
+            cancel=[key for key in held if self._to_cancel(key)],
+            stale=sorted(set(running) - held.keys()),
+            missing=[
+                key for key, state in held.items() if state is AttemptState.RUNNING and key not in running
+            ],
+        )
+
+    @locked
+    def unregister(self, worker_id: str, generation: int, at: datetime) -> bool:
+        if not self._current(worker_id, generation):
+            return False
+        self._workers[worker_id] = replace(self._workers[worker_id], present=False, lease_until=at)
+        return True
+
+    @locked
+    def claim(
+        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
+    ) -> list[Assignment]:
+        worker = self._workers.get(worker_id)
+        if keys and worker is not None and worker.generation == generation:
+            self._hear(worker_id, at)
+        claimed = []
+        for key in keys:
+            attempt = self._held(key, worker_id, generation)
+            if attempt is None or attempt.record.state is not AttemptState.STARTING:
+                continue
+            if self._to_cancel(key):
+                end = AttemptEnd(
+                    key,
+                    worker_id,
+                    generation,
+                    AttemptState.FAILED,
+                    at,
+                    TaskState.CANCELLED,
+                    exit=rules.CANCELLED_STARTING,
+                )
+                self.report([end])
+                continue
+            attempt.record = replace(attempt.record, state=AttemptState.RUNNING)
+            claimed.append(self._assignment(key))
+        return claimed
+
+    @locked
+    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+        recorded = self._report(ends)
+        heard = [end for end in recorded if end.release]
+        for end in heard:
+            self._hear(end.worker_id, max(one.ended_at for one in heard))
+        return recorded
+
+    def _report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+        for end in self._believed(ends):
+            attempt = self._held(
+                end.key, end.worker_id, end.generation, also_lost=end.state is AttemptState.LOST
+            )
+            assert attempt is not None
+            rules.check_end(end, attempt.record.state)
+        recorded = [self._record(end) for end in self._believed(ends)]
+        for job_id in dict.fromkeys(end.key.job_id for end in recorded):
+            self._finish(
+                self._jobs[job_id], max(end.ended_at for end in recorded if end.key.job_id == job_id)
+            )
+        return recorded
+
+    def _believed(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+        first: dict[AttemptKey, AttemptEnd] = {}
+        for end in ends:
+            if self._believes(end):
+                first.setdefault(end.key, end)
+        return list(first.values())
+
+    def _believes(self, end: AttemptEnd) -> bool:
+        lost = end.state is AttemptState.LOST
+        return self._held(end.key, end.worker_id, end.generation, also_lost=lost) is not None
+
+    def _record(self, end: AttemptEnd) -> AttemptEnd:
+        job = self._jobs[end.key.job_id]
+        if job.cancel_requested_at is not None:
+            end = rules.cancelled_end(end)
+        if end.source is not None:
+            key = end.source.key
+            if key in self._sources or self._reserved.get(key, job.id) != job.id:
+                end = rules.name_taken_end(end)
+        change = self._next_change() if end.next_state is TaskState.QUEUED else 0
+        job.apply(job.tasks[end.key.number - 1], end, change)
+        if end.release:
+            self._ledger.release(end.key)
+        else:
+            self._kept.add(end.key)
+        if end.source is not None:
+            self._reserved.pop(end.source.key, None)
+            self._sources[end.source.key] = end.source
+        kind, message, data = rules.ended_event(end)
+        ends_job = end.next_state.final and len(job.tasks) == 1
+        self._tell(job.id, None if ends_job else end.key.number, end.ended_at, kind, message, data)
+        return end
+
+    def _finish(self, job: MemoryJob, at: datetime) -> None:
+        job.finish(at)
+        if not job.status().final:
+            return
+        self._free(job)
+        if len(job.tasks) > 1:
+            self._tell(job.id, None, at, *rules.job_ended_event(job.status(), job.counts()))
+
+    @locked
+    def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
+        held = self._kept.intersection(keys)
+        self._kept -= held
+        return sum(self._ledger.release(key) for key in held)
+
+    @locked
+    def release_kept(self, worker_id: str, at: datetime) -> int:
+        kept = {key for key in self._kept if self._ledger.live()[key].worker_id == worker_id}
+        self._kept -= kept
+        return sum(self._ledger.release(key) for key in kept)
+
+    @locked
+    def unclaimed(self, before: datetime, worker_id: str | None = None) -> list[Start]:
+        return sorted(
+            Start(key, held.queue, held.worker_id, held.generation, held.resources)
+            for attempt in self._live()
+            if attempt.record.state is AttemptState.STARTING and attempt.record.started_at < before
+            for key, held in [(attempt.record.key, self._ledger.live()[attempt.record.key])]
+            if self._current(held.worker_id, held.generation) and worker_id in (None, held.worker_id)
+        )

@@ -1,0 +1,136 @@
+"""`JobStore` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from tidegate.core.identity import Action, Caller
+from tidegate.core.job import JobStatus, NewJob, TaskState
+from tidegate.core.names import source_key
+from tidegate.errors import TidegateError
+from tidegate.ports import Accepted, Cancelled, Event, JobFilter, JobRecord, TaskRecord
+from tidegate.store import rules
+from tidegate.testing.memory_rows import MemoryJob, new_memory_job
+from tidegate.testing.memory_state import MemoryQueue, MemoryState, locked
+
+
+class MemoryJobs(MemoryState):
+    """`JobStore` in memory."""
+
+    @locked
+    def add_jobs(self, jobs: Sequence[NewJob]) -> list[Accepted | Exception]:
+        answers: list[Accepted | Exception] = []
+        change = self._next_change() if jobs else 0
+        for job in jobs:
+            try:
+                answers.append(self._add(job, change))
+            except TidegateError as error:
+                answers.append(error)
+        fresh = [
+            (answer.job_id, job)
+            for answer, job in zip(answers, jobs, strict=True)
+            if isinstance(answer, Accepted) and answer.created
+        ]
+        for _, group in groupby(fresh, key=lambda each: id(each[1].by)):
+            stored = list(group)
+            detail = rules.submission_detail(len(stored), [job.kind for _, job in stored])
+            named = rules.submitted(stored[0][0], stored[-1][0])
+            self._note(stored[0][1].by, Action.SUBMIT, named, **detail)
+        return answers
+
+    def _add(self, order: NewJob, change: int) -> Accepted:
+        key = (order.owner, order.idempotency_key or "")
+        if order.idempotency_key is not None and key in self._keys:
+            earlier = self._jobs[self._keys[key]]
+            if earlier.order.request_digest != order.request_digest:
+                raise rules.key_conflict(order.idempotency_key, earlier.id)
+            return Accepted(earlier.id, created=False)
+        rules.check_new_job(order)
+        if order.result_name:
+            self._check_name(order.owner, order.result_name)
+        job = new_memory_job(self._last_job + 1, order, change)
+        self._last_job = job.id
+        self._jobs[job.id] = job
+        self._queues.setdefault(order.queue, MemoryQueue())
+        if order.result_name:
+            self._reserved[source_key(order.owner, order.result_name)] = job.id
+        if order.idempotency_key is not None:
+            self._keys[key] = job.id
+        message = rules.accepted_message(order.queue, order.priority, len(order.tasks))
+        self._tell(job.id, None, order.created_at, "accepted", message)
+        return Accepted(job.id)
+
+    @locked
+    def request_cancel(self, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:
+        job = self._job(job_id)
+        if job.status().final:
+            return Cancelled(job.status(), 0, ())
+        live = tuple(a.record.key for task in job.tasks if (a := task.live()) is not None)
+        if job.cancel_requested_at is not None:
+            return Cancelled(job.status(), 0, live)
+        job.cancel_requested_at = at
+        waited = [task for task in job.tasks if task.state in (TaskState.SCHEDULED, TaskState.QUEUED)]
+        change = self._next_change() if waited else 0
+        for task in waited:
+            task.state, task.not_before, task.change = TaskState.CANCELLED, None, change
+            task.exit = rules.CANCELLED_WAITING
+        if job.status().final:
+            job.exit = job.exit or rules.CANCELLED_WAITING
+            job.finish(at)
+            self._free(job)
+        self._tell_cancel(job, at, len(waited), len(live))
+        self._note(by, Action.CANCEL, f"job {job_id}", owner=job.order.owner)
+        return Cancelled(job.status(), len(waited), live)
+
+    def _tell_cancel(self, job: MemoryJob, at: datetime, waited: int, live: int) -> None:
+        if not job.status().final:
+            message = f"Cancel requested: {waited} waiting and {live} running tasks end now."
+            self._tell(job.id, None, at, "cancel_requested", message, {"waiting": waited, "running": live})
+        elif len(job.tasks) == 1:
+            self._tell(job.id, None, at, "cancelled", rules.CANCELLED_WAITING.message)
+        else:
+            self._tell(job.id, None, at, *rules.job_ended_event(job.status(), job.counts()))
+
+    @locked
+    def job(self, job_id: int) -> JobRecord:
+        return self._job(job_id).record()
+
+    @locked
+    def owner_of(self, job_id: int) -> str:
+        return self._job(job_id).order.owner
+
+    @locked
+    def owners_of(self, job_ids: Iterable[int]) -> dict[int, str]:
+        return {job_id: self._jobs[job_id].order.owner for job_id in job_ids if job_id in self._jobs}
+
+    @locked
+    def jobs(self, filter: JobFilter) -> list[JobRecord]:
+        wanted = JobStatus.QUEUED if filter.status is JobStatus.ACCEPTED else filter.status
+        found: list[JobRecord] = []
+        for job in sorted(self._jobs.values(), key=lambda job: -job.id):
+            fits = (
+                (filter.before_id is None or job.id < filter.before_id)
+                and (filter.kind in (None, job.order.kind))
+                and (filter.queue in (None, job.order.queue))
+                and (filter.owner in (None, job.order.owner))
+                and (filter.not_queue != job.order.queue)
+                and (wanted in (None, job.status()))
+            )
+            if fits:
+                found.append(job.record())
+        return found[: filter.limit]
+
+    @locked
+    def tasks(self, job_id: int, *, after: int = 0, limit: int = 100) -> list[TaskRecord]:
+        return [task.record() for task in self._job(job_id).tasks if task.key.number > after][:limit]
+
+    @locked
+    def events(self, job_id: int, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        self._job(job_id)
+        return [event for event in self._events if event.job_id == job_id and event.id > after][:limit]
+
+    @locked
+    def waiting_count(self) -> int:
+        return sum(self._count(name)[0] for name in self._queues)

@@ -1,0 +1,93 @@
+"""`tidegate worker`: the worker of this machine in a cluster, in the foreground; and what is done to workers from afar."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidegate.app.worker import work
+from tidegate.client.views import Worker
+from tidegate.core.resources import format_bytes
+from tidegate.settings import load_settings
+from tidegate.ui.cli.connection import client
+from tidegate.ui.cli.options import DataDir, Json, Name, Url
+from tidegate.ui.cli.output import print_json, print_table
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, invoke_without_command=True)
+
+
+@app.callback()
+def worker(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Option("--name", help="Its name; default: the host's.")] = None,
+    data_dir: Annotated[str | None, typer.Option("--data-dir", help="The shared path.")] = None,
+    cpus: Annotated[
+        float | None, typer.Option("--cpus", help="CPUs to offer; default: what there is.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory to offer; default: what there is.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="debug, info, warning or error.")
+    ] = None,
+) -> None:
+    """Run the worker of this machine in a cluster, until Ctrl-C; or look at workers and tell them what to do.
+
+    The first line on standard output says that it is ready; logs go to standard error. SIGTERM drains it: running jobs get
+    their grace, the rest is put back. A second SIGTERM ends it at once.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    settings = load_settings(data_dir=data_dir, cpus=cpus, memory=memory, log_level=log_level)
+
+    def announce(worker_id: str) -> None:
+        print(f"Tidegate worker {worker_id} is ready (data in {settings.data_dir.expanduser()})", flush=True)
+
+    raise typer.Exit(work(settings, name, announce=announce))
+
+
+@app.command("list")
+def list_workers(json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
+    """List all workers: what each has for jobs, how much of it is allocated, and how it is."""
+    with client(url, data_dir) as server:
+        found = list(server.workers.list())
+    if json:
+        print_json([worker.document for worker in found])
+        return
+    rows = [(w.id, w.document["hostname"], w.status, len(w.running), *_amounts(w)) for w in found]
+    print_table(("Worker", "Host", "State", "Running", "CPUs", "Memory"), rows, right=(3, 4, 5))
+
+
+@app.command()
+def drain(name: Name, json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
+    """Start nothing more on a worker, until `resume`; what runs goes on."""
+    with client(url, data_dir) as server:
+        _say(server.workers.drain(name), json)
+
+
+@app.command()
+def resume(name: Name, json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
+    """Start jobs on a worker again."""
+    with client(url, data_dir) as server:
+        _say(server.workers.resume(name), json)
+
+
+@app.command()
+def stop(name: Name, json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
+    """Tell a worker to end: running jobs get their grace, the rest is put back."""
+    with client(url, data_dir) as server:
+        _say(server.workers.stop(name), json)
+
+
+def _amounts(worker: Worker) -> tuple[str, str]:
+    has, taken = worker.document["allocatable"], worker.document["allocated"]
+    memory = f"{format_bytes(taken['memory_bytes'])} of {format_bytes(has['memory_bytes'])}"
+    return f"{taken['cpus']:g} of {has['cpus']:g}", memory
+
+
+def _say(worker: Worker, as_json: bool) -> None:
+    if as_json:
+        print_json(worker.document)
+    else:
+        print(f"{worker.id}: {worker.status}, {len(worker.running)} running")

@@ -1,0 +1,109 @@
+"""The examples of the pages on the API and on running a server, typed as they stand there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.server import Running
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def console(text: str) -> list[tuple[str, str]]:
+    """The commands of all console blocks, each with the output that is shown for it."""
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^\$ (.*?(?:\\\n.*?)*)$\n((?:(?!\$ )[^\n]+\n)*)", "".join(blocks), re.MULTILINE)
+    return [(command, output) for command, output in found]
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command with the `tidegate` of this interpreter in front of the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-e", "-c", command], cwd=folder, env={**os.environ, "PATH": path, "TIDEGATE_YIELD_CPU": "off"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_examples_of_the_api_are_answered_as_they_say(tmp_path: Path) -> None:
+    maker = Running(tmp_path / "maker")
+    server = Running(tmp_path / "data")
+    try:
+        maker.start()
+        made = shell(
+            f"export TIDEGATE_URL={maker.url}; tidegate sql 'select 7 as km' --result-name trips >&2; "
+            "tidegate sources download trips trips.parquet",
+            tmp_path,
+        )
+        assert made.returncode == 0, made.stderr
+        server.start()
+        examples = console(page("api.md"))
+        assert len(examples) >= 9
+        for command, shown in examples:
+            typed = command.replace("localhost:8420", server.url.removeprefix("http://")).replace(
+                "curl ", "curl --fail-with-body "
+            )
+            done = shell(typed, tmp_path)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            assert done.stdout or "-o " in command, command
+            if shown:
+                assert done.stdout.startswith(shown.partition(", ...")[0]), (command, done.stdout)
+        assert (tmp_path / "answers.csv").read_text() == "answer\n42\n"
+        with server.client() as http:
+            assert http.get("/api/v1/sources/trips").json()["row_count"] == 1
+            assert http.get("/api/v1/queues/default").json()["paused"] is True
+    finally:
+        server.stop()
+        maker.stop()
+
+
+def test_the_commands_of_the_page_on_running_a_server_work(tmp_path: Path) -> None:
+    commands = re.findall(r"^```sh\n(.*?)^```", page("operations.md"), re.DOTALL | re.MULTILINE)
+    [serve, doctor] = [
+        command.strip().replace("/var/lib/tidegate", str(tmp_path / "data")) for command in commands
+    ]
+    checked = shell(f"{doctor} --json", tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["data_dir"]["path"] == str(tmp_path / "data")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {serve} --port 0"],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as served:
+        assert served.stdout is not None
+        line = served.stdout.readline()
+        served.terminate()
+    assert re.match(r"Tidegate is listening on http://127\.0\.0\.1:\d+ ", line)
+    assert served.returncode == 0
+
+
+def test_the_records_are_backed_up_as_the_page_says(own_server: Running) -> None:
+    [command] = re.findall(r"`(sqlite3 [^`]+)`", page("operations.md"))
+    own_server.start()
+    done = shell(command, own_server.data_dir)
+    assert done.returncode == 0, done.stderr
+    copied = shell("sqlite3 copy.db 'select name from queues'", own_server.data_dir)
+    assert "default" in copied.stdout, copied.stderr
+
+
+def test_the_unit_for_systemd_starts_a_command_that_there_is() -> None:
+    [unit] = re.findall(r"^```ini\n(.*?)^```", page("operations.md"), re.DOTALL | re.MULTILINE)
+    [start] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    program, command, *options = start.split()
+    assert (Path(program).name, command) == ("tidegate", "serve")
+    known = subprocess.run(
+        [sys.executable, "-m", "tidegate", "serve", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [option for option in options if option.startswith("--")] == ["--data-dir"]
+    assert "--data-dir" in known
