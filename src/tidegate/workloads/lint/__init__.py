@@ -1,0 +1,1 @@
+"""SQL lint: the kind `lint` (a ZIP of files or one statement)."""
