@@ -22,6 +22,7 @@ from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, wo
 from tidegate.store.shared import (
     EventRow,
     add_events,
+    by_index,
     count_in_queues,
     insert_into,
     lock_jobs,
@@ -40,12 +41,12 @@ from tidegate.store.values import (
 )
 
 _CHANGED = Statement(
-    select(
+    by_index(tasks, "tasks_change", select(
         tasks.c.job_id, tasks.c.number, tasks.c.state, tasks.c.queued_at, tasks.c.attempts, jobs.c.queue, jobs.c.owner,
         jobs.c.priority, jobs.c.cpu_milli, jobs.c.memory_bytes, jobs.c.disk_bytes, jobs.c.labels,
     )
     .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
-    .where(tasks.c.change > bindparam("cursor")),
+    .where(tasks.c.change > bindparam("cursor"))),
     "cursor",
 )  # fmt: skip
 _WORKERS = Statement(
@@ -143,15 +144,23 @@ _ALLOCATE = Statement(
 )
 
 _DUE = Statement(
-    select(tasks.c.job_id, tasks.c.number, jobs.c.queue)
-    .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
-    .where(tasks.c.state == word(TaskState.SCHEDULED), tasks.c.not_before <= bindparam("now")),
+    by_index(
+        tasks,
+        "tasks_scheduled",
+        select(tasks.c.job_id, tasks.c.number, jobs.c.queue)
+        .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
+        .where(tasks.c.state == word(TaskState.SCHEDULED), tasks.c.not_before <= bindparam("now")),
+    ),
     "now",
 )
 _NEXT_DUE = Statement(
-    select(func.min(tasks.c.not_before)).where(
-        tasks.c.state == word(TaskState.SCHEDULED),
-        tasks.c.not_before.is_not(None),  # lets MariaDB pass over all the tasks that wait for no time
+    by_index(
+        tasks,
+        "tasks_scheduled",
+        select(func.min(tasks.c.not_before)).where(
+            tasks.c.state == word(TaskState.SCHEDULED),
+            tasks.c.not_before.is_not(None),  # lets MariaDB pass over all the tasks that wait for no time
+        ),
     )
 )
 _WAKE_TASK = Statement(

@@ -26,11 +26,13 @@ _SESSION = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_material": "off",  # a table that was empty when statistics were gathered would be read whole and kept for a join
     "jit": "off",
     # A server that stands still in the middle of a transaction must not keep its locks from the others.
     "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": "10s",
 }
+_FOR_SCANS = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_material")
 _CONNECT: dict[str, Any] = {
     "autocommit": True,  # transactions are begun by the store
     "connect_timeout": 5,
@@ -66,7 +68,7 @@ class PostgresTx(NetworkTx):
         return int(row[0])
 
     def scan(self) -> None:
-        for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+        for name in _FOR_SCANS:
             self.cursor.execute(f"SET LOCAL {name} = on")
 
     def make_room(self, table: str, first: int, last: int) -> None:
