@@ -50,6 +50,10 @@ EVENTS: Mapping[str, EventType] = {
         "An attempt of a task got its resources on a worker.",
         {"attempt": "number of the attempt", "worker": "id of the worker"},
     ),
+    "expanded": EventType(
+        "Tasks were added to the job, by a task of it that succeeded, or its last task since all others have ended.",
+        {"added": "how many", "tasks": "how many the job has now"},
+    ),
     "progress": EventType(
         "The job got further. Sent only to who is listening and not stored; its id is 0.",
         {"progress": "share done, 0 to 1"},

@@ -6,7 +6,7 @@ is its fencing number: whoever reports for an attempt names it, and only the new
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -175,12 +175,21 @@ class Shape:
     labels: frozenset[tuple[str, str]] = frozenset()
 
 
+MOST_TASKS = 200_000
+"""Most tasks of one job, its last one not counted: about 100 MB of rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOrder:
-    """One task of a job that is being submitted: its name (or file) and what its kind needs to know."""
+    """One task of a job, submitted with it or added by a task of it: its name (or file) and what its kind needs to know."""
 
     name: str
     spec: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the job's own."""
+    resources: Resources | None = None
+    """None: the job's. The labels are always the job's."""
+    timeout_s: float | None = None
+    """None: the job's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +216,9 @@ class NewJob:
     """Digest of the request body, kept beside the idempotency key: the same key with another body is a conflict."""
     by: Caller | None = None
     """Who submitted it, for the audit trail; None for the service's own work."""
+    last: TaskOrder | None = None
+    """One more task, queued when all others have ended, however they did, unless the job is to be cancelled. Its result is
+    the job's, and `result_name` is for it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +356,8 @@ class AttemptEnd:
     """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""
     put_back: bool = False
     """An orderly stop took the attempt away: it counts neither as a try of the job nor as a loss."""
+    new_tasks: Collection[TaskOrder] = ()
+    """Of a success: tasks that are queued for the same job in the same transaction. May be read more than once."""
 
     @property
     def counts_as_loss(self) -> bool:

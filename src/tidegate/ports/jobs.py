@@ -20,6 +20,7 @@ from tidegate.core.job import (
     TaskState,
     Usage,
 )
+from tidegate.core.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class JobRecord:
     usage: Usage = Usage()
     exit: Exit | None = None
     result: Mapping[str, Any] | None = None
-    """Of a job with one task: the task's result."""
+    """Of a job with one task, or with a last one: that task's result."""
     result_name: str | None = None
     not_before: datetime | None = None
     """Of a job with one task, while that is scheduled: when it may start."""
@@ -85,6 +86,9 @@ class TaskRecord:
     exit: Exit | None = None
     result: Mapping[str, Any] | None = None
     not_before: datetime | None = None
+    resources: Resources = Resources()
+    """What it asks for: its own, or its job's."""
+    timeout_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,10 @@ class JobStore(Protocol):
 
     def jobs(self, filter: JobFilter) -> list[JobRecord]: ...
 
-    def tasks(self, job_id: int, *, after: int = 0, limit: int = 100) -> list[TaskRecord]:
-        """Tasks with a number above `after`, in order. Raises NotFound for an unknown job."""
+    def tasks(
+        self, job_id: int, *, after: int = 0, limit: int = 100, state: TaskState | None = None
+    ) -> list[TaskRecord]:
+        """Tasks with a number above `after`, of this state or of any, in order. Raises NotFound for an unknown job."""
         ...
 
     def events(self, job_id: int, *, after: int = 0, limit: int = 1000) -> list[Event]:

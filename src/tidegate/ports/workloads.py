@@ -27,6 +27,8 @@ class WorkOrder:
     """A source name for the result; the empty string stands for the default name `async_result_{job_id}`."""
     queue: str = DEFAULT_QUEUE
     max_attempts: int = 1
+    last: TaskOrder | None = None
+    """See `NewJob.last`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Workload(Protocol):
 
     The instance lives in the server and must be light: what is heavy stands in the module that `runner` names
     (`package.module:function`), which only the sandbox imports.
+
+    With an attribute `expands = True` its runners may add tasks to their job, see `TaskContext.add_task`.
     """
 
     kind: str
@@ -90,6 +94,10 @@ class Workload(Protocol):
     def order(self, fields: Mapping[str, Any], context: IntakeContext) -> WorkOrder:
         """Judge a submission's own fields. Raises InvalidInput with what is wrong."""
         ...
+
+
+def _adds_no_tasks(task: TaskOrder) -> None:
+    raise RuntimeError(f"Task {task.name!r} cannot be added here: nobody would take it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,16 @@ class TaskContext:
     progress: Callable[[float], None]
     """Share done, 0 to 1; cheap to call often."""
     log: Callable[[str], None]
+    add_task: Callable[[TaskOrder], None] = _adds_no_tasks
+    """Add a task to this job. All that were added are queued by the commit that records the attempt's success, and none
+    otherwise: an attempt that fails or is lost adds nothing, however often it is tried.
+
+    For workloads with `expands = True`; of others what is added fails the attempt. A task's name has at most 1000
+    characters, a line of it (name, spec, resources as JSON) at most 64 KiB, all of them together 64 MiB and `MOST_TASKS` of
+    a job. Its spec may not hold `readable_paths`, `runnable_paths` or `writable_paths`: it has those of the job. When the
+    attempt leaves a folder (`"folder"` in the result), the tasks that it added may read that as `input_folder`."""
+    input_folder: str | None = None
+    """The folder that the task which added this one has left behind; None when it left none."""
 
 
 class Runner(Protocol):

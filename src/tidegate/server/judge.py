@@ -102,7 +102,9 @@ def judge(
     )
     order = workload.order({name: fields[name] for name in workload.fields if name in fields}, context)
     shape = Shape(_resources(fields, order, internal=submission.internal), _labels(fields))
-    refuse_what_never_fits(shape, workers)
+    tasks = order.tasks or (TaskOrder(name=order.name),)
+    for each in _shapes(shape, (*tasks, order.last)):
+        refuse_what_never_fits(each, workers)
     return NewJob(
         kind=workload.kind,
         name=_text(fields, "name", order.name, longest=200),
@@ -113,7 +115,7 @@ def judge(
         timeout_s=_number(fields, "timeout_s", order.timeout_s or rules.default_timeout_s, LONGEST_TIMEOUT_S),
         max_attempts=_attempts(fields, order.max_attempts),
         spec=order.spec,
-        tasks=order.tasks or (TaskOrder(name=order.name),),
+        tasks=tasks,
         created_at=now,
         not_before=_not_before(fields, now),
         result_name=order.result_name,
@@ -121,7 +123,14 @@ def judge(
         idempotency_key=_idempotency_key(submission.idempotency_key),
         request_digest=_digest(fields) if submission.idempotency_key is not None else None,
         by=submission.by,
+        last=order.last,
     )
+
+
+def _shapes(shape: Shape, tasks: Iterable[TaskOrder | None]) -> Iterable[Shape]:
+    """What the tasks ask for, each shape once."""
+    asked = {shape.resources if task is None else task.resources or shape.resources for task in tasks}
+    return [Shape(resources, shape.labels) for resources in asked]
 
 
 def refuse_what_never_fits(shape: Shape, workers: tuple[WorkerView, ...]) -> None:

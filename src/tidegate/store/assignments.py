@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import and_, case, or_
+
 from tidegate.core.job import Assignment, AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.store.engine import Row
+from tidegate.store.growth import own_timeout_s
 from tidegate.store.schema import jobs, tasks
+from tidegate.store.shared import number
 from tidegate.store.values import PRIORITIES, from_json
 
+_MAKES_RESULT = or_(
+    and_(jobs.c.task_count == number(1), jobs.c.last.is_(None)), tasks.c.number == jobs.c.last_number
+)
 COLUMNS = (
-    jobs.c.kind, jobs.c.owner, jobs.c.queue, tasks.c.name, jobs.c.spec, tasks.c.spec, jobs.c.timeout_s,
-    jobs.c.max_attempts, tasks.c.losses, tasks.c.put_back, jobs.c.result_name, jobs.c.priority,
+    jobs.c.kind, jobs.c.owner, jobs.c.queue, tasks.c.name, jobs.c.spec, tasks.c.spec, own_timeout_s(),
+    jobs.c.max_attempts, tasks.c.losses, tasks.c.put_back, case((_MAKES_RESULT, jobs.c.result_name)), jobs.c.priority,
 )  # fmt: skip
 """What `assignment` reads, in its order."""
 

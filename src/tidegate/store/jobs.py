@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import bindparam, null, select
 
@@ -17,6 +15,7 @@ from tidegate.ports import Accepted, Cancelled
 from tidegate.store import rules
 from tidegate.store.audit import Submission, add_submissions, record
 from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.growth import INSERT_TASK, chunks, order_to_json, task_row
 from tidegate.store.schema import attempts, jobs, sources, tasks
 from tidegate.store.shared import (
     EventRow,
@@ -30,9 +29,14 @@ from tidegate.store.shared import (
     take,
     word,
 )
-from tidegate.store.values import exit_to_json, labels_to_json, to_json, to_micros, to_micros_or_none
-
-T = TypeVar("T")
+from tidegate.store.values import (
+    exit_from_json,
+    exit_to_json,
+    labels_to_json,
+    to_json,
+    to_micros,
+    to_micros_or_none,
+)
 
 _MOST_PARAMETERS = 10_000  # SQLite takes 32,766 in a statement, PostgreSQL 65,535
 
@@ -49,9 +53,8 @@ _KEY = Statement(
 _INSERT_JOB = insert_into(
     jobs,
     "id kind name owner queue priority status cpu_milli memory_bytes disk_bytes labels timeout_s max_attempts created_at "
-    "change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued spec",
+    "change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued spec last",
 )
-_INSERT_TASK = insert_into(tasks, "job_id number name state queued_at not_before change spec")
 _RESERVE = Statement(
     sources.insert().values(
         {name: bindparam(name) for name in ("name_key", "name", "reserved_by", "owner", "created_at")}
@@ -110,13 +113,6 @@ _LIVE_OF_JOB = Statement(
     .order_by(attempts.c.number),
     "job",
 )
-
-
-def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size`."""
-    rest = iter(values)
-    while chunk := list(islice(rest, size)):
-        yield chunk
 
 
 def add_jobs(tx: Tx, new_jobs: Sequence[NewJob]) -> list[Accepted | Exception]:
@@ -222,7 +218,7 @@ def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Ex
             reserved.append((key, job.result_name, job_id, job.owner, created_at))
         answers[index] = Accepted(job_id)
     tx.many(_INSERT_JOB, job_rows)
-    tx.many(_INSERT_TASK, task_rows)
+    tx.many(INSERT_TASK, task_rows)
     count_in_queues(tx, waiting)
     tx.many(_RESERVE, sorted(reserved))
     add_submissions(tx, _submissions(fresh, answers))
@@ -260,20 +256,17 @@ def _job_row(job_id: int, job: NewJob, created_at: int, change: int) -> Row:
         job.timeout_s, job.max_attempts, created_at, change,
         rules.default_result_name(job_id) if job.result_name == "" else job.result_name,
         job.idempotency_key, job.request_digest, count, count if scheduled else 0, 0 if scheduled else count,
-        to_json(job.spec),
+        to_json(job.spec), order_to_json(job.last),
     )  # fmt: skip
 
 
 def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[Row]:
-    fixed: tuple[int | None, int | None, int | None]
+    times: tuple[int | None, int | None, int | None]
     if _scheduled(job):
-        state, fixed = "scheduled", (None, to_micros_or_none(job.not_before), None)
+        state, times = "scheduled", (None, to_micros_or_none(job.not_before), None)
     else:
-        state, fixed = "queued", (created_at, None, change)
-    return [
-        (job_id, number, task.name, state, *fixed, to_json(task.spec))
-        for number, task in enumerate(job.tasks, 1)
-    ]
+        state, times = "queued", (created_at, None, change)
+    return [task_row(job_id, number, task, state, times) for number, task in enumerate(job.tasks, 1)]
 
 
 def request_cancel(tx: Tx, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:
@@ -294,6 +287,8 @@ def request_cancel(tx: Tx, job_id: int, at: datetime, by: Caller | None = None) 
     counts.update({TaskState.SCHEDULED: 0, TaskState.QUEUED: 0})
     counts[TaskState.CANCELLED] += waited
     new_status = rules.status_of(counts)
+    if new_status.final:
+        exit_text = exit_to_json(rules.exit_of_job(exit_from_json(exit_text), counts))
     _record_cancel(tx, job_id, to_micros(at), (status, new_status, exit_text), waited, queue)
     if new_status.final:
         drop_reservations(tx, [(owner, result_name, job_id)])

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, bindparam, func, literal_column, select
+from sqlalchemy import Integer, Select, and_, bindparam, func, literal_column, or_, select
 
 from tidegate.core.identity import LOCAL_OWNER
 from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
+from tidegate.core.resources import Resources
 from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store.engine import Statement, Tx
+from tidegate.store.growth import own_amounts, own_timeout_s
 from tidegate.store.schema import attempts, events, jobs, queues, tasks
 from tidegate.store.shared import number, storable
 from tidegate.store.values import (
@@ -23,19 +25,29 @@ from tidegate.store.values import (
     shape_of,
 )
 
-_first_task = tasks.alias("first_task")
-_JOBS: Select[Any] = select(jobs, _first_task.c.result, _first_task.c.not_before).select_from(
+_own = tasks.alias("own")
+"""The task whose result is the job's."""
+_OF_JOBS = [column for column in jobs.c if column.name not in ("last", "last_number")]
+_JOBS: Select[Any] = select(*_OF_JOBS, _own.c.result, _own.c.not_before).select_from(
     jobs.outerjoin(
-        _first_task,
+        _own,
         and_(
-            _first_task.c.job_id == jobs.c.id,
-            _first_task.c.number == number(1),
-            jobs.c.task_count == number(1),
+            _own.c.job_id == jobs.c.id,
+            _own.c.number == func.coalesce(jobs.c.last_number, number(1)),
+            or_(jobs.c.task_count == number(1), jobs.c.last_number.is_not(None)),
         ),
     )
 )
 _JOB = Statement(_JOBS.where(jobs.c.id == bindparam("job")), "job")
-_JOB_COLUMNS = [*jobs.c.keys(), "result", "not_before"]
+_JOB_COLUMNS = [*(column.name for column in _OF_JOBS), "result", "not_before"]
+_TASKS = select(
+    *(tasks.c[name] for name in ("job_id", "number", "name", "state", "not_before", "exit", "result")),
+    *(
+        amount.label(name)
+        for amount, name in zip(own_amounts(), ("cpu_milli", "memory_bytes", "disk_bytes"), strict=True)
+    ),
+    own_timeout_s().label("timeout_s"),
+).select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
 _EVENTS = Statement(
     select(
         events.c.id,
@@ -109,24 +121,19 @@ def _with_status(status: JobStatus) -> list[Any]:
     return found
 
 
-def list_tasks(tx: Tx, job_id: int, after: int, limit: int) -> list[TaskRecord]:
+def list_tasks(tx: Tx, job_id: int, after: int, limit: int, state: TaskState | None) -> list[TaskRecord]:
     """See `JobStore.tasks`."""
     _check_job(tx, job_id)
-    query = (
-        select(tasks)
-        .where(tasks.c.job_id == job_id, tasks.c.number > after)
-        .order_by(tasks.c.number)
-        .limit(limit)
-    )
-    rows = tx.connection.execute(query).mappings().all()
+    query = _TASKS.where(tasks.c.job_id == job_id, tasks.c.number > after)
+    if state is not None:
+        query = query.where(tasks.c.state == state.value)
+    rows = tx.connection.execute(query.order_by(tasks.c.number).limit(limit)).mappings().all()
     if not rows:
         return []
     tries: dict[int, list[AttemptRecord]] = {}
-    last = rows[-1]["number"]
-    query = select(attempts).where(
-        attempts.c.job_id == job_id, attempts.c.number.between(rows[0]["number"], last)
-    )
-    for row in tx.connection.execute(query.order_by(attempts.c.number, attempts.c.attempt)).mappings():
+    numbers = [row["number"] for row in rows]
+    made = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number.in_(numbers))
+    for row in tx.connection.execute(made.order_by(attempts.c.number, attempts.c.attempt)).mappings():
         tries.setdefault(row["number"], []).append(_attempt(dict(row)))
     return [_task(dict(row), tuple(tries.get(row["number"], ()))) for row in rows]
 
@@ -193,6 +200,8 @@ def _task(row: Mapping[str, Any], tries: tuple[AttemptRecord, ...]) -> TaskRecor
         exit_from_json(row["exit"]),
         from_json_or_none(row["result"]),
         from_micros_or_none(row["not_before"]),
+        Resources(row["cpu_milli"], row["memory_bytes"], row["disk_bytes"]),
+        row["timeout_s"],
     )
 
 

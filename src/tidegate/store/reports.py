@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState, Usage
+from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskOrder, TaskState, Usage
 from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.growth import add_tasks, order_from_json
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
     EventRow,
@@ -26,6 +27,7 @@ from tidegate.store.shared import (
 )
 from tidegate.store.sources import register_results, taken_by_others
 from tidegate.store.values import (
+    exit_from_json,
     exit_to_json,
     to_json,
     to_json_or_none,
@@ -57,7 +59,7 @@ _ENDING = Statement(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, attempts.c.worker_id,
         attempts.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
         allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
-        jobs.c.result_name, jobs.c.owner, jobs.c.task_count, jobs.c.exit,
+        jobs.c.result_name, jobs.c.owner, jobs.c.task_count, jobs.c.exit, jobs.c.last, jobs.c.last_number,
         *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
@@ -137,12 +139,13 @@ _END_JOB = Statement(
     jobs.update()
     .values(
         {"status": bindparam("to"), "finished_at": bindparam("finished"), "exit": bindparam("why")}
+        | {"task_count": bindparam("now"), "last_number": bindparam("last_task")}
         | {name: bindparam(f"used_{name}") for name in _USAGE}
         | {f"tasks_{state}": bindparam(f"now_{state}") for state in TaskState}
     )
     .where(jobs.c.id == bindparam("job"), jobs.c.tasks_running == bindparam("was_running")),
-    "to finished " + " ".join(f"now_{state}" for state in TaskState) + " "
-    + " ".join(f"used_{name}" for name in _USAGE) + " why job was_running",
+    "to finished now " + " ".join(f"now_{state}" for state in TaskState) + " "
+    + " ".join(f"used_{name}" for name in _USAGE) + " why last_task job was_running",
 )  # fmt: skip
 
 
@@ -156,19 +159,52 @@ class _Job:
     owner: str
     task_count: int
     exit: str | None
+    last: str | None
+    last_number: int | None
     usage: Usage
     counts: dict[TaskState, int]
     was_running: int
     finished_at: int = 0
     status: JobStatus = JobStatus.RUNNING
+    grown: list[_Grown] = field(default_factory=list)
 
     def add(self, end: AttemptEnd) -> None:
+        alone = self.task_count == 1 and self.last is None
         self.counts[TaskState.RUNNING] -= 1
         self.counts[end.next_state] += 1
+        if end.new_tasks:
+            self._grow(end.key.number, end.new_tasks, to_micros(end.ended_at))
         self.usage = rules.add_usage(self.usage, end.usage)
         self.finished_at = max(self.finished_at, to_micros(end.ended_at))
         if self.exit is None and end.next_state in (TaskState.FAILED, TaskState.CANCELLED):
-            self.exit = exit_to_json(end.exit)
+            self.exit = exit_to_json(rules.exit_in_job(end, alone=alone))
+
+    def settle(self) -> None:
+        """What the ends add up to: the job ends, or its last task comes."""
+        self.status = rules.status_of(self.counts)
+        if not self.status.final:
+            return
+        if self.last is None or self.last_number is not None or self.cancelled:
+            self.exit = exit_to_json(rules.exit_of_job(exit_from_json(self.exit), self.counts))
+            return
+        self.last_number = self.task_count + 1
+        self._grow(self.last_number, [order_from_json(self.last)], self.finished_at)
+        self.status = rules.status_of(self.counts)
+
+    def _grow(self, told_of: int, orders: Collection[TaskOrder], at: int) -> None:
+        self.grown.append(_Grown(told_of, self.task_count + 1, orders, at))
+        self.task_count += len(orders)
+        self.counts[TaskState.QUEUED] += len(orders)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """Tasks that came to a job; `told_of` is the task to which the event belongs."""
+
+    told_of: int
+    first: int
+    orders: Collection[TaskOrder]
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +242,7 @@ def report(
     recorded = _believed(tx, ends, live, jobs_of)
     if look_for_names:
         recorded = _with_names(tx, recorded)
+    recorded = _with_room(recorded, jobs_of)
     if not recorded:
         return []
     touched: dict[int, _Job] = {}
@@ -213,12 +250,12 @@ def report(
         touched[end.key.job_id] = job = jobs_of[end.key.job_id]
         job.add(end)
     for job in touched.values():
-        job.status = rules.status_of(job.counts)
+        job.settle()
     _write_attempts(tx, recorded)
-    _write_tasks(tx, recorded)
+    _write_tasks(tx, recorded, touched)
     _write_allocations(tx, recorded, live, heard=heard)
     _write_jobs(tx, touched)
-    _write_queues(tx, recorded, jobs_of)
+    _write_queues(tx, recorded, touched)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
     _free_names(tx, touched)
     add_events(tx, list(_events(recorded, touched)))
@@ -232,7 +269,7 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     for row in tx.rows(_ENDING):
         live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
         if row[0] not in jobs_of:
-            counts = dict(zip(rules.TASK_STATES, row[23:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[25:], strict=True))
             jobs_of[row[0]] = _Job(
                 row[10],
                 row[11] is not None,
@@ -240,7 +277,9 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
                 row[13],
                 row[14],
                 row[15],
-                Usage(*row[16:23]),
+                row[16],
+                row[17],
+                Usage(*row[18:25]),
                 counts,
                 counts[TaskState.RUNNING],
             )
@@ -281,6 +320,21 @@ def _with_names(tx: Tx, ends: list[AttemptEnd]) -> list[AttemptEnd]:
     return recorded
 
 
+def _with_room(ends: list[AttemptEnd], jobs_of: Mapping[int, _Job]) -> list[AttemptEnd]:
+    """The ends with those turned to failures that add more tasks than their job may have."""
+    if not any(end.new_tasks for end in ends):
+        return ends
+    counts: dict[int, int] = {}
+    recorded: list[AttemptEnd] = []
+    for end in ends:
+        job = jobs_of[end.key.job_id]
+        count = counts.get(end.key.job_id, job.task_count)
+        end = rules.grown_end(end, count, job.result_name, has_last=job.last is not None)
+        counts[end.key.job_id] = count + len(end.new_tasks)
+        recorded.append(end)
+    return recorded
+
+
 def _write_attempts(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
     rows: list[Row] = [
         (end.state, to_micros(end.ended_at), *usage_to_row(end.usage), exit_to_json(end.exit), *end.key)
@@ -289,8 +343,9 @@ def _write_attempts(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
     expect(tx.many(_END_ATTEMPT, rows), len(rows))
 
 
-def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
-    change = take(tx, "change") if any(end.next_state is TaskState.QUEUED for end in ends) else 0
+def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
+    queues = any(end.next_state is TaskState.QUEUED for end in ends)
+    change = take(tx, "change") if queues or any(job.grown for job in touched.values()) else 0
     rows: list[Row] = []
     for end in ends:
         queued = end.next_state is TaskState.QUEUED
@@ -302,6 +357,9 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
              change if queued else None, why, result, int(end.put_back), *end.key)
         )  # fmt: skip
     expect(tx.many(_END_TASK, rows), len(rows))
+    for job_id, job in touched.items():
+        for grown in job.grown:
+            add_tasks(tx, job_id, grown.first, grown.orders, grown.at, change)
 
 
 def _write_allocations(
@@ -321,18 +379,22 @@ def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
     for job_id, job in touched.items():
         status = job.status
         rows.append(
-            (status, job.finished_at if status.final else None, *job.counts.values(), *usage_to_row(job.usage),
-             None if status is JobStatus.SUCCEEDED else job.exit, job_id, job.was_running)
+            (status, job.finished_at if status.final else None, job.task_count, *job.counts.values(),
+             *usage_to_row(job.usage), None if status is JobStatus.SUCCEEDED else job.exit, job.last_number, job_id,
+             job.was_running)
         )  # fmt: skip
     expect(tx.many(_END_JOB, rows), len(rows))
 
 
-def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], jobs_of: dict[int, _Job]) -> None:
+def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
     changes: dict[str, tuple[int, int]] = {}
     for end in ends:
-        queue = jobs_of[end.key.job_id].queue
+        queue = touched[end.key.job_id].queue
         waits, runs = changes.get(queue, (0, 0))
         changes[queue] = (waits + (not end.next_state.final), runs - 1)
+    for job in touched.values():
+        waits, runs = changes[job.queue]
+        changes[job.queue] = (waits + sum(len(grown.orders) for grown in job.grown), runs)
     count_in_queues(tx, changes)
 
 
@@ -352,9 +414,18 @@ def _events(ends: Sequence[AttemptEnd], touched: dict[int, _Job]) -> Iterable[Ev
         task = None if ends_job else end.key.number
         yield end.key.job_id, task, to_micros(end.ended_at), kind, message, _data(end, data)
     for job_id, job in touched.items():
+        for grown in job.grown:
+            yield job_id, grown.told_of, grown.at, *_grown_event(grown, job)
         if job.task_count > 1 and job.status.final:
             kind, message = rules.job_ended_event(job.status, job.counts)
             yield job_id, None, job.finished_at, kind, message, "{}"
+
+
+def _grown_event(grown: _Grown, job: _Job) -> tuple[str, str, str]:
+    total = grown.first - 1 + len(grown.orders)
+    is_last = grown.told_of == job.last_number == grown.first
+    kind, message, data = rules.last_event(total) if is_last else rules.grown_event(len(grown.orders), total)
+    return kind, message, to_json(data)
 
 
 def _data(end: AttemptEnd, data: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from tidegate.core.job import (
+    MOST_TASKS,
     AttemptEnd,
     AttemptState,
     Exit,
@@ -72,6 +73,8 @@ def check_end(end: AttemptEnd, current: AttemptState) -> None:
         raise InvalidInput(
             f"Attempt {end.key} ended as {end.state}, so its task cannot become {end.next_state}."
         )
+    if end.new_tasks and end.next_state is not TaskState.SUCCEEDED:
+        raise InvalidInput(f"Attempt {end.key} did not succeed, so it cannot add tasks.")
     if end.next_state is TaskState.SCHEDULED and end.not_before is None:
         raise InvalidInput(f"Task {end.key.task} cannot be scheduled without a time in `not_before`.")
 
@@ -79,7 +82,7 @@ def check_end(end: AttemptEnd, current: AttemptState) -> None:
 def cancelled_end(end: AttemptEnd) -> AttemptEnd:
     """The end as it is recorded for a job that is to be cancelled: whatever it was, the task becomes cancelled."""
     if end.next_state is TaskState.CANCELLED:
-        return replace(end, source=None, result=None, not_before=None)
+        return replace(end, source=None, result=None, not_before=None, new_tasks=())
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
         end,
@@ -89,6 +92,7 @@ def cancelled_end(end: AttemptEnd) -> AttemptEnd:
         exit=CANCELLED_AT_END,
         result=None,
         source=None,
+        new_tasks=(),
     )
 
 
@@ -106,7 +110,50 @@ def name_taken_end(end: AttemptEnd) -> AttemptEnd:
         exit=Exit(ExitReason.ERROR, message, code="source_exists"),
         result=None,
         source=None,
+        new_tasks=(),
     )
+
+
+def grown_end(end: AttemptEnd, task_count: int, result_name: str | None, *, has_last: bool) -> AttemptEnd:
+    """The end as it is recorded in a job of so many tasks: failed, when the job cannot have those that it adds."""
+    if not end.new_tasks:
+        return end
+    wanted = task_count + len(end.new_tasks)
+    if wanted > MOST_TASKS:
+        message = (
+            f"The task would add {len(end.new_tasks):,} tasks to the {task_count:,} of its job, which may have "
+            f"{MOST_TASKS:,}. Submit the work as several jobs."
+        )
+        exit_ = Exit(ExitReason.ERROR, message, MOST_TASKS, wanted, code="too_many_tasks")
+    elif result_name is not None and not has_last:
+        message = f"A job of {wanted:,} tasks cannot have one result_name, unless it has a last task."
+        exit_ = Exit(ExitReason.ERROR, message, code="result_of_many")
+    else:
+        return end
+    return replace(
+        end,
+        state=AttemptState.FAILED,
+        next_state=TaskState.FAILED,
+        exit=exit_,
+        result=None,
+        source=None,
+        new_tasks=(),
+    )
+
+
+def exit_in_job(end: AttemptEnd, *, alone: bool) -> Exit | None:
+    """Why a job did not succeed, while this is the first of its tasks that did not. `alone`: it has no other task."""
+    if end.exit is None or alone or end.next_state is not TaskState.FAILED:
+        return end.exit
+    return replace(end.exit, message=f"task {end.key.task}: {end.exit.message}")
+
+
+def exit_of_job(exit: Exit | None, counts: Mapping[TaskState, int]) -> Exit | None:
+    """The exit of a job that has ended, from that of its first task that did not succeed."""
+    total, failed = sum(counts.values()), counts[TaskState.FAILED]
+    if exit is None or total == 1 or not failed:
+        return exit
+    return replace(exit, message=f"{failed:,} of {total:,} tasks failed; first: {exit.message}")
 
 
 def name_conflict(name: str, reserved_by: int | None) -> Conflict:
@@ -161,7 +208,13 @@ def check_new_job(job: NewJob) -> None:
     """Raise InvalidInput for a job that no store can hold."""
     if not job.tasks:
         raise InvalidInput("A job needs at least one task.")
-    if job.result_name is not None and len(job.tasks) > 1:
+    if len(job.tasks) > MOST_TASKS:
+        raise InvalidInput(
+            f"The job has {len(job.tasks):,} tasks, and may have {MOST_TASKS:,}. Submit the work as several jobs.",
+            code="too_many_tasks",
+            numbers={"asked": len(job.tasks), "limit": MOST_TASKS},
+        )
+    if job.result_name is not None and len(job.tasks) > 1 and job.last is None:
         raise InvalidInput(
             f"A job of {len(job.tasks)} tasks cannot have one result_name. Submit them as jobs."
         )
@@ -237,6 +290,18 @@ def _used(usage: Usage) -> str:
     if usage.peak_memory_bytes is not None:
         parts.append(f"with a memory peak of {format_bytes(usage.peak_memory_bytes)}")
     return " " + " ".join(parts) if parts else ""
+
+
+def grown_event(added: int, total: int) -> tuple[str, str, Mapping[str, int]]:
+    """Type, message and data of the event that tells of tasks which a task has added."""
+    tasks = "1 task was" if added == 1 else f"{added:,} tasks were"
+    return "expanded", f"{tasks} added; the job has {total:,} now.", {"added": added, "tasks": total}
+
+
+def last_event(total: int) -> tuple[str, str, Mapping[str, int]]:
+    """Likewise of the last task."""
+    message = f"All {total - 1:,} tasks have ended; the last one is queued."
+    return "expanded", message, {"added": 1, "tasks": total}
 
 
 def job_ended_event(status: JobStatus, counts: Mapping[TaskState, int]) -> tuple[str, str]:

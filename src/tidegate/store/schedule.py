@@ -16,6 +16,7 @@ from tidegate.ports import Changes
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment
 from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.growth import own_amounts
 from tidegate.store.leaders import must_lead
 from tidegate.store.queues import queue_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
@@ -43,7 +44,7 @@ from tidegate.store.values import (
 _CHANGED = Statement(
     by_index(tasks, "tasks_change", select(
         tasks.c.job_id, tasks.c.number, tasks.c.state, tasks.c.queued_at, tasks.c.attempts, jobs.c.queue, jobs.c.owner,
-        jobs.c.priority, jobs.c.cpu_milli, jobs.c.memory_bytes, jobs.c.disk_bytes, jobs.c.labels,
+        jobs.c.priority, *own_amounts(), jobs.c.labels,
     )
     .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
     .where(tasks.c.change > bindparam("cursor"))),

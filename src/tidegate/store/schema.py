@@ -20,7 +20,7 @@ from tidegate.store.types import (
     has_partial_indexes,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
@@ -82,6 +82,8 @@ jobs = Table(
     *_usage(),
     Column("exit", LongText),
     Column("spec", LongText, nullable=False),
+    Column("last", LongText),  # JSON: the task that comes when all others have ended
+    Column("last_number", Integer),  # NULL until it has come
     **OPTIONS,
 )
 # Jobs that succeeded are the many, and a list of them finds some at once; the others may be few among millions.
@@ -112,6 +114,11 @@ tasks = Table(
     Column("result", LongText),
     Column("spec", LongText, nullable=False),
     _count("put_back"),
+    # NULL: as its job
+    Column("cpu_milli", BigInteger),
+    Column("memory_bytes", BigInteger),
+    Column("disk_bytes", BigInteger),
+    Column("timeout_s", Real),
     **WITHOUT_ROWID,
 )
 # `change` is set while a task is queued, and stays with one that was cancelled while it waited; a start clears it. So the

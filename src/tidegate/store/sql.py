@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from tidegate.core.identity import AuditEntry, Caller, KeyRecord
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source
+from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskState
 from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.errors import InvalidInput
@@ -106,8 +106,10 @@ class SqlStore:
     def jobs(self, filter: JobFilter) -> list[JobRecord]:
         return self._db.read(records.list_jobs, filter)
 
-    def tasks(self, job_id: int, *, after: int = 0, limit: int = 100) -> list[TaskRecord]:
-        return self._db.read(records.list_tasks, job_id, after, limit)
+    def tasks(
+        self, job_id: int, *, after: int = 0, limit: int = 100, state: TaskState | None = None
+    ) -> list[TaskRecord]:
+        return self._db.read(records.list_tasks, job_id, after, limit, state)
 
     def events(self, job_id: int, *, after: int = 0, limit: int = 1000) -> list[Event]:
         return self._db.read(records.list_events, job_id, after, limit)

@@ -115,7 +115,8 @@ class MemoryAttempts(MemoryState):
             )
             assert attempt is not None
             rules.check_end(end, attempt.record.state)
-        recorded = [self._record(end) for end in self._believed(ends)]
+        believed = self._believed(ends)
+        recorded = [self._record(end) for end in believed]
         for job_id in dict.fromkeys(end.key.job_id for end in recorded):
             self._finish(
                 self._jobs[job_id], max(end.ended_at for end in recorded if end.key.job_id == job_id)
@@ -141,7 +142,10 @@ class MemoryAttempts(MemoryState):
             key = end.source.key
             if key in self._sources or self._reserved.get(key, job.id) != job.id:
                 end = rules.name_taken_end(end)
+        end = rules.grown_end(end, len(job.tasks), job.result_name, has_last=job.order.last is not None)
         change = self._next_change() if end.next_state is TaskState.QUEUED else 0
+        if end.new_tasks:
+            job.add_tasks(end.new_tasks, end.ended_at, self._next_change())
         job.apply(job.tasks[end.key.number - 1], end, change)
         if end.release:
             self._ledger.release(end.key)
@@ -151,11 +155,19 @@ class MemoryAttempts(MemoryState):
             self._reserved.pop(end.source.key, None)
             self._sources[end.source.key] = end.source
         kind, message, data = rules.ended_event(end)
-        ends_job = end.next_state.final and len(job.tasks) == 1
+        ends_job = end.next_state.final and len(job.tasks) == 1 and not job.last_due()
         self._tell(job.id, None if ends_job else end.key.number, end.ended_at, kind, message, data)
+        if end.new_tasks:
+            kind, message, data = rules.grown_event(len(end.new_tasks), len(job.tasks))
+            self._tell(job.id, end.key.number, end.ended_at, kind, message, data)
         return end
 
     def _finish(self, job: MemoryJob, at: datetime) -> None:
+        if job.last_due():
+            assert job.order.last is not None
+            job.add_tasks([job.order.last], at, self._next_change())
+            job.last_number = len(job.tasks)
+            self._tell(job.id, job.last_number, at, *rules.last_event(len(job.tasks)))
         job.finish(at)
         if not job.status().final:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 
 from tidegate.core.identity import Action, Caller
 from tidegate.core.job import JobStatus, NewJob, TaskState
@@ -123,8 +123,12 @@ class MemoryJobs(MemoryState):
         return found[: filter.limit]
 
     @locked
-    def tasks(self, job_id: int, *, after: int = 0, limit: int = 100) -> list[TaskRecord]:
-        return [task.record() for task in self._job(job_id).tasks if task.key.number > after][:limit]
+    def tasks(
+        self, job_id: int, *, after: int = 0, limit: int = 100, state: TaskState | None = None
+    ) -> list[TaskRecord]:
+        job = self._job(job_id)
+        found = (task for task in job.tasks[max(after, 0) :] if state in (None, task.state))
+        return [job.task_record(task) for task in islice(found, limit)]
 
     @locked
     def events(self, job_id: int, *, after: int = 0, limit: int = 1000) -> list[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,12 @@ from tidegate.core.job import (
     JobStatus,
     NewJob,
     TaskKey,
+    TaskOrder,
     TaskState,
     Usage,
     WaitingTask,
 )
+from tidegate.core.resources import Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import AttemptRecord, Draining, JobRecord, TaskRecord, WorkerInfo
 from tidegate.store import rules
@@ -45,6 +47,8 @@ class MemoryTask:
     queued_at: datetime | None
     not_before: datetime | None
     change: int | None
+    resources: Resources | None = None
+    timeout_s: float | None = None
     losses: int = 0
     put_back: int = 0
     attempts: list[MemoryAttempt] = field(default_factory=list)
@@ -55,10 +59,6 @@ class MemoryTask:
         """Its attempt that has not ended."""
         newest = self.attempts[-1] if self.attempts else None
         return newest if newest and not newest.record.state.final else None
-
-    def record(self) -> TaskRecord:
-        tries = tuple(attempt.record for attempt in self.attempts)
-        return TaskRecord(self.key, self.name, self.state, tries, self.exit, self.result, self.not_before)
 
 
 @dataclass(slots=True)
@@ -75,6 +75,7 @@ class MemoryJob:
     cancel_requested_at: datetime | None = None
     usage: Usage = Usage()
     exit: Exit | None = None
+    last_number: int | None = None
 
     def counts(self) -> dict[TaskState, int]:
         found = Counter(task.state for task in self.tasks)
@@ -91,21 +92,59 @@ class MemoryJob:
             order.queue,
             order.owner,
             order.priority,
-            order.shape,
+            replace(order.shape, resources=self.resources(task)),
             task.queued_at,
             len(task.attempts),
         )
 
+    def resources(self, task: MemoryTask) -> Resources:
+        return self.order.shape.resources if task.resources is None else task.resources
+
+    def timeout_s(self, task: MemoryTask) -> float:
+        return self.order.timeout_s if task.timeout_s is None else task.timeout_s
+
+    def result_name_of(self, task: MemoryTask) -> str | None:
+        """A result has a name when it is the job's."""
+        alone = len(self.tasks) == 1 and self.order.last is None
+        return self.result_name if alone or task.key.number == self.last_number else None
+
+    def task_record(self, task: MemoryTask) -> TaskRecord:
+        tries = tuple(attempt.record for attempt in task.attempts)
+        return TaskRecord(
+            task.key, task.name, task.state, tries, task.exit, task.result, task.not_before, self.resources(task),
+            self.timeout_s(task),
+        )  # fmt: skip
+
+    def add_tasks(self, orders: Collection[TaskOrder], at: datetime, change: int) -> None:
+        """Queue more tasks. Raises InvalidInput for what JSON cannot hold, and then adds none."""
+        first = len(self.tasks) + 1
+        self.tasks += [
+            _memory_task(TaskKey(self.id, number), order, at, None, change)
+            for number, order in enumerate(orders, first)
+        ]
+
+    def last_due(self) -> bool:
+        """Whether it is the turn of the last task."""
+        return (
+            self.order.last is not None
+            and self.last_number is None
+            and self.cancel_requested_at is None
+            and self.status().final
+        )
+
     def record(self) -> JobRecord:
         order, status = self.order, self.status()
+        own = self.tasks[0] if len(self.tasks) == 1 else None
+        if self.last_number is not None:
+            own = self.tasks[self.last_number - 1]
         return JobRecord(
             id=self.id, kind=order.kind, name=order.name, owner=order.owner, queue=order.queue, priority=order.priority,
             status=status, shape=order.shape, timeout_s=order.timeout_s, max_attempts=order.max_attempts, spec=order.spec,
             created_at=order.created_at, started_at=self.started_at, finished_at=self.finished_at,
             cancel_requested_at=self.cancel_requested_at, task_counts=self.counts(), change=self.change,
             usage=self.usage, exit=None if status is JobStatus.SUCCEEDED else self.exit,
-            result=self.tasks[0].result if len(self.tasks) == 1 else None, result_name=self.result_name,
-            not_before=self.tasks[0].not_before if len(self.tasks) == 1 else None,
+            result=own.result if own else None, result_name=self.result_name,
+            not_before=own.not_before if own else None,
         )  # fmt: skip
 
     def apply(self, task: MemoryTask, end: AttemptEnd, change: int) -> None:
@@ -121,13 +160,16 @@ class MemoryJob:
         task.not_before = end.not_before if end.next_state is TaskState.SCHEDULED else None
         task.result = end.result if end.next_state is TaskState.SUCCEEDED else None
         task.exit = end.exit if end.next_state in (TaskState.FAILED, TaskState.CANCELLED) else None
-        self.exit = self.exit or task.exit
+        if task.exit is not None and self.exit is None:
+            alone = len(self.tasks) == 1 and self.order.last is None
+            self.exit = rules.exit_in_job(end, alone=alone)
         self.usage = rules.add_usage(self.usage, end.usage)
 
     def finish(self, at: datetime) -> None:
         """Note when the last task ended."""
         if self.status().final:
             self.finished_at = max(self.finished_at or at, at)
+            self.exit = rules.exit_of_job(self.exit, self.counts())
 
 
 @dataclass(slots=True)
@@ -147,25 +189,44 @@ class MemoryWorker:
         return (self.lease_until - self.beat_at).total_seconds()
 
 
-def new_memory_job(job_id: int, order: NewJob, change: int) -> MemoryJob:
-    """The job as stored, all of it as JSON would bring it back. Raises InvalidInput for what JSON cannot hold."""
+def stored_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As JSON would bring it back. Raises InvalidInput for what JSON cannot hold."""
     try:
-        order.name.encode()
-        order = replace(order, spec=json.loads(json.dumps(order.spec)))
-        specs = [json.loads(json.dumps(task.spec)) for task in order.tasks]
+        stored: Mapping[str, Any] = json.loads(json.dumps(spec))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"The job cannot be stored: {error}.", code="unstorable") from None
+    return stored
+
+
+def new_memory_job(job_id: int, order: NewJob, change: int) -> MemoryJob:
+    """The job as stored. Raises InvalidInput for what JSON cannot hold."""
+    try:
+        order.name.encode()
+    except ValueError as error:
+        raise InvalidInput(f"The job cannot be stored: {error}.", code="unstorable") from None
+    order = replace(order, spec=stored_spec(order.spec))
+    if order.last is not None:
+        order = replace(order, last=replace(order.last, spec=stored_spec(order.last.spec)))
     waits = order.not_before is not None and order.not_before > order.created_at
     tasks = [
-        MemoryTask(
-            TaskKey(job_id, number), task.name, spec,
-            TaskState.SCHEDULED if waits else TaskState.QUEUED,
-            None if waits else order.created_at, order.not_before if waits else None, None if waits else change,
+        _memory_task(
+            TaskKey(job_id, number), task, order.created_at, order.not_before if waits else None, change
         )
-        for number, (task, spec) in enumerate(zip(order.tasks, specs, strict=True), 1)
-    ]  # fmt: skip
+        for number, task in enumerate(order.tasks, 1)
+    ]
     name = rules.default_result_name(job_id) if order.result_name == "" else order.result_name
     return MemoryJob(job_id, order, change, tasks, name)
+
+
+def _memory_task(
+    key: TaskKey, order: TaskOrder, at: datetime, not_before: datetime | None, change: int
+) -> MemoryTask:
+    waits = not_before is not None
+    state = TaskState.SCHEDULED if waits else TaskState.QUEUED
+    return MemoryTask(
+        key, order.name, stored_spec(order.spec), state, None if waits else at, not_before, None if waits else change,
+        order.resources, order.timeout_s,
+    )  # fmt: skip
 
 
 def attempt_record(key: AttemptKey, worker_id: str, at: datetime) -> AttemptRecord:

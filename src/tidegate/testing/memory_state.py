@@ -110,8 +110,8 @@ class MemoryState:
         order = job.order
         return Assignment(
             key, order.kind, order.owner, order.queue, task.name, {**order.spec, **task.spec},
-            self._ledger.live()[key].resources, order.timeout_s, order.max_attempts, task.losses, job.result_name,
-            order.priority, task.put_back,
+            self._ledger.live()[key].resources, job.timeout_s(task), order.max_attempts, task.losses,
+            job.result_name_of(task), order.priority, task.put_back,
         )  # fmt: skip
 
     def _to_cancel(self, key: AttemptKey) -> bool:

@@ -17,6 +17,7 @@ from tidegate.testing.conformance.store_leading import LeaderStoreConformance
 from tidegate.testing.conformance.store_rescue import RescueStoreConformance
 from tidegate.testing.conformance.store_schedule import ScheduleStoreConformance
 from tidegate.testing.conformance.store_sources import SourceStoreConformance
+from tidegate.testing.conformance.store_tasks import TaskStoreConformance
 from tidegate.testing.conformance.store_workers import WorkerStoreConformance
 from tidegate.testing.conformance.world import World, new_job
 
@@ -27,6 +28,7 @@ _ROUNDS = 12
 class StoreConformance(
     JobStoreConformance,
     QueueStoreConformance,
+    TaskStoreConformance,
     ScheduleStoreConformance,
     LeaderStoreConformance,
     RescueStoreConformance,
