@@ -81,7 +81,9 @@ class Member:
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
         self._process: subprocess.Popen[bytes] | None = None
-        self._ready = threading.Event()
+        self._up = False
+        self._heard = threading.Event()
+        """Its first line, or that it has ended without one."""
 
     @property
     def alive(self) -> bool:
@@ -102,31 +104,38 @@ class Member:
                 stderr=log,
                 env=self._environment,
             )
-        self.url, self._ready = "", threading.Event()
-        threading.Thread(target=self._hear, args=(self._process, self._ready), daemon=True).start()
+        self.url, self._up, self._heard = "", False, threading.Event()
+        threading.Thread(target=self._hear, args=(self._process, self._heard), daemon=True).start()
 
-    def _hear(self, process: subprocess.Popen[bytes], ready: threading.Event) -> None:
+    def _hear(self, process: subprocess.Popen[bytes], heard: threading.Event) -> None:
         """Read its first line, which a server's address stands in, and whatever it prints until it ends."""
         assert process.stdout is not None
         with process.stdout as output:
             line = output.readline().decode()
             found = _URL.search(line)
-            if ready is self._ready:
-                self.url = found.group() if found else ""
-            if line:
-                ready.set()
+            if heard is self._heard:
+                self.url, self._up = found.group() if found else "", bool(line)
+            heard.set()
             while output.read(4096):
                 pass
 
     @property
     def ready(self) -> bool:
         """Whether it has come up and lives."""
-        return self._ready.is_set() and self.alive
+        return self._up and self.alive
 
-    def wait_ready(self) -> None:
-        """Wait until it is up. Raises RuntimeError with the end of its log."""
-        if not self._ready.wait(READY_WITHIN_S):
-            raise RuntimeError(f"{self.name} did not come up within {READY_WITHIN_S:g} s.\n{self.tail()}")
+    def wait_ready(self, *, supervised: bool = False) -> None:
+        """Wait until it is up. `supervised`: one that ends before that, as when it finds the database away, is started
+        again, as systemd would. Raises RuntimeError with the end of its log."""
+        until = time.monotonic() + READY_WITHIN_S
+        while self._heard.wait(until - time.monotonic()):
+            if self._up:
+                return
+            if not supervised:
+                raise RuntimeError(f"{self.name} ended before it was up.\n{self.tail()}")
+            self._gone()
+            self.start()
+        raise RuntimeError(f"{self.name} did not come up within {READY_WITHIN_S:g} s.\n{self.tail()}")
 
     def kill(self) -> None:
         """As a crash would: kill -9."""
@@ -242,7 +251,7 @@ class Cluster:
             if not member.alive:
                 member.start()
         for member in self.members:
-            member.wait_ready()
+            member.wait_ready(supervised=True)
 
     def close(self) -> None:
         """End everything, whatever state it is in."""
