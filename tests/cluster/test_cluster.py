@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -41,6 +43,16 @@ def worker_of(http: httpx2.Client, job_id: str) -> str:
 def worker(http: httpx2.Client, name: str) -> dict[str, Any]:
     found = {one["worker_id"]: one for one in http.get("/api/v1/workers").json()["items"]}
     return dict(found.get(name, {"status": "gone"}))
+
+
+def shells(cluster: Cluster) -> set[int]:
+    """The processes of attempts that are shells."""
+    found = set()
+    for pid in cluster.attempts_alive():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text() == "sh\n":
+                found.add(pid)
+    return found
 
 
 def test_a_result_is_seen_and_read_on_both_servers(servers: Servers):
@@ -171,6 +183,52 @@ def test_a_server_that_goes_leaves_the_work_to_the_other(cluster: Cluster, serve
     cluster.servers[0].kill()
     job = final(other, submit(other, "select 7 as n"))
     assert job["job_status"] == "SUCCEEDED", json.dumps(job)
+
+
+def test_attempts_outlive_the_servers_and_are_adopted(cluster: Cluster, servers: Servers):
+    one, _ = servers
+    wait = 'cd "$TIDEGATE_OUTPUT_DIR"; touch here-$0; until [ -e go ]; do sleep 0.05; done; echo over'
+    one.put("/api/v1/queues/long", json={"max_concurrent": None})
+    body = {"kind": "command", "queue": "long", "cpus": 1, "memory": "64MiB"}
+    jobs = [
+        one.post("/api/v1/jobs", json=body | {"argv": ["sh", "-c", wait, str(n)]}).json()["job_id"]
+        for n in range(4)
+    ]
+    for job_id in jobs:
+        started(one, job_id)
+    places = {job_id: worker_of(one, job_id) for job_id in jobs}
+    assert sorted(places.values()) == ["worker-0", "worker-0", "worker-1", "worker-1"]
+    waiting = [
+        until(lambda: list(cluster.shared.rglob(f"here-{n}")), "the command runs")[0]  # noqa: B023 - used at once
+        for n in range(4)
+    ]
+    running = shells(cluster)
+    assert len(running) == 4
+
+    for server in cluster.servers:
+        server.kill()
+    assert shells(cluster) == running
+    ended = [waiting[0].parent, waiting[1].parent]
+    for folder in ended:
+        (folder / "go").touch()
+    left = until(lambda: len(now := shells(cluster)) == 2 and now, "two end while no server is there")
+    assert left < running
+    cluster.heal()
+
+    with httpx2.Client(base_url=cluster.servers[0].url, timeout=60) as http:
+        assert [final(http, job_id)["job_status"] for job_id in jobs[:2]] == ["SUCCEEDED"] * 2
+        fresh = submit(
+            http, "select 1", queue="long", cpus=1
+        )  # who has begun to lead has looked at all that is there
+        assert final(http, fresh)["job_status"] == "SUCCEEDED"
+        assert shells(cluster) == left
+        for folder in (waiting[2].parent, waiting[3].parent):
+            (folder / "go").touch()
+        for job_id in jobs:
+            assert final(http, job_id)["job_status"] == "SUCCEEDED"
+            (task,) = http.get(f"/api/v1/jobs/{job_id}/tasks").json()["items"]
+            seen = [(attempt["state"], attempt["worker"]) for attempt in task["attempts"]]
+            assert seen == [("succeeded", places[job_id])]
 
 
 def test_a_second_worker_of_one_name_is_refused(cluster: Cluster, servers: Servers):
