@@ -34,7 +34,7 @@ async def download(service: Service, caller: Caller, source: Source, format: str
         )
     path = Path(service.path_of(source))
     # Only what Tidegate itself put there: another's path may have become a link to anywhere since it was judged.
-    if format == source.format == "parquet" and source.managed:
+    if format == source.format == "parquet" and source.managed and not source.parts[1:]:
         return await _file(service, source.name, path, format, once=False)
     fields = {
         "kind": "sql",

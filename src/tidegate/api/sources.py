@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -130,7 +131,7 @@ async def delete_source(
     source = await service.run(service.store.delete_source, source.name, source.owner, caller)
     if source.managed:
         # After the commit: a crash here leaves a file that nothing names, which the janitor removes.
-        await service.run(_unlink, Path(service.path_of(source)))
+        await service.run(_unlink, [Path(service.managed_path(path)) for path in source.paths])
     return Response(status_code=204)
 
 
@@ -297,5 +298,6 @@ def _declared(request: Request) -> int | None:
     return int(length) if length.isdigit() and len(length) < 19 else None
 
 
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -270,6 +270,40 @@ class SourceColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePart:
+    """One Parquet file of a source that grows by loads, and what was loaded into it."""
+
+    path: str
+    """Relative to the data directory."""
+    row_count: int
+    size_bytes: int
+    job_id: int
+    load: str
+    """Names the load by the content of the file, the sheet and the options: the same load comes once."""
+    name: str
+    """The file, and the sheet if it has several, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a successful attempt adds to a source of its owner, or makes of its own; see `growing.grown`."""
+
+    name: str
+    owner: str
+    part: SourcePart
+    columns: tuple[SourceColumn, ...]
+    replace: bool = False
+    """Parts of other jobs go."""
+    again: bool = False
+    """It is added even if the source has the same load already."""
+
+    @property
+    def key(self) -> str:
+        """See `Source.key`."""
+        return source_key(self.owner, self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A named data set: one or more files of one format.
 
@@ -298,6 +332,13 @@ class Source:
     """The folders of `source_roots`, as real paths, by which it was allowed when it was registered. It keeps that right."""
     shared: bool = False
     """Whether every owner may read it."""
+    parts: tuple[SourcePart, ...] = ()
+    """The files of a source that was made by loads, in their order; `path` is then the first. Else empty."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """`path`, or those of all parts."""
+        return tuple(part.path for part in self.parts) or (self.path,)
 
     @property
     def key(self) -> str:
@@ -352,6 +393,8 @@ class AttemptEnd:
     """Small facts about the result (path, row count, columns, ...), kept with the task."""
     source: Source | None = None
     """The source to register in the same transaction as the success."""
+    growths: tuple[Growth, ...] = ()
+    """What sources gain in the same transaction as the success: all of them, or the end becomes a failure."""
     release: bool = True
     """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""
     put_back: bool = False

@@ -15,6 +15,8 @@ FUNCTION_MODULES_VARIABLE = "TIDEGATE_FUNCTION_MODULES"
 """In the environment of attempts: the modules whose functions may be called there, with commas between."""
 OUTPUT_PREFIX = "output-"
 """Folders among the results that begin so are the output files of attempts."""
+PARTS = "parts"
+"""The folder among the results that holds the files of sources made by loads."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESULT_PREFIX = "async_result_"
 """Results that nobody named are registered as this and the job's id; nobody else may use such a name."""

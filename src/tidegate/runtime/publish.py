@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from tidegate.core.job import AttemptKey
-from tidegate.core.names import OUTPUT_PREFIX
+from tidegate.core.names import OUTPUT_PREFIX, PARTS
 from tidegate.errors import TidegateError
 
 _PARQUET_MAGIC = b"PAR1"
@@ -33,6 +33,7 @@ class DataFolders:
         self.root = data_dir
         self.files = data_dir / "files"
         self.results = data_dir / "results"
+        self.parts = self.results / PARTS
         self.attempts = data_dir / "attempts"
         self.logs = data_dir / "logs"
 
@@ -47,15 +48,17 @@ class DataFolders:
         """What an attempt prints, while it runs and after; there is none before it prints."""
         return self.logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
 
-    def result(self, key: AttemptKey, file: str) -> Path:
+    def result(self, key: AttemptKey, file: str, folder: Path | None = None) -> Path:
+        """Where a file of an attempt's staging will lie: among the results, or in `folder`."""
         stem, dot, suffix = file.rpartition(".")
-        return self.results / (f"{stem}-{key}{dot}{suffix}" if dot else f"{file}-{key}")
+        return (folder or self.results) / (f"{stem}-{key}{dot}{suffix}" if dot else f"{file}-{key}")
 
 
-def publish_file(folders: DataFolders, key: AttemptKey, file: str) -> Path:
+def publish_file(folders: DataFolders, key: AttemptKey, file: str, folder: Path | None = None) -> Path:
     """Move one file from the attempt's staging to its final, attempt-specific name; the path there.
 
-    The sandbox has already written it through to the disk. Call `sync_folder(folders.results)` before the commit. Raises
+    `folder` is where it goes if not to the results. The sandbox has already written it through to the disk. Call
+    `sync_folder` of where it went before the commit. Raises
     PublishError when the name leads out of staging, the file is missing, is not a plain file, or is a cut-off Parquet file.
     """
     _check_name(key, file)
@@ -64,7 +67,10 @@ def publish_file(folders: DataFolders, key: AttemptKey, file: str) -> Path:
         raise PublishError(f"Attempt {key} ended well but left no file {file!r} in its staging folder.")
     if file.endswith(".parquet"):
         _check_parquet(staged)
-    final = folders.result(key, file)
+    if folder is not None and not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+    final = folders.result(key, file, folder)
     staged.rename(final)
     return final
 

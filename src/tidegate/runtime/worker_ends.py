@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tidegate.core.job import (
     Assignment,
@@ -15,8 +16,10 @@ from tidegate.core.job import (
     AttemptState,
     Exit,
     ExitReason,
+    Growth,
     Source,
     SourceColumn,
+    SourcePart,
     TaskState,
     Usage,
 )
@@ -47,6 +50,7 @@ class Outcome:
     exit: Exit | None
     result: Mapping[str, object] | None = None
     source: Source | None = None
+    growths: tuple[Growth, ...] = ()
 
 
 class Results:
@@ -54,9 +58,9 @@ class Results:
 
     def __init__(self, folders: DataFolders) -> None:
         self._folders = folders
-        self._published: dict[AttemptKey, Path] = {}
+        self._published: dict[AttemptKey, list[Path]] = {}
         self._doubtful: set[AttemptKey] = set()
-        self._unsynced = False
+        self._unsynced: set[Path] = set()
 
     def outcome(self, end: SandboxEnd, assignment: Assignment, now: datetime) -> Outcome:
         """Publish what a success has made. What cannot be published is a failure that says so."""
@@ -64,17 +68,16 @@ class Results:
             lost = end.exit is not None and end.exit.reason is ExitReason.LEASE_EXPIRED
             return Outcome(AttemptState.LOST if lost else AttemptState.FAILED, end.exit)
         try:
-            result, source = self._publish(end, assignment, now)
+            made = self._publish(end, assignment, now)
         except Exception as error:  # noqa: BLE001 - what a job reports may be anything; the other ends must not suffer
             refusal = Exit(ExitReason.ERROR, f"The result could not be published: {error}", code="bad_result")
             return Outcome(AttemptState.FAILED, refusal)
-        return Outcome(AttemptState.SUCCEEDED, None, result, source)
+        return made
 
     def sync(self) -> None:
         """Make what was published outlive a power cut; once for all that came together."""
-        if self._unsynced:
-            sync_folder(self._folders.results)
-            self._unsynced = False
+        while self._unsynced:
+            sync_folder(self._unsynced.pop())
 
     def doubt(self, keys: Collection[AttemptKey]) -> None:
         """Their report broke off, so it may have been stored all the same."""
@@ -86,33 +89,76 @@ class Results:
         A file whose first report broke off may have been named by it: that one is left to the janitor.
         """
         for key in self._published.keys() & set(reported):
-            path = self._published.pop(key)
+            paths = self._published.pop(key)
             if key not in named and key not in self._doubtful:
-                remove_published(path)
+                for path in paths:
+                    remove_published(path)
             self._doubtful.discard(key)
 
-    def _publish(
-        self, end: SandboxEnd, assignment: Assignment, now: datetime
-    ) -> tuple[Mapping[str, object], Source | None]:
+    def _publish(self, end: SandboxEnd, assignment: Assignment, now: datetime) -> Outcome:
         facts = dict(end.result or {})
         # Code of users can write the report: where a result lies is said by who has put it there.
         facts.pop("path", None)
         facts.pop("source", None)
         file, folder = facts.pop("file", None), facts.pop("folder", None)
         if file is None and folder is None:
-            return facts, None
+            return _succeeded(facts)
+        grows = assignment.spec.get("grows")
+        if grows is not None:
+            return self._publish_parts(assignment, grows, str(file), facts)
         if folder is not None:
             path = publish_folder(self._folders, end.key, str(folder))
         else:
             path = publish_file(self._folders, end.key, str(file))
-        self._published[end.key] = path
-        self._unsynced = True
+        self._placed(end.key, path)
         facts["path"] = str(path.relative_to(self._folders.root))
         facts.setdefault("size_bytes", path.stat().st_size)
         if not assignment.result_name or folder is not None:
-            return facts, None
+            return _succeeded(facts)
         facts["source"] = assignment.result_name
-        return facts, _result_source(assignment, facts, now)
+        return _succeeded(facts, _result_source(assignment, facts, now))
+
+    def _publish_parts(
+        self, assignment: Assignment, grows: Mapping[str, Any], file: str, facts: dict[str, object]
+    ) -> Outcome:
+        """What an ingest into a source adds to it, and its bad rows to the source beside it.
+
+        Which source, and how, is said by the order; what was loaded, by the report. Paths stay out of that: a part belongs to
+        its source, and goes with it.
+        """
+        growths = [self._growth(assignment, grows, file, facts)]
+        bad_file, bad_columns = facts.pop("bad_rows_file", None), facts.pop("bad_rows_columns", None)
+        if bad_file is not None:
+            bad = {**facts, "columns": bad_columns, "rows": facts.get("bad_entries")}
+            growths.append(self._growth(assignment, {**grows, "name": grows["bad_rows"]}, str(bad_file), bad))
+            facts["bad_rows_table"] = grows["bad_rows"]
+        return Outcome(AttemptState.SUCCEEDED, None, facts, growths=tuple(growths))
+
+    def _growth(
+        self, assignment: Assignment, grows: Mapping[str, Any], file: str, facts: Mapping[str, object]
+    ) -> Growth:
+        path = publish_file(self._folders, assignment.key, file, self._folders.parts)
+        self._placed(assignment.key, path)
+        part = SourcePart(
+            path=str(path.relative_to(self._folders.root)),
+            row_count=_whole(facts.get("rows")) or 0,
+            size_bytes=path.stat().st_size,
+            job_id=assignment.key.job_id,
+            load=str(facts.get("load", "")),
+            name=str(facts.get("input", ""))[:300],
+        )
+        return Growth(
+            name=str(grows["name"]),
+            owner=assignment.owner,
+            part=part,
+            columns=_columns(facts.get("columns")),
+            replace=bool(grows.get("replace")),
+            again=bool(grows.get("again")),
+        )
+
+    def _placed(self, key: AttemptKey, path: Path) -> None:
+        self._published.setdefault(key, []).append(path)
+        self._unsynced.add(path.parent)
 
 
 class Ends:
@@ -143,6 +189,7 @@ class Ends:
             usage=Usage() if end is None else replace(end.usage, enforced_by=end.enforced_by),
             result=outcome.result,
             source=outcome.source,
+            growths=outcome.growths,
             release=end is None or end.tree_gone,
             put_back=put_back,
         )
@@ -187,13 +234,21 @@ def plain(end: AttemptEnd) -> AttemptEnd:
     )
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
-        end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None
+        end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None,
+        growths=(),
     )  # fmt: skip
+
+
+def _succeeded(facts: Mapping[str, object], source: Source | None = None) -> Outcome:
+    return Outcome(AttemptState.SUCCEEDED, None, facts, source)
+
+
+def _columns(columns: object) -> tuple[SourceColumn, ...]:
+    return tuple(SourceColumn(c["name"], c["type"]) for c in columns) if isinstance(columns, list) else ()
 
 
 def _result_source(assignment: Assignment, facts: Mapping[str, object], now: datetime) -> Source:
     """The data source that a task's Parquet result becomes."""
-    columns = facts.get("columns")
     inputs = assignment.spec.get("inputs") or ()
     return Source(
         name=str(assignment.result_name),
@@ -201,9 +256,7 @@ def _result_source(assignment: Assignment, facts: Mapping[str, object], now: dat
         path=str(facts["path"]),
         owner=assignment.owner,
         created_at=now,
-        columns=tuple(SourceColumn(c["name"], c["type"]) for c in columns)
-        if isinstance(columns, list)
-        else (),
+        columns=_columns(facts.get("columns")),
         row_count=_whole(facts.get("row_count")),
         size_bytes=_whole(facts.get("size_bytes")),
         job_id=assignment.key.job_id,

@@ -25,7 +25,7 @@ from tidegate.store.shared import (
     take,
     word,
 )
-from tidegate.store.sources import register_results, taken_by_others
+from tidegate.store.sources import grow_sources, register_results, taken_by_others
 from tidegate.store.values import (
     exit_from_json,
     exit_to_json,
@@ -243,6 +243,7 @@ def report(
     if look_for_names:
         recorded = _with_names(tx, recorded)
     recorded = _with_room(recorded, jobs_of)
+    recorded = grow_sources(tx, recorded)
     if not recorded:
         return []
     touched: dict[int, _Job] = {}

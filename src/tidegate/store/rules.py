@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from tidegate.core.growing import grown
 from tidegate.core.job import (
     MOST_TASKS,
     AttemptEnd,
@@ -20,6 +21,7 @@ from tidegate.core.job import (
     JobStatus,
     NewJob,
     Priority,
+    Source,
     TaskState,
     Usage,
     check_attempt_transition,
@@ -82,7 +84,7 @@ def check_end(end: AttemptEnd, current: AttemptState) -> None:
 def cancelled_end(end: AttemptEnd) -> AttemptEnd:
     """The end as it is recorded for a job that is to be cancelled: whatever it was, the task becomes cancelled."""
     if end.next_state is TaskState.CANCELLED:
-        return replace(end, source=None, result=None, not_before=None, new_tasks=())
+        return replace(end, source=None, growths=(), result=None, not_before=None, new_tasks=())
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
         end,
@@ -93,6 +95,7 @@ def cancelled_end(end: AttemptEnd) -> AttemptEnd:
         result=None,
         source=None,
         new_tasks=(),
+        growths=(),
     )
 
 
@@ -103,13 +106,19 @@ def name_taken_end(end: AttemptEnd) -> AttemptEnd:
         f"The result could not be registered: a source named {end.source.name!r} was made by someone else meanwhile. "
         "Submit the job again with another result_name."
     )
+    return refused_end(end, message, "source_exists")
+
+
+def refused_end(end: AttemptEnd, message: str, code: str) -> AttemptEnd:
+    """The end of an attempt that succeeded, but whose result cannot be taken: failed, and nothing of it is kept."""
     return replace(
         end,
         state=AttemptState.FAILED,
         next_state=TaskState.FAILED,
-        exit=Exit(ExitReason.ERROR, message, code="source_exists"),
+        exit=Exit(ExitReason.ERROR, message, code=code),
         result=None,
         source=None,
+        growths=(),
         new_tasks=(),
     )
 
@@ -137,6 +146,7 @@ def grown_end(end: AttemptEnd, task_count: int, result_name: str | None, *, has_
         exit=exit_,
         result=None,
         source=None,
+        growths=(),
         new_tasks=(),
     )
 
@@ -154,6 +164,29 @@ def exit_of_job(exit: Exit | None, counts: Mapping[TaskState, int]) -> Exit | No
     if exit is None or total == 1 or not failed:
         return exit
     return replace(exit, message=f"{failed:,} of {total:,} tasks failed; first: {exit.message}")
+
+
+def grow(
+    end: AttemptEnd, there: Mapping[str, Source | None], reserved: Mapping[str, int | None]
+) -> tuple[AttemptEnd, dict[str, Source]]:
+    """The end as it is recorded, and the sources that it changes by their keys.
+
+    `there` are the sources as they are, `reserved` the jobs whose results will have the names. The first growth decides: a
+    load that is there already is a success that has changed nothing, and says so.
+    """
+    made: dict[str, Source] = {}
+    try:
+        for place, growth in enumerate(end.growths):
+            if reserved[growth.key] is not None:
+                raise name_conflict(growth.name, reserved[growth.key])
+            now = grown(made.get(growth.key) or there[growth.key], growth, end.ended_at)
+            if now is None and place == 0:
+                unchanged = {"inserted": 0, "updated": 0, "unchanged": True}
+                return replace(end, result={**(end.result or {}), **unchanged}), {}
+            made |= {growth.key: now} if now is not None else {}
+    except Conflict as refusal:
+        return refused_end(end, str(refusal), refusal.code), {}
+    return end, made
 
 
 def name_conflict(name: str, reserved_by: int | None) -> Conflict:

@@ -20,7 +20,7 @@ from tidegate.store.types import (
     has_partial_indexes,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
@@ -202,6 +202,7 @@ sources = Table(
     Column("options", LongText, nullable=False),
     Column("roots", LongText),  # NULL: none
     Column("shared_key", Name),  # of a shared source its name in lower case, else NULL
+    Column("parts", LongText),  # of a source made by loads; NULL: none
     **WITHOUT_ROWID,
 )
 Index("sources_shared", sources.c.shared_key, unique=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, or_, select
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import Source, SourceColumn
+from tidegate.core.job import AttemptEnd, Source, SourceColumn, SourcePart
 from tidegate.core.names import INTERACTIVE_QUEUE, source_key
 from tidegate.errors import NotFound
 from tidegate.store import rules
@@ -20,10 +21,17 @@ from tidegate.store.schema import jobs, sources, tasks
 from tidegate.store.shared import drop_reservations, insert_into
 from tidegate.store.values import from_json, from_micros, to_json, to_micros
 
-_INSERT = insert_into(
-    sources,
+_INSERTED = (
     "name_key name format path owner created_at row_count size_bytes file_count job_id managed columns lineage sql "
-    "options roots shared_key",
+    "options roots shared_key parts"
+)
+_INSERT = insert_into(sources, _INSERTED)
+_GROWN = "path row_count size_bytes file_count job_id columns options parts"
+_GROW = Statement(
+    sources.update()
+    .values({name: bindparam(f"now_{name}") for name in _GROWN.split()})
+    .where(sources.c.name_key == bindparam("key"), sources.c.reserved_by.is_(None)),
+    " ".join(f"now_{name}" for name in _GROWN.split()) + " key",
 )
 _HOLDER = Statement(select(sources.c.reserved_by).where(sources.c.name_key == bindparam("key")), "key")
 _DELETE = Statement(
@@ -43,6 +51,8 @@ _COLUMNS = tuple(sources.c.keys())
 _BY_KEY = Statement(
     select(*sources.c).where(sources.c.name_key == bindparam("key"), sources.c.reserved_by.is_(None)), "key"
 )
+
+_HELD = Statement(select(*sources.c).where(sources.c.name_key == bindparam("key")).with_for_update(), "key")
 
 
 def add_source(tx: Tx, source: Source, by: Caller | None = None) -> None:
@@ -82,6 +92,38 @@ def register_results(tx: Tx, results: Sequence[tuple[Source, int]]) -> None:
         drop_reservations(tx, [(source.owner, source.name, job_id) for source, job_id in results])
         rows = [_row(source) for source, _ in results]
         expect(tx.many(_INSERT, rows), len(rows))
+
+
+def grow_sources(tx: Tx, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    """Add to sources what ends bring; the ends as they are to be recorded.
+
+    A source is held from before it is read until this transaction ends, so that nothing that another adds is lost.
+    """
+    keys = {growth.key for end in ends for growth in end.growths}
+    rows = {
+        key: tx.one(_HELD, (key,)) for key in sorted(keys)
+    }  # in order, so that two cannot wait for each other
+    held = {key: _source(dict(zip(_COLUMNS, row, strict=True))) if row else None for key, row in rows.items()}
+    reserved = {key: row[_COLUMNS.index("reserved_by")] if row else None for key, row in rows.items()}
+    recorded: list[AttemptEnd] = []
+    changed: set[str] = set()
+    for end in ends:
+        end, made = rules.grow(end, held, reserved) if end.growths else (end, {})
+        held |= made
+        changed |= made.keys()
+        recorded.append(end)
+    for key in sorted(changed):
+        _write_grown(tx, held[key], is_new=rows[key] is None)
+    return recorded
+
+
+def _write_grown(tx: Tx, source: Source | None, *, is_new: bool) -> None:
+    assert source is not None
+    row = dict(zip(_INSERTED.split(), _row(source), strict=True))
+    if is_new:
+        tx.run(_INSERT, tuple(row.values()))
+    else:
+        expect(tx.run(_GROW, (*(row[name] for name in _GROWN.split()), source.key)), 1)
 
 
 def one_source(tx: Tx, name: str, reader: str) -> Source:
@@ -139,7 +181,11 @@ def delete_source(tx: Tx, name: str, owner: str, by: Caller | None = None) -> So
 
 def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
     """See `SourceStore.managed_paths`: the files of managed sources, and of results that are kept with their job."""
-    paths = set(tx.connection.scalars(select(sources.c.path).where(sources.c.managed == 1)))
+    paths = set[str]()
+    for path, parts in tx.connection.execute(
+        select(sources.c.path, sources.c.parts).where(sources.c.managed == 1)
+    ):
+        paths |= {part.path for part in _parts(parts)} or {path}
     kept = (
         select(tasks.c.result)
         .join(jobs, jobs.c.id == tasks.c.job_id)
@@ -172,6 +218,7 @@ def _row(source: Source) -> Row:
         to_json([(column.name, column.type) for column in source.columns]), to_json(source.lineage), source.sql,
         to_json(source.options), to_json(source.roots) if source.roots else None,
         rules.name_key(source.name) if source.shared else None,
+        to_json([astuple(part) for part in source.parts]) if source.parts else None,
     )  # fmt: skip
 
 
@@ -199,7 +246,12 @@ def _source(row: Mapping[str, Any] | RowMapping) -> Source:
         managed=bool(row["managed"]),
         roots=tuple(_list(row["roots"])) if row["roots"] else (),
         shared=row["shared_key"] is not None,
+        parts=_parts(row["parts"]),
     )
+
+
+def _parts(text: str | None) -> tuple[SourcePart, ...]:
+    return tuple(SourcePart(*part) for part in _list(text)) if text else ()
 
 
 def _list(text: str) -> list[Any]:

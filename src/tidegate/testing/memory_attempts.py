@@ -143,6 +143,8 @@ class MemoryAttempts(MemoryState):
             if key in self._sources or self._reserved.get(key, job.id) != job.id:
                 end = rules.name_taken_end(end)
         end = rules.grown_end(end, len(job.tasks), job.result_name, has_last=job.order.last is not None)
+        if end.growths:
+            end = self._grow(end)
         change = self._next_change() if end.next_state is TaskState.QUEUED else 0
         if end.new_tasks:
             job.add_tasks(end.new_tasks, end.ended_at, self._next_change())
@@ -160,6 +162,13 @@ class MemoryAttempts(MemoryState):
         if end.new_tasks:
             kind, message, data = rules.grown_event(len(end.new_tasks), len(job.tasks))
             self._tell(job.id, end.key.number, end.ended_at, kind, message, data)
+        return end
+
+    def _grow(self, end: AttemptEnd) -> AttemptEnd:
+        keys = [growth.key for growth in end.growths]
+        there = {key: self._sources.get(key) for key in keys}
+        end, made = rules.grow(end, there, {key: self._reserved.get(key) for key in keys})
+        self._sources |= made
         return end
 
     def _finish(self, job: MemoryJob, at: datetime) -> None:

@@ -89,7 +89,7 @@ class MemorySources(MemoryState):
 
     @locked
     def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
-        paths = {source.path for source in self._sources.values() if source.managed}
+        paths = {path for source in self._sources.values() if source.managed for path in source.paths}
         for job in self._jobs.values():
             ended, own = job.finished_at, job.order.queue == INTERACTIVE_QUEUE
             if answered_before is not None and own and ended is not None and ended < answered_before:

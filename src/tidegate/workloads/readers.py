@@ -37,7 +37,17 @@ def reader_call(kind: str, paths: Sequence[str], options: Mapping[str, Any]) -> 
 def view_statement(source: Mapping[str, Any]) -> str:
     """CREATE VIEW for one of the `inputs` of a job's spec."""
     call = reader_call(source["format"], source["paths"], source["options"])
-    return f"CREATE VIEW {quote_name(source['name'])} AS FROM {call}"
+    return f"CREATE VIEW {quote_name(source['name'])} AS {_columns_of(source)}FROM {call}"
+
+
+def _columns_of(source: Mapping[str, Any]) -> str:
+    """Of a source made by loads each column by name and as the type it is registered with: parts may differ in both."""
+    if not source.get("cast"):
+        return ""
+    columns = ", ".join(
+        f"CAST({quote_name(name)} AS {kind}) AS {quote_name(name)}" for name, kind in source["columns"]
+    )
+    return f"SELECT {columns} "
 
 
 def check_headers(kind: str, paths: Sequence[str], options: Mapping[str, Any]) -> None:

@@ -67,6 +67,7 @@ class Input:
             "paths": [file.path for file in self.files],
             "options": dict(self.source.options),
             "columns": [[column.name, column.type] for column in self.source.columns],
+            **({"cast": True} if self.source.parts else {}),
         }
 
 
@@ -208,9 +209,18 @@ def _inputs(sql: str, context: IntakeContext) -> list[Input]:
 
 
 def _files_of(source: Source, context: IntakeContext) -> list[DataFile]:
-    path = managed_file(source.path, context.data_dir) if source.managed else source.path
     what = f"The path of source {source.name}"
-    return expand(path, context, what=what, kind=source.format, roots=source.roots)
+    return [
+        file
+        for path in source.paths
+        for file in expand(
+            managed_file(path, context.data_dir) if source.managed else path,
+            context,
+            what=what,
+            kind=source.format,
+            roots=source.roots,
+        )
+    ]
 
 
 def _may_be_a_source(name: str) -> bool:

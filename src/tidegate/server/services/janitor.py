@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tidegate.core.names import OUTPUT_PREFIX
+from tidegate.core.names import OUTPUT_PREFIX, PARTS
 from tidegate.ports import Store
 
 log = logging.getLogger("tidegate.janitor")
@@ -98,7 +98,8 @@ class Janitor:
                 path.unlink(missing_ok=True)
 
     def _remove_unnamed_results(self, named: set[str], old_enough: Callable[[Path], bool]) -> None:
-        for path in self._results.iterdir():
+        parts = self._results / PARTS
+        for path in (*self._results.iterdir(), *(parts.iterdir() if parts.is_dir() else ())):
             if path.name in named or not old_enough(path):
                 continue
             if not path.is_dir():

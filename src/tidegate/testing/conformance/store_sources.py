@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from tidegate.core.job import AttemptKey, Growth, SourceColumn, SourcePart, TaskState
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import Conflict, NotFound
 from tidegate.ports import Store
@@ -89,3 +91,62 @@ class SourceStoreConformance:
         assert world.store.managed_paths(world.now + timedelta(days=1)) == {"/data/results/rows.json"}
         world.store.prune(world.now + timedelta(days=1))
         assert world.store.managed_paths() == set()
+
+    def test_loads_add_parts_to_a_source_and_the_same_load_comes_once(self, world: World) -> None:
+        first, second = world.run(), world.run()
+        world.report(first, growths=(_growth(first, "a", columns=(SourceColumn("n", "BIGINT"),)),))
+        made = world.store.source("trips", "ann")
+        assert (made.row_count, made.path, made.file_count) == (3, "results/parts/a.parquet", 1)
+
+        again = world.report(second, growths=(_growth(second, "a"),), result={"inserted": 3})
+        assert again is not None
+        assert again.next_state is TaskState.SUCCEEDED
+        assert again.result == {"inserted": 0, "updated": 0, "unchanged": True}
+        assert world.store.source("trips", "ann") == made
+
+        third = world.run()
+        more = (SourceColumn("N", "VARCHAR"), SourceColumn("m", "DATE"))
+        world.report(third, growths=(_growth(third, "b", columns=more),))
+        now = world.store.source("trips", "ann")
+        assert now.row_count == 6
+        assert now.columns == (SourceColumn("n", "VARCHAR"), SourceColumn("m", "DATE"))
+        assert world.store.managed_paths() == {"results/parts/a.parquet", "results/parts/b.parquet"}
+
+    def test_a_replacing_load_keeps_only_what_its_own_job_has_brought(self, world: World) -> None:
+        old = world.run()
+        world.report(old, growths=(_growth(old, "a"),))
+        new = world.run()
+        world.report(new, growths=(_growth(new, "b", replace=True),))
+        assert [part.load for part in world.store.source("trips", "ann").parts] == ["b"]
+        assert world.store.managed_paths() == {"results/parts/b.parquet"}
+
+    def test_two_loads_of_one_report_both_arrive(self, world: World) -> None:
+        keys = [world.run(), world.run()]
+        ends = [
+            world.end(key, growths=(_growth(key, load, replace=True),))
+            for key, load in zip(keys, "ab", strict=True)
+        ]
+        assert len(world.store.report(ends)) == 2
+        assert [part.load for part in world.store.source("trips", "ann").parts] == ["b"]
+
+    def test_what_was_not_made_by_loads_does_not_grow(self, world: World) -> None:
+        world.store.add_source(new_source("trips", world.now))
+        key = world.run()
+        end = world.report(key, growths=(_growth(key, "a"),))
+        assert end is not None
+        assert (end.next_state, end.result, end.growths) == (TaskState.FAILED, None, ())
+        assert end.exit is not None
+        assert end.exit.code == "source_exists"
+        assert world.store.source("trips", "ann").parts == ()
+
+    def test_what_a_cancelled_job_has_loaded_is_dropped(self, world: World) -> None:
+        key = world.run()
+        world.store.request_cancel(key.job_id, world.now)
+        world.report(key, growths=(_growth(key, "a"),))
+        assert world.store.sources() == []
+
+
+def _growth(key: AttemptKey, load: str, **changes: Any) -> Growth:
+    part = SourcePart(f"results/parts/{load}.parquet", 3, 100, key.job_id, load, f"{load}.csv")
+    fields: dict[str, Any] = {"columns": (SourceColumn("n", "BIGINT"),), **changes}
+    return Growth("trips", "ann", part, **fields)
