@@ -29,7 +29,7 @@ def _line(name: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None or value == []:
+    if value is None or value in ([], {}):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -42,6 +42,8 @@ def _values(field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in get_args(kinds[0]))
     if get_origin(kinds[0]) is list:
         return "list"
+    if get_origin(kinds[0]) is dict:
+        return "table of names and texts"
     words = {"bool": "true or false", "str": "text", "Path": "path", "int": "whole number", "float": "number"}
     bounds = [f"{sign} {getattr(bound, attribute):g}" for bound in field.metadata for attribute, sign in _BOUNDS.items()
               if hasattr(bound, attribute)]  # fmt: skip

@@ -5,10 +5,11 @@ Sources, the later wins: defaults, `tidegate.toml` in the working folder, enviro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -167,6 +168,20 @@ class Settings(BaseSettings):
         description="Folders to look for these modules in, before Python's own.",
     )
 
+    targets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Databases that ingest jobs may load into: names and URLs. Give workers the same.",
+    )
+    ingest_urls: Literal["on-loopback", "anyone", "nobody"] = Field(
+        "on-loopback",
+        description="Who may name the URL of a database in an ingest job, instead of one of `targets`: `on-loopback` whoever "
+        "reaches a server that listens on loopback only.",
+    )
+    target_roots: list[Path] = Field(
+        default_factory=list,
+        description="Folders below which such a URL may name SQLite files.",
+    )
+
     beat_s: float = Field(30.0, gt=0, description="Seconds between two beats of a worker.")
     lease_s: float = Field(
         60.0,
@@ -234,13 +249,21 @@ class Settings(BaseSettings):
         )
 
 
+_SECRET = frozenset({"targets"})
+
+
+def _given(error: Mapping[str, Any]) -> str:
+    """What was given in place of a good value, unless it may be secret."""
+    return "" if _SECRET.intersection(map(str, error["loc"])) else f", not {error.get('input')!r}"
+
+
 def load_settings(**given: object) -> Settings:
     """Settings from all sources; `given` wins, None in it means not given. Raises SettingError naming each bad value."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e.get('input')!r}"
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_given(e)}"
             if e["loc"]
             else e["msg"].removeprefix("Value error, ")
             for e in error.errors()

@@ -15,9 +15,10 @@ import pytest
 from tests.api.support import Played, World, assert_problem, fails_with, logged, service_in, world_in
 from tidegate.api.files import INCOMING, Placement, Received, file_name, receive
 from tidegate.api.problems import Refusal
-from tidegate.api.sources import _place, _SourceOf, source_name_of
+from tidegate.api.sources import _place, _SourceOf
 from tidegate.core.identity import Caller, Role
 from tidegate.core.job import Assignment, Exit, ExitReason, Source
+from tidegate.core.names import source_name_of
 from tidegate.errors import Conflict, InvalidInput
 from tidegate.server.service import Service
 

@@ -21,7 +21,7 @@ from tidegate.api.pages import Cursor, Limit, decode_cursor, page
 from tidegate.api.views import SOURCES, source_view
 from tidegate.core.identity import LOCAL_OWNER, Caller
 from tidegate.core.job import Source
-from tidegate.core.names import check_source_name, files_folder
+from tidegate.core.names import check_source_name, files_folder, source_name_of
 from tidegate.core.resources import parse_bytes
 from tidegate.errors import AccessDenied, Conflict
 from tidegate.server.service import Service
@@ -228,13 +228,6 @@ async def preview_rows(service: Service, caller: Caller, source: Source, limit: 
     sql = f"select * from {quoted(source.name)} limit {limit} offset {offset}"
     limits = Limits(rows=limit, time_s=PREVIEW_TIMEOUT_S)
     return await rows_of(service, caller, sql, limits, reads_as=source.owner)
-
-
-def source_name_of(file: str) -> str:
-    """A name for SQL from a file's: `2026 trips.csv.gz` becomes `_2026_trips`. It may still be a reserved word."""
-    stem = file.partition(".")[0]
-    name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in stem)[:62]
-    return f"_{name}" if name[:1].isdigit() else name
 
 
 def _source_name(file: str, given: str | None) -> str:

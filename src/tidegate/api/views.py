@@ -25,6 +25,7 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
     "sql": ("sql",),
     "command": ("argv", "cwd"),
     "function": ("function",),
+    "ingest": ("into", "mode"),
 }
 """What of a kind's own fields is shown: not what may be long or secret, such as variables, input and arguments."""
 

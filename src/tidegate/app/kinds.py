@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.core.resources import parse_bytes, parse_cpus
-from tidegate.errors import SettingError
+from tidegate.errors import InvalidInput, SettingError
 from tidegate.ports import FunctionDefaults, KindRules
 from tidegate.runtime.zygote_process import passed_environment
 from tidegate.settings import Settings
+from tidegate.workloads.ingest_targets import SOURCE
+from tidegate.workloads.targets.address import parse_address
 
 log = logging.getLogger("tidegate.app")
 
 _LOOKED_WITHIN_S = 60.0
+_TARGET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,27 @@ def kind_rules(settings: Settings) -> KindRules:
         function_modules=modules.names,
         functions=modules.functions,
         unseen_modules=modules.unseen,
+        targets=target_urls(settings),
+        target_urls=settings.ingest_urls == "anyone"
+        or (settings.ingest_urls == "on-loopback" and settings.only_on_loopback),
+        target_roots=_real(settings.target_roots),
     )
+
+
+def target_urls(settings: Settings) -> dict[str, str]:
+    """The targets of ingest jobs by name. Raises SettingError, without the URL, for one that cannot be used."""
+    urls: dict[str, str] = {}
+    for name, secret in settings.targets.items():
+        if not _TARGET_NAME.fullmatch(name) or name == SOURCE:
+            raise SettingError(
+                f"targets: {name!r:.80} is no name of a target: 1 to 63 letters, digits, or _ . -, and not 'source'."
+            )
+        urls[name] = secret.get_secret_value()
+        try:
+            parse_address(urls[name])
+        except InvalidInput as error:
+            raise SettingError(f"targets.{name}: {error.message.replace('`into`', 'the URL')}") from None
+    return urls
 
 
 def function_modules(settings: Settings) -> FunctionModules:

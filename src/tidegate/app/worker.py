@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from tidegate.app.database import open_database
 from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders, root_of
-from tidegate.app.kinds import function_modules
+from tidegate.app.kinds import function_modules, target_urls
 from tidegate.app.wiring import wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
 from tidegate.core.plan import Start
@@ -75,6 +75,7 @@ def make_worker(
         watcher,
         {kind: workload.runner for kind, workload in workloads.items()},
         rules,
+        target_urls(settings).get,
     )
 
 

@@ -62,6 +62,16 @@ def check_source_name(name: object, *, field: str = "name", reserved_ok: bool = 
     return name
 
 
+def source_name_of(text: str) -> str:
+    """A name for SQL from a file's or another text: `2026 trips.csv.gz` becomes `_2026_trips`.
+
+    It may still be a reserved word.
+    """
+    stem = text.partition(".")[0]
+    name = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in stem)[:62]
+    return f"_{name}" if name[:1].isdigit() else name
+
+
 def managed_file(path: str, data_dir: str) -> str:
     """Where a file lies that Tidegate made, in the data directory as it is called now.
 

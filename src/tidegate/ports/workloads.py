@@ -56,6 +56,12 @@ class KindRules:
     """The registered functions by `module:name`, of those modules that could be looked at here."""
     unseen_modules: frozenset[str] = frozenset()
     """Allowed modules that could not be: whether they have a function is found out when it is called."""
+    targets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Databases that ingest may load into: the URLs, with their secrets, by name."""
+    target_urls: bool = False
+    """Whether submissions may name URLs themselves."""
+    target_roots: tuple[str, ...] = ()
+    """Real paths of folders below which such a URL may name SQLite files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class IntakeContext:
     """To be called before each look at the file system, also between two entries of a long list: it ends the judging where
     no such look may be made, or not any longer. What it raises must not be caught."""
     kinds: KindRules = KindRules()
+    memory_bytes: int | None = None
+    """What the submitter asks for; None: what the kind asks by default."""
     own_folder: str = ""
     """The only folder of the data directory from which this owner may register files; empty: any."""
 

@@ -106,7 +106,10 @@ class Worker:
         watcher: AttemptWatcher,
         runners: Mapping[str, str],
         rules: WorkerRules,
+        target_url: Callable[[str], str | None] = lambda name: None,
     ) -> None:
+        """`target_url` gives the URL of a target of the settings: such a secret is in no database and in no other spec."""
+        self._target_url = target_url
         self._store = store
         self._sandboxes = sandboxes
         self._folders = folders
@@ -319,13 +322,20 @@ class Worker:
         return SandboxOrder(
             key=assignment.key,
             runner=self._runners[assignment.kind],
-            spec=assignment.spec,
+            spec=self._with_target(assignment.spec),
             resources=assignment.resources,
             timeout_s=assignment.timeout_s,
             folder=self._private.take(assignment.key),
             interactive=assignment.queue == self._rules.interactive_queue,
             log_path=str(self._folders.log(assignment.key)),
         )
+
+    def _with_target(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The spec with the URL of the target that it names, if it names one. No user can write that field."""
+        target = spec.get("target")
+        if not isinstance(target, Mapping) or "name" not in target:
+            return spec
+        return {**spec, "target": {**target, "url": self._target_url(str(target["name"]))}}
 
     def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> Event:
         running = self._state.running[key]

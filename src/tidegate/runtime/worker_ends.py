@@ -23,6 +23,7 @@ from tidegate.core.job import (
     TaskState,
     Usage,
 )
+from tidegate.core.names import check_source_name
 from tidegate.core.retry import decide
 from tidegate.runtime.publish import (
     DataFolders,
@@ -126,6 +127,8 @@ class Results:
         Which source, and how, is said by the order; what was loaded, by the report. Paths stay out of that: a part belongs to
         its source, and goes with it.
         """
+        check_source_name(grows["name"])  # a task that another has added names its source itself
+        check_source_name(grows["bad_rows"])
         growths = [self._growth(assignment, grows, file, facts)]
         bad_file, bad_columns = facts.pop("bad_rows_file", None), facts.pop("bad_rows_columns", None)
         if bad_file is not None:

@@ -95,6 +95,7 @@ def judge(
         data_dir=rules.data_dir,
         source_roots=rules.source_roots,
         own_folder=submission.own_folder,
+        memory_bytes=parse_bytes(fields["memory"]) if fields.get("memory") is not None else None,
         sources_named=lambda names: rules.sources_named(names, submission.reads_as or submission.owner),
         largest=_largest(workers),
         before_look=before_look,

@@ -111,13 +111,18 @@ class Service:
         self, caller: Caller, fields: Mapping[str, Any], idempotency_key: str | None = None
     ) -> Submitted:
         """Judge and store one job; answers after the commit. Raises what `judge` and the store refuse with."""
-        return await self._submit_one(Submission(caller.owner, fields, idempotency_key, by=caller))
+        own_folder = self._own_folder(caller)
+        submission = Submission(caller.owner, fields, idempotency_key, by=caller, own_folder=own_folder)
+        return await self._submit_one(submission)
 
     async def submit_many(
         self, caller: Caller, items: Sequence[Mapping[str, Any]]
     ) -> list[Submitted | TidegateError]:
         """Judge and store many jobs; each is accepted or refused by itself."""
-        return await self._offer([Submission(caller.owner, fields, by=caller) for fields in items])
+        own_folder = self._own_folder(caller)
+        return await self._offer(
+            [Submission(caller.owner, fields, by=caller, own_folder=own_folder) for fields in items]
+        )
 
     async def interactive(
         self,

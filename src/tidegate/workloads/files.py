@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -81,10 +81,11 @@ def expand(
     what: str = "path",
     kind: str | None = None,
     roots: Sequence[str] = (),
+    suffixes: Mapping[str, str] = SUFFIXES,
 ) -> list[DataFile]:
     """The files that `path` names, in order of name, each looked up and allowed.
 
-    A folder stands for all files below it with an ending of the format `kind`, or any known ending. Raises
+    A folder stands for all files below it with an ending of the format `kind`, or any of `suffixes`. Raises
     InvalidInput when nothing is there, when a file may not be read, or when there are more than 10,000.
     `what` begins the message: `path`, or `The file of source 'x'`. `roots` are real paths of folders that may
     be read besides those of the settings.
@@ -94,7 +95,7 @@ def expand(
     allowed = Roots.of(context, roots)
     _check_beginning(pattern, path, allowed, what)
     found: list[DataFile] = []
-    for name in _matches(pattern, kind, context.before_look):
+    for name in _matches(pattern, kind, suffixes, context.before_look):
         context.before_look()
         real = os.path.realpath(name)
         if not allowed.allow(real):
@@ -119,6 +120,25 @@ def roots_of(files: Iterable[DataFile], context: IntakeContext) -> list[str]:
     roots = Roots.of(context)
     outside = [file.path for file in files if not _is_below(file.path, roots.data_dir)]
     return sorted(root for root in {*roots.others} if any(_is_below(path, root) for path in outside))
+
+
+def refuse_foreign(path: object, context: IntakeContext, *, what: str = "path") -> None:
+    """Of the data directory an owner who sees only what is its own may use only its own uploads.
+
+    By the text of the path, and before anything is looked up, so that the answer does not tell what is there.
+    """
+    if not context.own_folder or not isinstance(path, str):
+        return
+    data_dir = os.path.realpath(context.data_dir)
+    asked = os.path.normpath(os.path.join(data_dir, path))
+    inside = os.path.commonpath([data_dir, asked]) == data_dir
+    own = os.path.realpath(context.own_folder)
+    if inside and os.path.commonpath([own, asked]) != own:
+        raise InvalidInput(
+            f"{what} {path!r:.200} is outside the folder of your uploads and those of the setting `source_roots`. "
+            "Upload the file.",
+            code="path_outside",
+        )
 
 
 def format_of(paths: Sequence[str], given: object = None) -> str:
@@ -188,9 +208,11 @@ def _check_beginning(pattern: str, path: object, roots: Roots, what: str) -> Non
         raise _outside(path, what)
 
 
-def _matches(pattern: str, kind: str | None, before_look: Callable[[], None]) -> Iterator[str]:
+def _matches(
+    pattern: str, kind: str | None, suffixes: Mapping[str, str], before_look: Callable[[], None]
+) -> Iterator[str]:
     if os.path.isdir(pattern):
-        names: Iterable[str] = _below(pattern, kind)
+        names: Iterable[str] = _below(pattern, kind, suffixes)
     elif os.path.lexists(pattern) or not glob.has_magic(pattern):
         names = [pattern]
     else:
@@ -205,14 +227,14 @@ def _matches(pattern: str, kind: str | None, before_look: Callable[[], None]) ->
     yield from sorted(seen)
 
 
-def _below(folder: str, kind: str | None) -> Iterator[str]:
+def _below(folder: str, kind: str | None, suffixes: Mapping[str, str]) -> Iterator[str]:
     for at, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        yield from (os.path.join(at, name) for name in sorted(names) if _is_data(name, kind))
+        yield from (os.path.join(at, name) for name in sorted(names) if _is_data(name, kind, suffixes))
 
 
-def _is_data(name: str, kind: str | None) -> bool:
-    found = SUFFIXES.get(_endings(name)[0])
+def _is_data(name: str, kind: str | None, suffixes: Mapping[str, str]) -> bool:
+    found = suffixes.get(_endings(name)[0])
     return not name.startswith((".", "_")) and found is not None and kind in (None, found)
 
 

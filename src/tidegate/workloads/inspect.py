@@ -6,14 +6,13 @@ is read by `inspect_run`, inside the sandbox.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
-from tidegate.workloads.files import expand, format_of, roots_of
+from tidegate.workloads.files import expand, format_of, refuse_foreign, roots_of
 from tidegate.workloads.sql import INTERACTIVE_REQUEST, within
 
 _LONGEST_TEXT = 200
@@ -99,12 +98,12 @@ class InspectWorkload:
         """Raises InvalidInput for a path that names nothing or may not be read, and for a format or option
         not known.
         """
-        _refuse_foreign(fields.get("path"), context)
+        refuse_foreign(fields.get("path"), context)
         given = fields.get("format")
         kind = None if given is None else format_of([""], given)
         files = expand(fields.get("path"), context, kind=kind)
         for file in files:  # links have been followed now
-            _refuse_foreign(file.path, context)
+            refuse_foreign(file.path, context)
         kind = kind or format_of([file.path for file in files])
         spec = {
             "format": kind,
@@ -120,25 +119,6 @@ class InspectWorkload:
             request=within(INTERACTIVE_REQUEST, context.largest),
             timeout_s=0.0,
             queue=INTERACTIVE_QUEUE,
-        )
-
-
-def _refuse_foreign(path: object, context: IntakeContext) -> None:
-    """Of the data directory an owner who sees only what is its own may register only its own uploads.
-
-    By the text of the path, and before anything is looked up, so that the answer does not tell what is there.
-    """
-    if not context.own_folder or not isinstance(path, str):
-        return
-    data_dir = os.path.realpath(context.data_dir)
-    asked = os.path.normpath(os.path.join(data_dir, path))
-    inside = os.path.commonpath([data_dir, asked]) == data_dir
-    own = os.path.realpath(context.own_folder)
-    if inside and os.path.commonpath([own, asked]) != own:
-        raise InvalidInput(
-            f"path {path!r:.200} is outside the folder of your uploads and those of the setting `source_roots`. "
-            "Upload the file.",
-            code="path_outside",
         )
 
 
