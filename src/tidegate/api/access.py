@@ -51,6 +51,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/queues/{name}/pause"): OPERATOR,
     ("POST", "/api/v1/queues/{name}/resume"): OPERATOR,
     ("POST", "/api/v1/query"): USER,
+    ("POST", "/api/v1/ingest/preview"): USER,
     ("GET", "/api/v1/capacity"): VIEWER,
     ("GET", "/api/v1/workers"): VIEWER,
     ("GET", "/api/v1/workers/{worker_id}"): VIEWER,

@@ -21,6 +21,7 @@ from tidegate.api.dependencies import (
     job_number,
 )
 from tidegate.api.guard import Endpoint
+from tidegate.api.ingest import summed
 from tidegate.api.openapi import json_body, problems
 from tidegate.api.pages import Cursor, Limit, decode_number, page
 from tidegate.api.problems import problem_of
@@ -191,7 +192,11 @@ async def show_task(service: ServiceGiven, key: TaskNamed) -> JSONResponse:
 
 async def _show(service: Service, number: int, wait_s: float) -> JSONResponse:
     waited = service.wait(number, wait_s) if wait_s else service.run(service.store.job, number)
-    return JSONResponse(job_view(service, await waited))
+    job = await waited
+    view = job_view(service, job)
+    if (sums := await summed(service, job)) is not None:
+        view["result"] = sums
+    return JSONResponse(view)
 
 
 def entrance(scope: Scope) -> Endpoint | None:

@@ -11,6 +11,7 @@ from tidegate.api import schemas
 from tidegate.api.access import guarded_router
 from tidegate.api.dependencies import CallerGiven, JobNumber, ServiceGiven
 from tidegate.api.downloads import MEDIA_TYPES, SUPPORTED, download
+from tidegate.api.ingest import summed
 from tidegate.api.interactive import with_rows
 from tidegate.api.openapi import content, problems
 from tidegate.api.problems import Refusal, exit_numbers
@@ -48,7 +49,7 @@ async def result(
 ) -> Response:
     """Where it is and what it looks like; with `limit` also rows of it; with `format` the whole of it as a file."""
     job = await service.run(service.store.job, number)
-    described = finished_result(service, job)
+    described = await summed(service, job) or finished_result(service, job)
     if format is not None:
         return await download(service, caller, await _source_of(service, job), format)
     head: dict[str, Any] = {

@@ -158,6 +158,7 @@ def task_view(service: Service, task: TaskRecord) -> dict[str, Any]:
         "name": task.name,
         "state": task.state.value,
         "not_before": instant(task.not_before),
+        "progress": service.task_progress(task),
         "attempts": [attempt_view(attempt) for attempt in task.attempts],
         "exit": exit_view(task.exit),
         "result": _shown(service, task.result) if task.result is not None else None,

@@ -22,7 +22,7 @@ from tidegate.client.keys import AsyncKeys
 from tidegate.client.retry import Patience
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
-from tidegate.client.submission import SqlFields, body_of, new_key
+from tidegate.client.submission import IngestFields, SqlFields, body_of, ingest_body, new_key
 from tidegate.client.views import Queue, Source, Worker
 from tidegate.errors import Busy, ServerUnreachable, TidegateError
 from tidegate.functions import Function
@@ -104,6 +104,30 @@ class AsyncClient:
     ) -> AsyncJob:
         """Submit a query as a job. See `Client.submit`."""
         return await self._submit({"kind": "sql", "sql": sql, **fields}, idempotency_key, busy_timeout_s)
+
+    async def ingest(
+        self,
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        into: str | None = None,
+        table: str | None = None,
+        idempotency_key: str | None = None,
+        busy_timeout_s: float = 0.0,
+        **fields: Unpack[IngestFields],
+    ) -> AsyncJob:
+        """Load Excel and CSV files of the server's machine. See `Client.ingest`."""
+        return await self._submit(ingest_body(files, into, table, fields), idempotency_key, busy_timeout_s)
+
+    async def preview_file(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        sheet: str | int | None = None,
+        rows: int = 20,
+        **options: Any,
+    ) -> Document:
+        """What `ingest` would load of a file. See `Client.preview_file`."""
+        return await self.send(calls.preview_file(os.fspath(file), sheet, rows, options))
 
     async def submit(
         self,

@@ -253,6 +253,13 @@ def query(sql: str, limit: int | None, timeout_s: float | None, memory: int | st
     )
 
 
+def preview_file(file: str, sheet: str | int | None, rows: int, options: Mapping[str, Any]) -> Call[Document]:
+    """A look at a file that is to be loaded. It only reads, so it may be sent again."""
+    body = {**_given(file=file, sheet=sheet, rows=rows), **options}
+    path = f"{API}/ingest/preview"
+    return Call("POST", path, _document, body=body, repeatable=True, read_timeout_s=SLOW_READ_S)
+
+
 # Sources
 
 

@@ -21,7 +21,7 @@ from tidegate.client.keys import Keys
 from tidegate.client.retry import Patience
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
-from tidegate.client.submission import SqlFields, body_of, new_key
+from tidegate.client.submission import IngestFields, SqlFields, body_of, ingest_body, new_key
 from tidegate.client.views import Queue, Source, Worker
 from tidegate.errors import Busy, ServerUnreachable, TidegateError
 from tidegate.functions import Function
@@ -92,6 +92,34 @@ class Client:
         """Submit a query as a job. See `submit`."""
         body = {"kind": "sql", "sql": sql, **fields}
         return self._submit(body, idempotency_key, busy_timeout_s)
+
+    def ingest(
+        self,
+        files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        into: str | None = None,
+        table: str | None = None,
+        idempotency_key: str | None = None,
+        busy_timeout_s: float = 0.0,
+        **fields: Unpack[IngestFields],
+    ) -> Job:
+        """Load Excel and CSV files of the server's machine: into the data source `table`, or with `into` a database.
+
+        `into` is the name of a target in the server's settings, or a URL where those are allowed. `{file}` and `{sheet}` may
+        stand in `table`. The job has a task for each file and sheet: `job.tasks()`. See docs/ingest.md and `submit`.
+        """
+        return self._submit(ingest_body(files, into, table, fields), idempotency_key, busy_timeout_s)
+
+    def preview_file(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        sheet: str | int | None = None,
+        rows: int = 20,
+        **options: Any,
+    ) -> Document:
+        """What `ingest` would load of a file: its sheets, and of one `columns` with types and the first `rows`."""
+        return self.send(calls.preview_file(os.fspath(file), sheet, rows, options))
 
     def submit(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import AttemptKey, ExitReason, JobStatus, Source, SourceColumn, TaskKey
+from tidegate.core.job import AttemptKey, ExitReason, JobStatus, Source, SourceColumn, TaskKey, TaskState
 from tidegate.core.names import files_folder, managed_file
 from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.ports import (
@@ -27,6 +27,7 @@ from tidegate.ports import (
     QueueRecord,
     Rooms,
     Store,
+    TaskRecord,
     WorkerControl,
     Workload,
 )
@@ -263,6 +264,10 @@ class Service:
             return self._board.share(TaskKey(job.id, 1))
         done = sum(count for state, count in counts.items() if state.final)
         return done / tasks if tasks else None
+
+    def task_progress(self, task: TaskRecord) -> float | None:
+        """The share of a task that is done, 0 to 1; None when nobody knows."""
+        return self._board.share(task.key) if task.state is TaskState.RUNNING else None
 
     def peak_memory_bytes(self, job: JobRecord) -> int | None:
         """The highest memory of the job so far: of its ended attempts and of what runs now."""

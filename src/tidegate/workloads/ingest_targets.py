@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from tidegate.workloads.targets.model import Mode
 
 SOURCE = "source"
 """What `into` says for a data source, and by default."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,9 @@ def destination(
         return _database(address, {"name": into}, into, schema)
     if "://" not in into:
         known = ", ".join(sorted(context.kinds.targets)) or "there are none yet"
+        named = f" {into!r}" if _NAME.fullmatch(into) else " of that name"  # it may be a URL with a secret, mistyped
         raise InvalidInput(
-            f"`into`: there is no target {into!r:.80}. Targets are made in the setting `targets`; known: {known}.",
+            f"`into`: there is no target{named}. Targets are made in the setting `targets`; known: {known}.",
             code="unknown_target",
         )
     if not context.kinds.target_urls:

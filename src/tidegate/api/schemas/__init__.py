@@ -5,6 +5,7 @@ Answers are made by `views` and not validated again: tests hold them to these sh
 
 from tidegate.api.schemas.common import Column, Page, Problem, Shape
 from tidegate.api.schemas.identity import AuditRow, Key, KeyRequest, NewKey, Whoami
+from tidegate.api.schemas.ingest import IngestPreview, IngestPreviewRequest
 from tidegate.api.schemas.jobs import (
     Attempt,
     BulkAnswer,
@@ -55,6 +56,8 @@ __all__ = [
     "Exit",
     "Health",
     "HealthCheck",
+    "IngestPreview",
+    "IngestPreviewRequest",
     "Job",
     "JobLinks",
     "JobRequest",

@@ -44,8 +44,22 @@ class JobRequest(BaseModel):
     env: dict[str, str] | None = Field(None, description="Kind `command`: variables besides a clean minimum.")
     cwd: str | None = Field(None, description="Kind `command`: working folder; default: the job's own.")
     stdin: str | None = Field(None, description="Kind `command`: text to read from standard input.")
-    files: dict[str, JsonValue] | None = Field(
-        None, description='Kind `command`: files to put into its folder: texts, or `{"base64": ...}`.'
+    files: dict[str, JsonValue] | list[str] | None = Field(
+        None,
+        description='Kind `command`: files to put into its folder: texts, or `{"base64": ...}`. Kind `ingest`: paths and '
+        "globs of the files to load.",
+    )
+    into: str | None = Field(
+        None, description="Kind `ingest`: `source`, the name of a target, or a database's URL."
+    )
+    table: str | None = Field(
+        None, description="Kind `ingest`: the table; `{file}` and `{sheet}` may stand in it."
+    )
+    mode: Literal["append", "replace", "upsert"] | None = Field(None, description="Kind `ingest`.")
+    keys: list[str] | None = Field(None, description="Kind `ingest`: the columns that tell rows apart.")
+    sheets: str | int | list[str | int] | None = Field(
+        None,
+        description="Kind `ingest`: `all`, a sheet, or several; default: the first visible one with rows.",
     )
     readable_paths: list[str] | None = Field(
         None, description="Kind `command`: what it may read and run besides the system's programs."
@@ -249,6 +263,9 @@ class Task(BaseModel):
     name: str
     state: TaskStateText
     not_before: str | None = None
+    progress: float | None = Field(
+        None, ge=0, le=1, description="The share done, while it runs and is known."
+    )
     attempts: list[Attempt]
     exit: Exit | None = None
     result: dict[str, Any] | None = None

@@ -77,6 +77,11 @@ def _bar(share: float, cells: int, coloured: bool) -> str:
     return f"\x1b[36m{full * done}\x1b[90m{rest * (cells - done)}\x1b[0m"
 
 
+def bar(share: float, cells: int) -> str:
+    """A bar of so many cells, coloured where standard error is a terminal that wants it."""
+    return _bar(share, cells, _coloured(sys.stderr))
+
+
 def _can_draw() -> bool:
     return "utf" in (sys.stderr.encoding or "").lower()
 
