@@ -17,7 +17,7 @@ _TYPES = {
 _OWN = {
     "ansi": "SELECT a FROM b UNION SELECT c FROM d",
     "postgres": "select a::text, b->>'x' from t where c ilike '%y%' limit 3",
-    "snowflake": "select f.value:name::string from t, lateral flatten(input => t.v) f qualify row_number() over (order by a)=1",
+    "snowflake": "select f.value:name::string from t, lateral flatten(input => t.v) f qualify rank() over (order by a) = 1",
     "bigquery": "select * except (a) from `p.d.t` where _partitiontime > timestamp '2020-01-01'",
     "mysql": "insert into t (a) values (1) on duplicate key update a = 2",
     "tsql": "SELECT TOP 3 [a b] FROM dbo.t WITH (NOLOCK)",
