@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tidegate.core.job import TaskOrder
+from tidegate.core.resources import Resources
 from tidegate.ports import TaskContext
 from tidegate.workloads.errors import TaskError
 
@@ -326,3 +328,30 @@ def misdescribe_file(context: TaskContext) -> Mapping[str, Any]:
 def name_path_outside(context: TaskContext) -> Mapping[str, Any]:
     """Claim a file elsewhere."""
     return {"file": "../../../tidegate.db"}
+
+
+def expand(context: TaskContext) -> Mapping[str, Any]:
+    """Leave a folder and a task for each of its files; such a task tells what it reads there."""
+    if "file" in context.spec:
+        assert context.input_folder is not None
+        return {"text": Path(context.input_folder, context.spec["file"]).read_text()}
+    folder = Path(context.staging, "unpacked")
+    folder.mkdir()
+    for number in range(context.spec["count"]):
+        name = f"{number}.txt"
+        folder.joinpath(name).write_text(f"text {number}")
+        context.add_task(TaskOrder(name, {"file": name}, Resources(500, 64 * MIB, 0), 10.0))
+    if context.spec.get("then_fail"):
+        raise TaskError("It went wrong.", code="wrong")
+    return {"folder": "unpacked"}
+
+
+def leave_lines(context: TaskContext) -> Mapping[str, Any]:
+    """Write the file of added tasks itself, as code of users could."""
+    Path(context.staging, "tasks.jsonl").write_text(context.spec["lines"])
+    return {}
+
+
+def add_without_leave(context: TaskContext) -> Mapping[str, Any]:
+    context.add_task(TaskOrder("never"))
+    return {}

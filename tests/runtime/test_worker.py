@@ -40,6 +40,7 @@ from tidegate.testing.memory_store import MemoryStore
 DEADLINE_S = 20.0
 RUNNERS = (
     "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "misdescribe_file", "name_path_outside",
+    "expand", "leave_lines", "add_without_leave",
 )  # fmt: skip
 
 
@@ -82,6 +83,7 @@ class House:
                 interactive_queue="interactive",
                 report_within_s=report_within_s,
             ),
+            expanding=["expand", "leave_lines"],
         )
         self.cycle = Cycle(
             self.store, LocalLauncher(self.worker), self.bell, self.clock, self.leader, claim=claim
@@ -162,6 +164,51 @@ def test_a_file_is_published_and_registered_with_the_success(house: House) -> No
     assert source.job_id == job.id
     assert job.result is not None
     assert job.result["path"] == source.path
+
+
+def test_a_runner_adds_tasks_that_read_what_it_has_left(house: House) -> None:
+    job = house.final(house.submit("expand", count=5))
+    assert (job.status, job.task_counts[TaskState.SUCCEEDED]) == (JobStatus.SUCCEEDED, 6)
+    first, *added = house.store.tasks(job.id)
+    assert first.result is not None
+    assert [(task.name, task.result) for task in added] == [
+        (f"{number}.txt", {"text": f"text {number}"}) for number in range(5)
+    ]
+    assert {task.resources for task in added} == {Resources(500, 64 * MIB, 0)}
+
+
+def test_a_runner_that_fails_adds_nothing(house: House) -> None:
+    job = house.final(house.submit("expand", count=5, then_fail=True))
+    assert (job.status, sum(job.task_counts.values())) == (JobStatus.FAILED, 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("no json\n", "Line 1 of the added tasks cannot be taken"),
+        ('{"name": "a"}\n[]\n', "Line 2"),
+        ('{"name": ""}\n', "`name` must be text"),
+        ('{"name": "a", "spec": {"readable_paths": ["/"]}}\n', "only the server may give"),
+        ('{"name": "a", "spec": {"input_folder": "/"}}\n', "only the server may give"),
+        ('{"name": "a", "amounts": [1, -2, 3]}\n', "whole numbers"),
+        ('{"name": "a", "timeout_s": 0}\n', "`timeout_s` must be above 0"),
+        ('{"name": "\\ud800"}\n', "surrogates not allowed"),
+        (" " * 100_000, "longer than 65536 bytes"),
+        ("\n" * 3, "Line 1"),
+    ],
+)
+def test_tasks_that_are_none_fail_the_job(house: House, lines: str, told: str) -> None:
+    job = house.final(house.submit("leave_lines", lines=lines))
+    assert job.exit is not None
+    assert (job.status, job.exit.code) == (JobStatus.FAILED, "bad_tasks")
+    assert told in job.exit.message
+    assert sum(job.task_counts.values()) == 1
+
+
+def test_a_kind_that_does_not_say_so_adds_no_tasks(house: House) -> None:
+    job = house.final(house.submit("add_without_leave"))
+    assert job.exit is not None
+    assert "does not say that it adds tasks" in job.exit.message
 
 
 @pytest.mark.parametrize("kind", ["leave_cut_file", "name_path_outside"])

@@ -76,6 +76,7 @@ def make_worker(
         {kind: workload.runner for kind, workload in workloads.items()},
         rules,
         target_urls(settings).get,
+        [kind for kind, workload in workloads.items() if getattr(workload, "expands", False)],
     )
 
 

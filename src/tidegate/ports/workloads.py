@@ -105,7 +105,9 @@ class Workload(Protocol):
 
 
 def _adds_no_tasks(task: TaskOrder) -> None:
-    raise RuntimeError(f"Task {task.name!r} cannot be added here: nobody would take it.")
+    raise RuntimeError(
+        f"Task {task.name!r:.80} cannot be added: this kind of job does not say that it adds tasks."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,10 @@ class TaskContext:
     """Add a task to this job. All that were added are queued by the commit that records the attempt's success, and none
     otherwise: an attempt that fails or is lost adds nothing, however often it is tried.
 
-    For workloads with `expands = True`; of others what is added fails the attempt. A task's name has at most 1000
-    characters, a line of it (name, spec, resources as JSON) at most 64 KiB, all of them together 64 MiB and `MOST_TASKS` of
-    a job. Its spec may not hold `readable_paths`, `runnable_paths` or `writable_paths`: it has those of the job. When the
-    attempt leaves a folder (`"folder"` in the result), the tasks that it added may read that as `input_folder`."""
+    For workloads with `expands = True`; for others it raises. A task's name has at most 1000 characters, all of it as JSON
+    at most 64 KiB, all tasks together 64 MiB, and a job `MOST_TASKS`. Its spec may not hold `readable_paths`,
+    `runnable_paths` or `writable_paths`: it has those of the job. When the attempt leaves a folder (`"folder"` in the
+    result), the tasks that it added may read that as `input_folder`."""
     input_folder: str | None = None
     """The folder that the task which added this one has left behind; None when it left none."""
 

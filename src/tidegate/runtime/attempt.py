@@ -51,6 +51,7 @@ class Order:
         self.spec: Mapping[str, Any] = message["spec"]
         self.resources = Resources(*message["resources"])
         self.interactive = bool(message.get("interactive"))
+        self.expands = bool(message.get("expands"))
         self.folder = str(message["folder"])
         self.log_path = message.get("log") or f"{self.folder}/log"
         self.staging = f"{_real_path(os.path.dirname(self.folder))}/{os.path.basename(self.folder)}/staging"
@@ -148,6 +149,7 @@ class Attempt:
             timeout_s=order.bounds.timeout_s,
             staging=order.staging,
             interactive=order.interactive,
+            expands=order.expands,
             group=group,
             memory_bytes=order.bounds.memory_bytes,
             disk_bytes=order.bounds.disk_bytes,

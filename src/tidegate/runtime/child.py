@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -37,6 +38,7 @@ from tidegate.runtime.processes import (
     set_handler,
     set_name,
 )
+from tidegate.runtime.task_file import INPUT_FOLDER, TaskWriter
 from tidegate.workloads.errors import TaskError
 
 MAX_RESULT_BYTES = 1024 * 1024
@@ -55,6 +57,7 @@ class ChildOrder(NamedTuple):
     timeout_s: float
     staging: str
     interactive: bool
+    expands: bool
     group: Group
     memory_bytes: int
     disk_bytes: int
@@ -223,7 +226,9 @@ def _run(order: ChildOrder, reporter: Reporter) -> int:
     try:
         module, function = _load(order.runner)
         _hear_interrupts(module)
-        result = dict(function(_context(order, reporter)))
+        tasks = TaskWriter(order.staging)
+        result = dict(function(_context(order, reporter, tasks)))
+        tasks.close()
         _write_through(order.staging, result)
         reporter.result(result)
     except TaskError as error:
@@ -261,8 +266,8 @@ def _load(runner: str) -> tuple[ModuleType, Any]:
     return module, getattr(module, attribute)
 
 
-def _context(order: ChildOrder, reporter: Reporter) -> TaskContext:
-    return TaskContext(
+def _context(order: ChildOrder, reporter: Reporter, tasks: TaskWriter) -> TaskContext:
+    context = TaskContext(
         key=order.key,
         spec=order.spec,
         resources=order.resources,
@@ -270,7 +275,9 @@ def _context(order: ChildOrder, reporter: Reporter) -> TaskContext:
         staging=order.staging,
         progress=reporter.progress,
         log=_log,
+        input_folder=order.spec.get(INPUT_FOLDER),
     )
+    return replace(context, add_task=tasks.add) if order.expands else context
 
 
 def _log(line: str) -> None:

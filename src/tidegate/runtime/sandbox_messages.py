@@ -25,6 +25,8 @@ class SandboxOrder:
     timeout_s: float
     folder: str
     interactive: bool = False
+    expands: bool = False
+    """Whether the runner may add tasks to its job."""
     log_path: str | None = None
 
 
@@ -90,6 +92,7 @@ def order_message(order: SandboxOrder) -> dict[str, Any]:
         "timeout_s": order.timeout_s,
         "folder": order.folder,
         "interactive": order.interactive,
+        "expands": order.expands,
         "log": order.log_path,
     }
 

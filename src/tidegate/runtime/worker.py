@@ -32,6 +32,7 @@ from tidegate.runtime.sandbox import (
     SandboxOrder,
     SandboxProgress,
 )
+from tidegate.runtime.task_file import INPUT_FOLDER
 from tidegate.runtime.wakeup import WakeUp
 from tidegate.runtime.worker_ends import CANCELLED_UNSTARTED, Ends, Outcome, Results, plain
 from tidegate.runtime.worker_events import (
@@ -107,14 +108,19 @@ class Worker:
         runners: Mapping[str, str],
         rules: WorkerRules,
         target_url: Callable[[str], str | None] = lambda name: None,
+        expanding: Collection[str] = (),
     ) -> None:
-        """`target_url` gives the URL of a target of the settings: such a secret is in no database and in no other spec."""
+        """`runners` by kind; the kinds in `expanding` may add tasks to their jobs.
+
+        `target_url` gives the URL of a target of the settings: such a secret is in no database and in no other spec.
+        """
         self._target_url = target_url
         self._store = store
         self._sandboxes = sandboxes
         self._folders = folders
         self._private = AttemptFolders(folders)
-        self._results = Results(folders)
+        self._results = Results(folders, expanding)
+        self._expanding = frozenset(expanding)
         self._describe = describe
         self._bell = bell
         self._clock = clock
@@ -322,7 +328,8 @@ class Worker:
         return SandboxOrder(
             key=assignment.key,
             runner=self._runners[assignment.kind],
-            spec=self._with_target(assignment.spec),
+            spec=self._with_target(self._with_input(assignment)),
+            expands=assignment.kind in self._expanding,
             resources=assignment.resources,
             timeout_s=assignment.timeout_s,
             folder=self._private.take(assignment.key),
@@ -336,6 +343,14 @@ class Worker:
         if not isinstance(target, Mapping) or "name" not in target:
             return spec
         return {**spec, "target": {**target, "url": self._target_url(str(target["name"]))}}
+
+    def _with_input(self, assignment: Assignment) -> Mapping[str, Any]:
+        """With the folder that the task which added this one has left behind, to be read."""
+        folder = self._results.input_folder(assignment)
+        if folder is None or assignment.kind not in self._expanding:
+            return assignment.spec
+        readable = [*assignment.spec.get("readable_paths", ()), folder]
+        return {**assignment.spec, INPUT_FOLDER: folder, "readable_paths": readable}
 
     def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> Event:
         running = self._state.running[key]

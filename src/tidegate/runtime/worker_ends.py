@@ -20,6 +20,7 @@ from tidegate.core.job import (
     Source,
     SourceColumn,
     SourcePart,
+    TaskOrder,
     TaskState,
     Usage,
 )
@@ -33,6 +34,7 @@ from tidegate.runtime.publish import (
     sync_folder,
 )
 from tidegate.runtime.sandbox import SandboxEnd
+from tidegate.runtime.task_file import FILE_NAME, INPUT_FOLDER, BadTasks, TaskFile
 from tidegate.runtime.worker_state import Running
 
 KEEPER_DIED = "keeper_died"
@@ -52,13 +54,15 @@ class Outcome:
     result: Mapping[str, object] | None = None
     source: Source | None = None
     growths: tuple[Growth, ...] = ()
+    new_tasks: Collection[TaskOrder] = ()
 
 
 class Results:
-    """Files that are in place but not yet named by a commit."""
+    """Files that are in place but not yet named by a commit. The kinds in `expanding` may add tasks to their jobs."""
 
-    def __init__(self, folders: DataFolders) -> None:
+    def __init__(self, folders: DataFolders, expanding: Collection[str] = ()) -> None:
         self._folders = folders
+        self._expanding = frozenset(expanding)
         self._published: dict[AttemptKey, list[Path]] = {}
         self._doubtful: set[AttemptKey] = set()
         self._unsynced: set[Path] = set()
@@ -70,10 +74,28 @@ class Results:
             return Outcome(AttemptState.LOST if lost else AttemptState.FAILED, end.exit)
         try:
             made = self._publish(end, assignment, now)
+            return replace(made, new_tasks=self._new_tasks(end, assignment))
+        except BadTasks as error:
+            return Outcome(AttemptState.FAILED, Exit(ExitReason.ERROR, error.message, code=error.code))
         except Exception as error:  # noqa: BLE001 - what a job reports may be anything; the other ends must not suffer
             refusal = Exit(ExitReason.ERROR, f"The result could not be published: {error}", code="bad_result")
             return Outcome(AttemptState.FAILED, refusal)
-        return made
+
+    def _new_tasks(self, end: SandboxEnd, assignment: Assignment) -> Collection[TaskOrder]:
+        """What the attempt adds to its job. Its folder may be cleared at once: the file stays open."""
+        if assignment.kind not in self._expanding:
+            return ()
+        left = next((path for path in self._published.get(end.key, ()) if path.is_dir()), None)
+        folder = None if left is None else str(left.relative_to(self._folders.root))
+        try:
+            return TaskFile(f"{self._folders.attempt(end.key)}/staging/{FILE_NAME}", folder)
+        except FileNotFoundError:
+            return ()
+
+    def input_folder(self, assignment: Assignment) -> str | None:
+        """The folder that the task which added this one has left behind, as it is called now."""
+        left = assignment.spec.get(INPUT_FOLDER)
+        return None if left is None else str(self._folders.root / left)
 
     def sync(self) -> None:
         """Make what was published outlive a power cut; once for all that came together."""
@@ -195,6 +217,7 @@ class Ends:
             growths=outcome.growths,
             release=end is None or end.tree_gone,
             put_back=put_back,
+            new_tasks=outcome.new_tasks,
         )
 
     def of_unbegun(self, key: AttemptKey, generation: int, now: datetime, *, put_back: bool) -> AttemptEnd:
@@ -239,6 +262,7 @@ def plain(end: AttemptEnd) -> AttemptEnd:
     return replace(
         end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None,
         growths=(),
+        new_tasks=(),
     )  # fmt: skip
 
 
