@@ -11,7 +11,7 @@ COMMANDS: tuple[str, ...] = (
     "", "serve",
     "worker", "worker list", "worker drain", "worker resume", "worker stop",
     "sql", "submit", "jobs",
-    "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job files", "job events",
+    "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job files", "job events", "job tasks",
     "sources", "sources list", "sources add", "sources upload", "sources show", "sources preview",
     "sources download", "sources delete",
     "queues", "queues list", "queues pause", "queues resume", "queues set",

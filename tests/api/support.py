@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tidegate.core.job import (
     Exit,
     Source,
     SourceColumn,
+    TaskOrder,
     TaskState,
     Usage,
 )
@@ -53,6 +54,7 @@ class Played:
     result: Mapping[str, Any] | None = None
     exit: Exit | None = None
     source: Source | None = None
+    new_tasks: Sequence[TaskOrder] = ()
 
 
 Play = Callable[[Assignment], Played]
@@ -80,6 +82,7 @@ class PlayingLauncher(FakeLauncher):
             usage=Usage(peak_memory_bytes=1 << 20, cpu_seconds=0.01, wall_seconds=0.02),
             result=played.result,
             source=played.source if worked else None,
+            new_tasks=played.new_tasks,
         )
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.api.support import World, assert_problem, fails_with, world_in
-from tidegate.core.job import Exit, ExitReason
-from tidegate.core.resources import MIB
+from tests.api.support import Played, World, assert_problem, fails_with, world_in
+from tidegate.core.job import Assignment, Exit, ExitReason, TaskOrder
+from tidegate.core.resources import MIB, Resources
+from tidegate.ports import Accepted
+from tidegate.testing.conformance.world import new_job
 
 
 def test_a_submission_is_answered_with_its_id_status_position_and_links(world: World):
@@ -253,6 +255,40 @@ def test_tasks_show_their_attempts(world: World):
     attempt = task["attempts"][0]
     assert (attempt["attempt_id"], attempt["state"]) == (f"{job_id}.1.1", "succeeded")
     assert world.http.get(f"/api/v1/tasks/{job_id}.1").json() == task
+
+
+def test_a_job_that_grows_shows_its_tasks_by_state(world: World):
+    def play(assignment: Assignment) -> Played:
+        if assignment.key.number == 1:
+            wide = Resources(500, 96 * MIB, 0)
+            return Played({"files": 7}, new_tasks=[TaskOrder(f"{i}.sql", {}, wide, 9.0) for i in range(7)])
+        if assignment.name == "3.sql":
+            return Played(exit=Exit(ExitReason.ERROR, "It went wrong.", code="wrong"))
+        return Played({"name": assignment.name})
+
+    world.play(play)
+    (accepted,) = world.service.store.add_jobs([new_job(world.service.clock.now(), owner="local")])
+    assert isinstance(accepted, Accepted)
+    world.service._bell.ring("schedule")
+    job_id = str(accepted.job_id)
+    job = world.finished(job_id)
+    assert (job["job_status"], job["tasks"]["succeeded"], job["tasks"]["failed"]) == ("FAILED", 7, 1)
+    assert job["exit"]["message"] == f"1 of 8 tasks failed; first: task {job_id}.5: It went wrong."
+    base = f"/api/v1/jobs/{job_id}/tasks"
+    failed = world.http.get(base, params={"state": "failed"}).json()["items"]
+    assert [(task["task_id"], task["exit"]["code"]) for task in failed] == [(f"{job_id}.5", "wrong")]
+    assert failed[0]["request"] == {"cpus": 0.5, "memory_bytes": 96 * MIB, "disk_bytes": 0}
+    assert failed[0]["timeout_s"] == 9.0
+    seen, cursor = [], None
+    while True:
+        params = {"state": "succeeded", "limit": 3, **({"cursor": cursor} if cursor else {})}
+        page = world.http.get(base, params=params).json()
+        seen += [task["task_id"] for task in page["items"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert seen == [f"{job_id}.{number}" for number in (1, 2, 3, 4, 6, 7, 8)]
+    assert world.http.get(f"/api/v1/tasks/{job_id}.2").json()["result"] == {"name": "0.sql"}
+    assert_problem(world.http.get(base, params={"state": "gone"}), 422, "invalid_input")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tidegate.core.job import AttemptState, TaskState
+from tidegate.core.job import AttemptKey, AttemptState, TaskOrder, TaskState
+from tidegate.core.resources import Resources
 from tidegate.errors import TidegateError
 from tidegate.ports import JobFilter, Store
 from tidegate.store import open_store
@@ -55,25 +57,25 @@ class SameStory(RuleBasedStateMachine):
 
     @rule(
         name=NAMES, tasks=st.integers(1, 3), key=st.sampled_from([None, "k", "l"]), digest=st.sampled_from("de"),
-        wait_s=st.sampled_from([None, 0, 5]), queue=st.sampled_from(["default", "other"]),
+        wait_s=st.sampled_from([None, 0, 5]), queue=st.sampled_from(["default", "other"]), last=st.booleans(),
     )  # fmt: skip
-    def submit(self, name, tasks, key, digest, wait_s, queue):
+    def submit(self, name, tasks, key, digest, wait_s, queue, last):
         def act(world: World) -> Any:
             later = None if wait_s is None else world.now + timedelta(seconds=wait_s)
             return world.submit(
                 result_name=name, tasks=new_tasks(tasks), idempotency_key=key, request_digest=digest, not_before=later,
-                queue=queue,
+                queue=queue, last=TaskOrder("last", {}, None, 3.0) if last else None,
             )  # fmt: skip
 
         self.both(act)
 
-    @rule(count=st.integers(1, 4), tasks=st.integers(1, 2))
-    def submit_and_start(self, count, tasks):
+    @rule(count=st.integers(1, 4), tasks=st.integers(1, 2), last=st.booleans())
+    def submit_and_start(self, count, tasks, last):
         """So that histories get somewhere: most steps of others need something that runs."""
 
         def act(world: World) -> Any:
             for _ in range(count):
-                world.submit(tasks=new_tasks(tasks), max_attempts=2)
+                world.submit(tasks=new_tasks(tasks), max_attempts=2, last=TaskOrder("last") if last else None)
             return world.claim()
 
         self.both(act)
@@ -95,8 +97,10 @@ class SameStory(RuleBasedStateMachine):
         release=st.booleans(),
         name=st.sampled_from([None, "a", "b", "c"]),
         behind=st.sampled_from([0, 0, 0, 1]),
+        adds=st.sampled_from([0, 0, 1, 3]),
+        asked=st.sampled_from([None, Resources(500, 1024, 0)]),
     )
-    def report(self, data, next_state, release, name, behind):
+    def report(self, data, next_state, release, name, behind, adds, asked):
         live = _live(self.worlds[0], AttemptState.RUNNING)
         keys = data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=3))
 
@@ -104,8 +108,15 @@ class SameStory(RuleBasedStateMachine):
             succeeded = next_state is TaskState.SUCCEEDED
             source = new_source(name, world.now) if name and succeeded else None
             later = world.now + timedelta(seconds=3) if next_state is TaskState.SCHEDULED else None
+
+            def added(key: AttemptKey) -> list[TaskOrder]:
+                return [TaskOrder(f"{i} of {key.task}", {}, asked) for i in range(adds if succeeded else 0)]
+
             ends = [
-                world.end(key, next_state, release=release, source=source, not_before=later) for key in keys
+                world.end(
+                    key, next_state, release=release, source=source, not_before=later, new_tasks=added(key)
+                )
+                for key in keys
             ]
             return world.store.report(ends)
 
@@ -189,7 +200,10 @@ class SameStory(RuleBasedStateMachine):
             lambda world: [_without_change(job) for job in world.store.jobs(JobFilter(limit=1000))]
         )
         for job in jobs:
-            self.both(lambda world, job_id=job.id: world.store.tasks(job_id))
+            tasks = self.both(lambda world, job_id=job.id: world.store.tasks(job_id))
+            assert [task.key.number for task in tasks] == [*range(1, len(tasks) + 1)]
+            assert Counter(task.state for task in tasks) == Counter(job.task_counts)
+            assert not [name for name, times in Counter(t.name for t in tasks).items() if times > 1]
             self.both(
                 lambda world, job_id=job.id: [
                     (event.type, event.message, event.task_number, event.data)

@@ -26,7 +26,7 @@ from tidegate.api.openapi import json_body, problems
 from tidegate.api.pages import Cursor, Limit, decode_number, page
 from tidegate.api.problems import problem_of
 from tidegate.api.views import JOBS, job_links, job_view, task_view
-from tidegate.core.job import JobStatus
+from tidegate.core.job import JobStatus, TaskState
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import InvalidInput, NotFound, TidegateError
 from tidegate.ports import JobFilter
@@ -170,12 +170,16 @@ async def cancel_job(service: ServiceGiven, caller: CallerGiven, number: JobNumb
     responses=problems("not_found", "bad_cursor"),
 )
 async def list_tasks(
-    service: ServiceGiven, number: JobNumber, limit: Limit = 50, cursor: Cursor = None
+    service: ServiceGiven,
+    number: JobNumber,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: Annotated[TaskState | None, Query(description="Only tasks in this state.")] = None,
 ) -> JSONResponse:
-    """In their order, each with its attempts."""
+    """In their order, each with its attempts and the small facts of its result."""
     name = f"tasks-{number}"
     after = decode_number(name, cursor, 0)
-    tasks = await service.run(service.store.tasks, number, after=after, limit=limit + 1)
+    tasks = await service.run(service.store.tasks, number, after=after, limit=limit + 1, state=state)
     return page(tasks, limit, name, lambda task: task.key.number, lambda task: task_view(service, task))
 
 

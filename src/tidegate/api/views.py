@@ -80,12 +80,7 @@ def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
 
 
 def request_view(shape: Shape) -> dict[str, Any]:
-    return {
-        "cpus": shape.resources.cpu_milli / 1000,
-        "memory_bytes": shape.resources.memory_bytes,
-        "disk_bytes": shape.resources.disk_bytes,
-        "labels": dict(sorted(shape.labels)),
-    }
+    return {**_amounts(shape.resources), "labels": dict(sorted(shape.labels))}
 
 
 def usage_view(usage: Usage) -> dict[str, Any]:
@@ -158,6 +153,8 @@ def task_view(service: Service, task: TaskRecord) -> dict[str, Any]:
         "name": task.name,
         "state": task.state.value,
         "not_before": instant(task.not_before),
+        "timeout_s": task.timeout_s,
+        "request": _amounts(task.resources),
         "progress": service.task_progress(task),
         "attempts": [attempt_view(attempt) for attempt in task.attempts],
         "exit": exit_view(task.exit),

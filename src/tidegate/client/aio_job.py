@@ -113,9 +113,13 @@ class AsyncJob(JobView):
         """Write one of its files to a file here. Raises NotFound."""
         return await self._client.download(calls.file_download(self.id, name), path)
 
-    def tasks(self) -> AsyncIterator[Document]:
-        """Its tasks with their attempts."""
-        return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
+    def tasks(self, state: str | None = None) -> AsyncIterator[Document]:
+        """Its tasks with their attempts; with `state` only those in it, such as `failed`. Read page by page."""
+        return self._client.pages(lambda cursor: calls.tasks(self.id, state, cursor))
+
+    async def task(self, number: int) -> Document:
+        """One of its tasks by its number, the first is 1. Raises NotFound."""
+        return await self._client.send(calls.task(f"{self.id}.{number}"))
 
 
 class AsyncResult(ResultView):

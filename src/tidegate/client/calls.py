@@ -178,9 +178,14 @@ def cancel(job_id: str) -> Call[Document]:
     return Call("POST", f"{API}/jobs/{_segment(job_id)}/cancel", _document, repeatable=True)
 
 
-def tasks(job_id: str, cursor: str | None = None) -> Call[Page]:
-    """A page of a job's tasks."""
-    return _list(f"{API}/jobs/{_segment(job_id)}/tasks", cursor=cursor)
+def tasks(job_id: str, state: str | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of a job's tasks, of one state or of all."""
+    return _list(f"{API}/jobs/{_segment(job_id)}/tasks", cursor=cursor, state=state)
+
+
+def task(task_id: str) -> Call[Document]:
+    """One task, such as `81.2`."""
+    return Call("GET", f"{API}/tasks/{_segment(task_id)}", Reply.json, repeatable=True)
 
 
 def events(job_id: str, after: int) -> Call[Any]:

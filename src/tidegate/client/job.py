@@ -112,9 +112,13 @@ class Job(JobView):
         """Write one of its files to a file here. Raises NotFound."""
         return self._client.download(calls.file_download(self.id, name), path)
 
-    def tasks(self) -> Iterator[Document]:
-        """Its tasks with their attempts."""
-        return self._client.pages(lambda cursor: calls.tasks(self.id, cursor))
+    def tasks(self, state: str | None = None) -> Iterator[Document]:
+        """Its tasks with their attempts; with `state` only those in it, such as `failed`. Read page by page."""
+        return self._client.pages(lambda cursor: calls.tasks(self.id, state, cursor))
+
+    def task(self, number: int) -> Document:
+        """One of its tasks by its number, the first is 1. Raises NotFound."""
+        return self._client.send(calls.task(f"{self.id}.{number}"))
 
 
 class Result(ResultView):

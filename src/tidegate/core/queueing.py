@@ -121,6 +121,8 @@ class Backlog:
     def __init__(self) -> None:
         self._tasks: dict[TaskKey, WaitingTask] = {}
         self._of_job: Counter[int] = Counter()
+        self._first: dict[int, int] = {}
+        """Of a job that was asked for: no task with a lower number waits."""
         self._lines: defaultdict[str, dict[_LineId, _Line]] = defaultdict(dict)
         self._counts: defaultdict[str, Counter[Priority]] = defaultdict(Counter)
 
@@ -150,7 +152,9 @@ class Backlog:
         """The waiting task of a job with the lowest number."""
         if job_id not in self._of_job:
             return None
-        return next(task for number in count(1) if (task := self._tasks.get(TaskKey(job_id, number))))
+        first = next(n for n in count(self._first.get(job_id, 1)) if TaskKey(job_id, n) in self._tasks)
+        self._first[job_id] = first
+        return self._tasks[TaskKey(job_id, first)]
 
     def position(self, key: TaskKey) -> int | None:
         """The task's place in its queue, over all lines of the queue; 1 is next. None when it does not wait."""
@@ -177,6 +181,8 @@ class Backlog:
         for task in tasks:
             self._tasks[task.key] = task
             self._of_job[task.key.job_id] += 1
+            if task.key.number < self._first.get(task.key.job_id, 0):
+                self._first[task.key.job_id] = task.key.number
             self._counts[task.queue][task.priority] += 1
             batches[task.queue, _line_id(task)].append(task)
         for (queue, line_id), batch in batches.items():
@@ -195,6 +201,7 @@ class Backlog:
             self._of_job[key.job_id] -= 1
             if not self._of_job[key.job_id]:
                 del self._of_job[key.job_id]
+                self._first.pop(key.job_id, None)
             self._counts[task.queue][task.priority] -= 1
             batches[task.queue, _line_id(task)].append(task)
         for (queue, line_id), batch in batches.items():

@@ -130,7 +130,7 @@ class TaskFile(Collection[TaskOrder]):
 
 
 def _encode(task: TaskOrder) -> bytes:
-    if not isinstance(task.name, str) or not 1 <= len(task.name) <= LONGEST_NAME:
+    if not 1 <= len(task.name) <= LONGEST_NAME:
         raise ValueError(f"A task's name is text of 1 to {LONGEST_NAME} characters, not {task.name!r:.60}.")
     if owned := _OWNED & task.spec.keys():
         raise ValueError(

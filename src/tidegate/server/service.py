@@ -47,6 +47,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PROGRESS_EVENT = "progress"
+EVENTS_AT_ONCE = 1000
 LOOK_AGAIN_S = 5.0
 """A ring may be lost; whoever waits looks by himself after this."""
 
@@ -209,12 +210,12 @@ class Service:
         try:
             while True:
                 changed.clear()
-                for event in await self.run(self.store.events, job_id, after=after):
+                async for event in self._events(job_id, after):
                     after = event.id
                     yield event
                 job = await self.run(self.store.job, job_id)
                 if job.status.final:
-                    for event in await self.run(self.store.events, job_id, after=after):
+                    async for event in self._events(job_id, after):
                         yield event
                     return
                 if (now_at := self.progress(job)) is not None and now_at != share:
@@ -223,6 +224,15 @@ class Service:
                 await _set_within(changed, self._look_again_s)
         finally:
             end()
+
+    async def _events(self, job_id: int, after: int) -> AsyncIterator[Event]:
+        """All events behind the given id that are there by now, however many."""
+        while found := await self.run(self.store.events, job_id, after=after, limit=EVENTS_AT_ONCE):
+            for event in found:
+                yield event
+            if len(found) < EVENTS_AT_ONCE:
+                return
+            after = found[-1].id
 
     async def output(
         self, job_id: int, task: int, attempt: int | None = None, offset: int = 0, *, only: bool = False
@@ -263,7 +273,7 @@ class Service:
         if tasks == 1:
             return self._board.share(TaskKey(job.id, 1))
         done = sum(count for state, count in counts.items() if state.final)
-        return done / tasks if tasks else None
+        return min((done + self._board.shares(job.id)) / tasks, 1.0) if tasks else None
 
     def task_progress(self, task: TaskRecord) -> float | None:
         """The share of a task that is done, 0 to 1; None when nobody knows."""
@@ -271,14 +281,8 @@ class Service:
 
     def peak_memory_bytes(self, job: JobRecord) -> int | None:
         """The highest memory of the job so far: of its ended attempts and of what runs now."""
-        running = (
-            self._board.peak_memory_bytes(TaskKey(job.id, number + 1))
-            for number in range(min(sum(job.task_counts.values()), 1000))
-        )
-        peaks = (
-            [job.usage.peak_memory_bytes, *running] if not job.status.final else [job.usage.peak_memory_bytes]
-        )
-        return max((peak for peak in peaks if peak), default=None)
+        running = None if job.status.final else self._board.peak_memory_bytes(job.id)
+        return max((peak for peak in (job.usage.peak_memory_bytes, running) if peak), default=None)
 
     async def register_source(
         self,

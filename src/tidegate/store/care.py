@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import accumulate
 
 from sqlalchemy import ColumnElement, Select, Table, delete, select, text
 
@@ -15,6 +16,8 @@ from tidegate.store.shared import drop_reservations, lock_jobs
 from tidegate.store.values import to_micros
 
 _PRUNED_AT_ONCE = 500
+_TASKS_PRUNED_AT_ONCE = 20_000
+"""So that jobs of many tasks do not make one transaction that others have to wait for."""
 
 _AMOUNTS = ("cpu_milli", "memory_bytes", "disk_bytes")
 _STATES = ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")
@@ -118,13 +121,16 @@ def _wrong_statuses(tx: Tx) -> list[str]:
 def prune(tx: Tx, before: datetime) -> list[int]:
     """Archive some of the jobs that finished before; their ids, an empty list when none is left. Sources stay."""
     query = (
-        select(jobs.c.id, jobs.c.owner, jobs.c.result_name)
+        select(jobs.c.id, jobs.c.owner, jobs.c.result_name, jobs.c.task_count)
         .where(jobs.c.finished_at < to_micros(before))
         .where(~_kept(jobs.c.id).exists())
         .order_by(jobs.c.finished_at)
         .limit(_PRUNED_AT_ONCE)
     )
-    rows = list(tx.connection.execute(query))
+    counted = [tuple(row) for row in tx.connection.execute(query)]
+    sums = accumulate(row[3] for row in counted)
+    rows = [row for row, tasks_so_far in zip(counted, sums, strict=True)
+            if row is counted[0] or tasks_so_far <= _TASKS_PRUNED_AT_ONCE]  # fmt: skip
     if rows and tx.locks:  # another server may be about to do the same
         lock_jobs(tx, (row[0] for row in rows))
         there = set(tx.connection.scalars(select(jobs.c.id).where(jobs.c.id.in_([row[0] for row in rows]))))
@@ -132,7 +138,7 @@ def prune(tx: Tx, before: datetime) -> list[int]:
     ids = [row[0] for row in rows]
     if ids:
         move(tx, ids)
-        drop_reservations(tx, [(owner, name, job_id) for job_id, owner, name in rows])
+        drop_reservations(tx, [(owner, name, job_id) for job_id, owner, name, _ in rows])
         for table in (events, allocations, attempts, tasks):
             _delete(tx, table, ids)
         tx.connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))

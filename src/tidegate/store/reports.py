@@ -239,10 +239,9 @@ def report(
         return []
     lock_jobs(tx, (end.key.job_id for end in ends))
     live, jobs_of = _read(tx, {end.key for end in ends})
-    recorded = _believed(tx, ends, live, jobs_of)
+    recorded = _with_room(_believed(tx, ends, live, jobs_of), jobs_of)
     if look_for_names:
         recorded = _with_names(tx, recorded)
-    recorded = _with_room(recorded, jobs_of)
     recorded = grow_sources(tx, recorded)
     if not recorded:
         return []

@@ -138,16 +138,18 @@ class MemoryAttempts(MemoryState):
         job = self._jobs[end.key.job_id]
         if job.cancel_requested_at is not None:
             end = rules.cancelled_end(end)
+        end = rules.grown_end(end, len(job.tasks), job.result_name, has_last=job.order.last is not None)
         if end.source is not None:
             key = end.source.key
             if key in self._sources or self._reserved.get(key, job.id) != job.id:
                 end = rules.name_taken_end(end)
-        end = rules.grown_end(end, len(job.tasks), job.result_name, has_last=job.order.last is not None)
         if end.growths:
             end = self._grow(end)
         change = self._next_change() if end.next_state is TaskState.QUEUED else 0
         if end.new_tasks:
             job.add_tasks(end.new_tasks, end.ended_at, self._next_change())
+            told = rules.grown_event(len(end.new_tasks), len(job.tasks))
+            job.untold.append((end.key.number, end.ended_at, *told))
         job.apply(job.tasks[end.key.number - 1], end, change)
         if end.release:
             self._ledger.release(end.key)
@@ -159,9 +161,6 @@ class MemoryAttempts(MemoryState):
         kind, message, data = rules.ended_event(end)
         ends_job = end.next_state.final and len(job.tasks) == 1 and not job.last_due()
         self._tell(job.id, None if ends_job else end.key.number, end.ended_at, kind, message, data)
-        if end.new_tasks:
-            kind, message, data = rules.grown_event(len(end.new_tasks), len(job.tasks))
-            self._tell(job.id, end.key.number, end.ended_at, kind, message, data)
         return end
 
     def _grow(self, end: AttemptEnd) -> AttemptEnd:
@@ -172,6 +171,9 @@ class MemoryAttempts(MemoryState):
         return end
 
     def _finish(self, job: MemoryJob, at: datetime) -> None:
+        for told in job.untold:
+            self._tell(job.id, *told)
+        job.untold.clear()
         if job.last_due():
             assert job.order.last is not None
             job.add_tasks([job.order.last], at, self._next_change())

@@ -76,6 +76,8 @@ class MemoryJob:
     usage: Usage = Usage()
     exit: Exit | None = None
     last_number: int | None = None
+    untold: list[tuple[int, datetime, str, str, Mapping[str, int]]] = field(default_factory=list)
+    """Events of growth that follow those of the ends of the same report."""
 
     def counts(self) -> dict[TaskState, int]:
         found = Counter(task.state for task in self.tasks)

@@ -67,7 +67,9 @@ def destination(
         return _database(address, {"name": into}, into, schema)
     if "://" not in into:
         known = ", ".join(sorted(context.kinds.targets)) or "there are none yet"
-        named = f" {into!r}" if _NAME.fullmatch(into) else " of that name"  # it may be a URL with a secret, mistyped
+        named = (
+            f" {into!r}" if _NAME.fullmatch(into) else " of that name"
+        )  # it may be a URL with a secret, mistyped
         raise InvalidInput(
             f"`into`: there is no target{named}. Targets are made in the setting `targets`; known: {known}.",
             code="unknown_target",

@@ -255,6 +255,14 @@ class Attempt(BaseModel):
     usage: Usage
 
 
+class TaskRequest(BaseModel):
+    """What a task asks for: amounts of its own, or those of its job."""
+
+    cpus: float
+    memory_bytes: int
+    disk_bytes: int
+
+
 class Task(BaseModel):
     """A task with its attempts."""
 
@@ -263,6 +271,8 @@ class Task(BaseModel):
     name: str
     state: TaskStateText
     not_before: str | None = None
+    timeout_s: float
+    request: TaskRequest
     progress: float | None = Field(
         None, ge=0, le=1, description="The share done, while it runs and is known."
     )

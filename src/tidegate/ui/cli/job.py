@@ -7,13 +7,15 @@ import shlex
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tidegate.client.job import Job
-from tidegate.client.shapes import job_failed
+from tidegate.client.shapes import Document, job_failed
+from tidegate.core.job import TaskState
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.options import DataDir, JobId, Json, RowFormat, Url
 from tidegate.ui.cli.output import clean, count, duration, print_facts, print_json, print_table, size
@@ -30,6 +32,9 @@ app = typer.Typer(
 TaskNumber = Annotated[
     int | None, typer.Option("--task", min=1, help="Number of the task; default: the first.")
 ]
+
+
+_LONGEST_FACTS = 80
 
 
 class ResultFormat(StrEnum):
@@ -281,6 +286,37 @@ def files(
         print_table(
             ("File", "Size"), [(file["name"], size(file["size_bytes"])) for file in found], right=(1,)
         )
+
+
+@app.command()
+def tasks(
+    job_id: JobId,
+    state: Annotated[TaskState | None, typer.Option("--state", help="Only tasks in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most tasks to list.")] = 50,
+    json: Json = False,
+    url: Url = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List the tasks of a job: state, tries, time, why they failed. With --json one JSON object a line."""
+    with client(url, data_dir) as server:
+        job = server.job(job_id)
+        found = islice(job.tasks(state.value if state else None), limit)
+        if json:
+            for task in found:
+                print(json_format.dumps(task))
+            return
+        print_table(
+            ("Task", "Name", "State", "Tries", "Took", "Outcome"), map(_task_row, found), right=(3, 4)
+        )
+
+
+def _task_row(task: Document) -> tuple[str | None, ...]:
+    tries = task["attempts"]
+    took = duration(tries[-1]["usage"].get("wall_seconds")) if tries else None
+    why = (task.get("exit") or {}).get("message")
+    facts = task.get("result")
+    outcome = why or (json_format.dumps(facts, ensure_ascii=False)[:_LONGEST_FACTS] if facts else None)
+    return task["task_id"], task["name"], task["state"], str(len(tries)), took, outcome
 
 
 @app.command()
