@@ -8,7 +8,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, func, or_, select
 
 from tidegate.core.identity import Action, Caller
 from tidegate.core.job import AttemptEnd, Source, SourceColumn, SourcePart
@@ -189,7 +189,7 @@ def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
     kept = (
         select(tasks.c.result)
         .join(jobs, jobs.c.id == tasks.c.job_id)
-        .where(jobs.c.result_name.is_(None), tasks.c.result.contains('"path"'))
+        .where(_has_no_source(), tasks.c.result.contains('"path"'))
     )
     if answered_before is not None:
         kept = kept.where(
@@ -200,6 +200,12 @@ def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
         if isinstance(path, str):
             paths.add(path)
     return paths
+
+
+def _has_no_source() -> ColumnElement[bool]:
+    """Whether a task's result is kept with its job: it is no source, because it has no name, or the last one's has it."""
+    of_others = and_(jobs.c.last.is_not(None), tasks.c.number != func.coalesce(jobs.c.last_number, 0))
+    return or_(jobs.c.result_name.is_(None), of_others)
 
 
 def _seen_by(reader: str) -> ColumnElement[bool]:

@@ -110,6 +110,10 @@ class MemoryJob:
         alone = len(self.tasks) == 1 and self.order.last is None
         return self.result_name if alone or task.key.number == self.last_number else None
 
+    def has_other_results(self, task: MemoryTask) -> bool:
+        """Whether the job's name is for the last task's result, and this is another one."""
+        return self.order.last is not None and task.key.number != self.last_number
+
     def task_record(self, task: MemoryTask) -> TaskRecord:
         tries = tuple(attempt.record for attempt in task.attempts)
         return TaskRecord(

@@ -94,6 +94,9 @@ class MemorySources(MemoryState):
             ended, own = job.finished_at, job.order.queue == INTERACTIVE_QUEUE
             if answered_before is not None and own and ended is not None and ended < answered_before:
                 continue
-            results = (task.result for task in job.tasks if task.result and job.result_name is None)
+            sourceless = (
+                task for task in job.tasks if job.result_name is None or job.has_other_results(task)
+            )
+            results = (task.result for task in sourceless if task.result)
             paths |= {result["path"] for result in results if isinstance(result.get("path"), str)}
         return paths
