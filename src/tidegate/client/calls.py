@@ -185,7 +185,7 @@ def tasks(job_id: str, state: str | None = None, cursor: str | None = None) -> C
 
 def task(task_id: str) -> Call[Document]:
     """One task, such as `81.2`."""
-    return Call("GET", f"{API}/tasks/{_segment(task_id)}", Reply.json, repeatable=True)
+    return Call("GET", f"{API}/tasks/{_segment(task_id)}", _document, repeatable=True)
 
 
 def events(job_id: str, after: int) -> Call[Any]:
