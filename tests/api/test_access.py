@@ -188,6 +188,7 @@ ASKS: dict[tuple[str, str], Ask] = {
     ("POST", "/api/v1/queues/{name}/pause"): fixed("/api/v1/queues/etl/pause"),
     ("POST", "/api/v1/queues/{name}/resume"): fixed("/api/v1/queues/etl/resume"),
     ("POST", "/api/v1/query"): fixed("/api/v1/query", json={"sql": "select 1"}),
+    ("POST", "/api/v1/ingest/preview"): fixed("/api/v1/ingest/preview", json={"file": "/nowhere/t.csv"}),
     ("GET", "/api/v1/capacity"): fixed("/api/v1/capacity"),
     ("GET", "/api/v1/workers"): fixed("/api/v1/workers"),
     ("GET", "/api/v1/workers/{worker_id}"): fixed("/api/v1/workers/local"),

@@ -88,6 +88,7 @@ def test_every_reference_in_the_description_leads_somewhere(shared: World):
         ("POST", "/api/v1/workers/{worker_id}/resume", 404, "not_found"),
         ("POST", "/api/v1/workers/{worker_id}/stop", 404, "not_found"),
         ("POST", "/api/v1/query", 422, "invalid_input"),
+        ("POST", "/api/v1/ingest/preview", 422, "invalid_input"),
         ("GET", "/api/v1/monitoring/workers/{worker_id}", 404, "not_found"),
         ("POST", "/api/v1/monitoring/workers/{worker_id}/control?action=dance", 400, "unknown_action"),
         ("GET", "/api/v1/keys?cursor=x", 422, "bad_cursor"),

@@ -19,6 +19,8 @@ MEDIA_TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.file",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 SUPPORTED = tuple(MEDIA_TYPES)
 EXPORT_TIMEOUT_S = 3600.0

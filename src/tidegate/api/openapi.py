@@ -21,6 +21,7 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.BulkRequest,
     schemas.SourceRequest,
     schemas.QueryRequest,
+    schemas.IngestPreviewRequest,
     schemas.QueueChange,
     schemas.KeyRequest,
     schemas.Problem,

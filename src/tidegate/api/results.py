@@ -41,7 +41,9 @@ async def result(
     service: ServiceGiven,
     caller: CallerGiven,
     number: JobNumber,
-    format: Annotated[str | None, Query(max_length=20, description="One of: parquet, csv, jsonl.")] = None,
+    format: Annotated[
+        str | None, Query(max_length=20, description="One of: parquet, csv, jsonl, arrow, xlsx.")
+    ] = None,
     limit: Annotated[
         int | None, Query(ge=1, le=MOST_PREVIEW_ROWS, description="Show so many rows as well.")
     ] = None,

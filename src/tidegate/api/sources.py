@@ -32,7 +32,7 @@ MOST_PREVIEW_ROWS = 1000
 PREVIEW_TIMEOUT_S = 30.0
 PreviewLimit = Annotated[int, Query(ge=1, le=MOST_PREVIEW_ROWS, description="Rows to show.")]
 Offset = Annotated[int, Query(ge=0, le=2**62, description="Rows to pass over first.")]
-FormatName = Annotated[str, Query(max_length=20, description="One of: parquet, csv, jsonl.")]
+FormatName = Annotated[str, Query(max_length=20, description="One of: parquet, csv, jsonl, arrow, xlsx.")]
 _FAILED = ("query_failed", "busy")
 
 
@@ -51,6 +51,7 @@ class _SourceOf(NamedTuple):
     name: str | None
     shared: bool
     old: Source | None
+    sheet: str | None = None
 
 
 @router.get(
@@ -94,7 +95,13 @@ async def add_source(request: Request, service: ServiceGiven, caller: CallerGive
     asked = await json_model(request, schemas.SourceRequest)
     name = check_source_name(asked.name)
     source = await service.register_source(
-        caller, name, asked.path, format=asked.format, options=asked.options, shared=asked.shared
+        caller,
+        name,
+        asked.path,
+        format=asked.format,
+        options=asked.options,
+        sheet=asked.sheet,
+        shared=asked.shared,
     )
     return JSONResponse(source_view(service, source, caller), 201, {"Location": f"{SOURCES}/{source.name}"})
 
@@ -198,6 +205,7 @@ async def upload(
         bool, Query(description="Replace an existing file, and the source made of it.")
     ] = False,
     shared: Annotated[bool, Query(description="Whether every owner may read the source.")] = False,
+    sheet: Annotated[str | None, Query(max_length=255, description="Of an Excel file: which sheet.")] = None,
 ) -> JSONResponse:
     """The file appears whole and written through to the disk, or not at all."""
     file = file_name(name)
@@ -211,7 +219,7 @@ async def upload(
         declared_bytes=_declared(request),
         limit_bytes=parse_bytes(service.settings.max_upload, name="max_upload"),
     )
-    wanted = _SourceOf(caller, called, shared, old)
+    wanted = _SourceOf(caller, called, shared, old, sheet)
     registered = await _place(service, wanted, received, target, overwrite=overwrite)
     body: dict[str, Any] = {
         "name": file,
@@ -241,12 +249,18 @@ async def _refuse_early(
     if not overwrite and await service.run(target.exists):
         raise taken(target.name)
     existing = await service.own_source(caller.owner, called) if called is not None else None
-    if existing and not (overwrite and existing.managed and service.path_of(existing) == str(target)):
+    if existing and not (overwrite and existing.managed and _made_of(service, existing, target)):
         raise Conflict(
             f"There is a source named {existing.name!r} already. Delete it, or give another `source_name`.",
             code="source_exists",
         )
     return existing
+
+
+def _made_of(service: Service, source: Source, file: Path) -> bool:
+    """Whether a managed source is this file, or was converted from it."""
+    origins = (source.path, *source.lineage) if source.sql is None else (source.path,)
+    return str(file) in map(service.managed_path, origins)
 
 
 async def _place(
@@ -264,7 +278,7 @@ async def _place(
         if wanted.name is not None:
             path = f"{files_folder(wanted.caller.owner)}/{target.name}"
             source = await service.look_at_source(
-                wanted.caller, wanted.name, path, managed=True, shared=wanted.shared
+                wanted.caller, wanted.name, path, sheet=wanted.sheet, managed=True, shared=wanted.shared
             )
     except BaseException:
         placement.take_back()

@@ -15,6 +15,8 @@ FUNCTION_MODULES_VARIABLE = "TIDEGATE_FUNCTION_MODULES"
 """In the environment of attempts: the modules whose functions may be called there, with commas between."""
 OUTPUT_PREFIX = "output-"
 """Folders among the results that begin so are the output files of attempts."""
+CONVERTED_ENDINGS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".arrow", ".feather", ".ipc")
+"""Files that become Parquet when they are registered as sources, which may take a while."""
 PARTS = "parts"
 """The folder among the results that holds the files of sources made by loads."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tidegate.core.identity import Caller
 from tidegate.core.job import AttemptKey, ExitReason, JobStatus, Source, SourceColumn, TaskKey, TaskState
-from tidegate.core.names import files_folder, managed_file
+from tidegate.core.names import CONVERTED_ENDINGS, files_folder, managed_file
 from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.ports import (
     Bell,
@@ -48,6 +48,10 @@ T = TypeVar("T")
 
 PROGRESS_EVENT = "progress"
 EVENTS_AT_ONCE = 1000
+LOOK_S = 60.0
+"""Longest time that looking at the files of a new source may take."""
+CONVERT_S = 3600.0
+"""Likewise where they become Parquet."""
 LOOK_AGAIN_S = 5.0
 """A ring may be lost; whoever waits looks by himself after this."""
 
@@ -292,13 +296,14 @@ class Service:
         *,
         format: str | None = None,
         options: Mapping[str, Any] | None = None,
+        sheet: str | int | None = None,
         managed: bool = False,
         shared: bool = False,
     ) -> Source:
         """Look at a file, glob or folder in the sandbox and register it. Raises Conflict, InvalidInput."""
         await self.refuse_taken_name(caller, name)
         source = await self.look_at_source(
-            caller, name, path, format=format, options=options, managed=managed, shared=shared
+            caller, name, path, format=format, options=options, sheet=sheet, managed=managed, shared=shared
         )
         await self.run(self.store.add_source, source, caller)
         return source
@@ -319,22 +324,30 @@ class Service:
         *,
         format: str | None = None,
         options: Mapping[str, Any] | None = None,
+        sheet: str | int | None = None,
         managed: bool = False,
         shared: bool = False,
     ) -> Source:
-        """What a file, glob or folder would be as a source, as a job in the sandbox finds it. Raises InvalidInput."""
+        """What a file, glob or folder would be as a source, as a job in the sandbox finds it. Raises InvalidInput.
+
+        Of an Excel or Arrow file the job makes Parquet: that is then the source, managed, and its lineage names the file.
+        """
         path = self._own_path(caller, path)
         fields: dict[str, Any] = {"kind": "inspect", "path": path, "name": f"look at {name}"}
         if format is not None:
             fields["format"] = format
         if options:
             fields["options"] = options
-        looked = await self.interactive(caller, fields, timeout_s=60.0)
+        if sheet is not None:
+            fields["sheet"] = sheet
+        converts = format in ("excel", "xlsx", "arrow", "feather") or path.lower().endswith(CONVERTED_ENDINGS)
+        looked = await self.interactive(caller, fields, timeout_s=CONVERT_S if converts else LOOK_S)
         facts = result_of(looked)
+        made = facts.get("path")
         return Source(
             name=name,
             format=str(facts["format"]),
-            path=path,
+            path=path if made is None else str(made),
             owner=caller.owner,
             created_at=self.clock.now(),
             columns=tuple(SourceColumn(c["name"], c["type"]) for c in facts["columns"]),
@@ -342,9 +355,11 @@ class Service:
             size_bytes=facts.get("size_bytes"),
             file_count=facts.get("file_count", 1),
             options=facts.get("options", {}),
-            managed=managed,
+            managed=managed or made is not None,
+            lineage=() if made is None else (path,),
+            job_id=None if made is None else looked.id,
             shared=shared,
-            roots=() if managed else tuple(looked.spec.get("roots", ())),
+            roots=() if managed or made is not None else tuple(looked.spec.get("roots", ())),
         )
 
     async def find_source(self, caller: Caller, name: str, owner: str | None = None) -> Source:

@@ -38,10 +38,12 @@ SUFFIXES = {
 """File name endings and their format. Behind those of csv and json `.gz` or `.zst` may stand."""
 FORMATS = ("csv", "parquet", "json")
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_LATER = {
-    ".xlsx": "Excel", ".xls": "Excel", ".xlsb": "Excel", ".ods": "Excel",
-    ".arrow": "Arrow", ".feather": "Arrow", ".ipc": "Arrow",
+_CONVERTED = {
+    ".xlsx": "excel", ".xlsm": "excel", ".xls": "excel", ".xlsb": "excel", ".ods": "excel",
+    ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
 }  # fmt: skip
+CONVERTED = ("excel", "arrow")
+"""Formats of files that become Parquet when they are registered."""
 
 
 class DataFile(NamedTuple):
@@ -144,31 +146,27 @@ def refuse_foreign(path: object, context: IntakeContext, *, what: str = "path") 
 def format_of(paths: Sequence[str], given: object = None) -> str:
     """The format of files: `given` when it is a known one, else by the first ending. Raises InvalidInput."""
     if given is not None:
-        aliases = {"tsv": "csv", "jsonl": "json", "ndjson": "json"}
+        aliases = {"tsv": "csv", "jsonl": "json", "ndjson": "json", "xlsx": "excel", "feather": "arrow"}
         chosen = aliases.get(str(given).lower(), str(given).lower())
-        if chosen not in FORMATS:
+        if chosen not in FORMATS + CONVERTED:
             raise InvalidInput(
-                f"format must be one of csv, tsv, parquet, json, jsonl, ndjson, not {_show(given)}."
+                f"format must be one of csv, tsv, parquet, json, jsonl, ndjson, excel, arrow, not {_show(given)}."
             )
         return chosen
     endings = sorted({_endings(path)[0] for path in paths})
     ending = endings[0]
-    if ending in _LATER:
-        raise InvalidInput(
-            f"{_LATER[ending]} files ({ending}) cannot be read yet. "
-            "Tidegate reads CSV, Parquet and JSON; convert the file to one of these."
-        )
-    if ending not in SUFFIXES:
+    known = SUFFIXES | _CONVERTED
+    if ending not in known:
         raise InvalidInput(
             f"The format of {os.path.basename(paths[0])!r} is not known by its ending. "
-            "Tidegate reads CSV, Parquet and JSON; say which with `format`."
+            "Tidegate reads CSV, Parquet, JSON, Excel and Arrow; say which with `format`."
         )
-    formats = {SUFFIXES.get(other) for other in endings}
+    formats = {known.get(other) for other in endings}
     if len(formats) > 1:
         raise InvalidInput(
             f"The files have endings of several formats ({', '.join(endings)}). Say which to read with `format`."
         )
-    return SUFFIXES[ending]
+    return known[ending]
 
 
 def compression_of(path: str) -> str | None:

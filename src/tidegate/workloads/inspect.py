@@ -6,15 +6,23 @@ is read by `inspect_run`, inside the sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tidegate.core.names import INTERACTIVE_QUEUE
+from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
-from tidegate.workloads.files import expand, format_of, refuse_foreign, roots_of
+from tidegate.workloads.errors import TaskError
+from tidegate.workloads.files import CONVERTED, DataFile, expand, format_of, refuse_foreign, roots_of
 from tidegate.workloads.sql import INTERACTIVE_REQUEST, within
+from tidegate.workloads.tables.model import TableOptions, parse_options
+from tidegate.workloads.tables.sizing import estimate
 
+CONVERT_REQUEST = Resources(cpu_milli=0, memory_bytes=512 * MIB, disk_bytes=4 * GIB)
+"""For an Arrow file, which is read batch by batch, and for a workbook that cannot be sized."""
 _LONGEST_TEXT = 200
 _MOST_COLUMNS = 10_000
 
@@ -91,7 +99,7 @@ class InspectWorkload:
 
     kind = "inspect"
     internal = True
-    fields = frozenset({"path", "format", "options"})
+    fields = frozenset({"path", "format", "options", "sheet"})
     runner = "tidegate.workloads.inspect_run:run"
 
     def order(self, fields: Mapping[str, Any], context: IntakeContext) -> WorkOrder:
@@ -105,6 +113,10 @@ class InspectWorkload:
         for file in files:  # links have been followed now
             refuse_foreign(file.path, context)
         kind = kind or format_of([file.path for file in files])
+        if fields.get("sheet") is not None and kind != "excel":
+            raise InvalidInput("`sheet` is for Excel files.")
+        if kind in CONVERTED:
+            return _conversion(kind, files, fields, context)
         spec = {
             "format": kind,
             "paths": [file.path for file in files],
@@ -120,6 +132,41 @@ class InspectWorkload:
             timeout_s=0.0,
             queue=INTERACTIVE_QUEUE,
         )
+
+
+def _conversion(
+    kind: str, files: Sequence[DataFile], fields: Mapping[str, Any], context: IntakeContext
+) -> WorkOrder:
+    """The order for a file that becomes Parquet. It asks for what reading the whole of it takes."""
+    if len(files) > 1:
+        raise InvalidInput(
+            f"{len(files)} files of the format {kind} cannot be one source. Register them one by one, or load them into one "
+            "table by an ingest job."
+        )
+    options = parse_options(fields.get("options")) if kind == "excel" else TableOptions()
+    if kind == "arrow" and fields.get("options"):
+        raise InvalidInput("`options`: there are none for Arrow files.")
+    request = CONVERT_REQUEST
+    if kind == "excel":
+        context.before_look()
+        with contextlib.suppress(TaskError):  # it says itself, when it is read, what is wrong
+            size = estimate(files[0].path, replace(options, sheet=fields.get("sheet")))
+            request = Resources(0, size.memory_bytes, size.disk_bytes)
+    return WorkOrder(
+        name=f"convert {fields['path']}"[:200],
+        spec={
+            "format": kind,
+            "paths": [files[0].path],
+            "sizes_bytes": [files[0].size_bytes],
+            "sheet": fields.get("sheet"),
+            "options": options.spec(),
+            "readable_paths": [files[0].path],
+            "roots": roots_of(files, context),
+        },
+        request=within(request, context.largest) if request is CONVERT_REQUEST else request,
+        timeout_s=0.0,
+        queue=INTERACTIVE_QUEUE,
+    )
 
 
 def _checked(options: object, kind: str, *, tab_separated: bool) -> dict[str, Any]:

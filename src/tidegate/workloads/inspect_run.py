@@ -18,9 +18,10 @@ import _duckdb as duckdb
 from tidegate.core.resources import KIB, MIB
 from tidegate.ports import TaskContext
 from tidegate.workloads import duckdb_session
+from tidegate.workloads.convert_run import convert
 from tidegate.workloads.duckdb_errors import QueryFacts
 from tidegate.workloads.errors import TaskError
-from tidegate.workloads.files import compression_of
+from tidegate.workloads.files import CONVERTED, compression_of
 from tidegate.workloads.literals import literal, quote
 from tidegate.workloads.readers import check_headers, reader_call
 
@@ -47,6 +48,8 @@ def run(context: TaskContext) -> Mapping[str, Any]:
     Raises TaskError: `empty_file`, `not_text`, `corrupt_file`, `unlike_columns` and those of queries.
     """
     spec = context.spec
+    if spec["format"] in CONVERTED:
+        return convert(context)
     paths: Sequence[str] = spec["paths"]
     facts = QueryFacts(
         memory_bytes=context.resources.memory_bytes,

@@ -18,6 +18,7 @@ from tidegate.ports import TaskContext
 from tidegate.workloads import duckdb_session
 from tidegate.workloads.duckdb_errors import QueryFacts
 from tidegate.workloads.errors import TaskError
+from tidegate.workloads.export_run import write_arrow, write_xlsx, xlsx_cast
 from tidegate.workloads.json_values import Convert, converter, json_cast
 from tidegate.workloads.literals import quote_name
 from tidegate.workloads.readers import check_headers, path_names, view_statement
@@ -103,9 +104,23 @@ def _source(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, name
 def _export(con: duckdb.DuckDBPyConnection, sql: str, context: TaskContext, kind: str) -> dict[str, Any]:
     file = f"export.{kind}"
     path = os.path.join(context.staging, file)
-    columns = _columns(con, sql) if kind == "parquet" else []
+    columns = _columns(con, sql) if kind not in ("csv", "jsonl") else []
+    if kind in ("arrow", "xlsx"):
+        row_count = _by_library(con, sql, path, kind, columns)
+        return {"file": file, "row_count": row_count, "size_bytes": Path(path).stat().st_size}
     row_count = _copy(con, sql, path, kind, duckdb_session.row_group_rows(context.resources), columns)
     return {"file": file, "row_count": row_count, "size_bytes": Path(path).stat().st_size}
+
+
+def _by_library(
+    con: duckdb.DuckDBPyConnection, sql: str, path: str, kind: str, columns: Sequence[_Column]
+) -> int:
+    """Stream the query into a file of which DuckDB does not know the format; its rows."""
+    names, query = [str(column[0]) for column in columns], _QUERY
+    if kind == "xlsx":
+        query = _cast(_QUERY, names, [xlsx_cast(one) for one in _types(con, columns)])
+    con.execute(query, {"sql": sql})
+    return write_arrow(con, path) if kind == "arrow" else write_xlsx(con, names, path, os.path.dirname(path))
 
 
 def _copy(

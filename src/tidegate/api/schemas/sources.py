@@ -18,7 +18,13 @@ class SourceRequest(Shape):
     name: str = Field(min_length=1, max_length=63, description="Letters, digits and underscores.")
     path: str = Field(min_length=1, max_length=4096, description="Absolute, or below the data directory.")
     format: str | None = Field(
-        None, max_length=20, description="`csv`, `parquet` or `json`; default: by the name."
+        None,
+        max_length=20,
+        description="`csv`, `parquet` or `json`; default: by the name. Also `excel` and `arrow`, which become Parquet.",
+    )
+    sheet: str | int | None = Field(
+        None,
+        description="Of an Excel file: the sheet, by name or place; default: the first visible one with rows.",
     )
     shared: bool = Field(False, description="Whether every owner may read it.")
     options: dict[str, JsonValue] | None = Field(

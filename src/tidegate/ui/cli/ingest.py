@@ -70,10 +70,11 @@ def ingest(
     url: Url = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Load Excel and CSV files: each whole or not at all, the others also when one fails.
+    """Load Excel and CSV files into a database or a data source of Tidegate's own.
 
-    A closing table goes to standard output, everything else to standard error. The same file into the same table is loaded
-    once. When no server runs, one is started for this.
+    Each file is loaded whole or not at all, and the others also when one fails. A closing table goes to standard output,
+    everything else to standard error. The same file into the same table is loaded once. When no server runs, one is started
+    for this.
     """
     options = {
         "sheets": _sheets(sheet, all_sheets),

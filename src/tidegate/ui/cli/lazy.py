@@ -17,7 +17,7 @@ COMMANDS = {
     "serve": "Run a server with its worker, until Ctrl-C.",
     "worker": "Run the worker of this machine in a cluster",
     "sql": "Run a query as a job and show its first rows.",
-    "ingest": "Load Excel and CSV files into a database or a data source.",
+    "ingest": "Load Excel and CSV files into a database or a data source of Tidegate's own.",
     "submit": "Submit a command, a function, or jobs given as JSON.",
     "jobs": "List jobs, the newest first.",
     "job": "Look at one job, wait for it, cancel it.",
