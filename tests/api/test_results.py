@@ -36,7 +36,7 @@ def test_a_result_downloads_as_parquet_and_csv(world: World):
     part = world.http.get(url, params={"format": "parquet"}, headers={"Range": "bytes=0-3"})
     assert (part.status_code, part.content) == (206, b"PAR1")
     assert world.http.get(url, params={"format": "csv"}).content.startswith(b"PAR1 csv")
-    assert_problem(world.http.get(url, params={"format": "xlsx"}), 422, "unsupported_format")
+    assert_problem(world.http.get(url, params={"format": "exe"}), 422, "unsupported_format")
 
 
 def test_a_result_that_is_not_there_yet_is_a_conflict(world: World):
