@@ -104,6 +104,12 @@ class World:
         """Nothing of the queue starts."""
         assert self.http.put(f"/api/v1/queues/{queue}", json={"paused": True}).status_code == 200
 
+    @contextlib.contextmanager
+    def no_pass(self) -> Iterator[None]:
+        """The scheduler makes no pass but those that this thread makes."""
+        with self.service._cycle._passing:
+            yield
+
     def submit(self, **fields: Any) -> str:
         answer = self.http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 1", **fields})
         assert answer.status_code == 202, answer.text

@@ -41,6 +41,31 @@ def test_a_job_that_waits_says_why_and_where(world: World):
     assert first != second
 
 
+def test_a_job_that_nobody_has_looked_at_yet_says_so(world: World):
+    with world.no_pass():
+        job = world.http.get(f"/api/v1/jobs/{world.submit()}").json()
+    assert job["job_status"] == "ACCEPTED"
+    assert (job["waiting"]["code"], job["waiting"]["position"]) == ("not_judged", None)
+    assert job["waiting"]["sentence"].startswith(f"Job {job['job_id']} has not been looked at yet")
+    assert job["waiting"]["expected_start_at"] is None
+
+
+def test_a_job_that_leaves_its_queue_while_it_is_asked_about_says_so(world: World):
+    """The answer is made of a record from before the start, and of a backlog from after it."""
+    with world.no_pass():
+        before = world.service.store.job(int(world.submit()))
+        world.service._cycle.run_once()
+        told = world.service.waiting(before)
+    assert told is not None
+    assert (told.code, told.position) == ("starting", None)
+
+
+def test_a_job_that_the_server_will_not_look_at_any_more_waits_for_the_server(world: World):
+    world.service._cycle.stop()
+    job_id = world.submit()
+    assert world.http.get(f"/api/v1/jobs/{job_id}").json()["waiting"]["code"] == "server_stopping"
+
+
 def test_a_job_for_later_says_from_when_on_it_may_start(world: World):
     job_id = world.submit(not_before="2999-01-02T03:04:05Z")
     world.service._cycle.run_once()

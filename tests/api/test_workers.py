@@ -19,8 +19,10 @@ def test_a_worker_shows_what_it_offers_and_how_it_is(world: World):
 def test_a_drained_worker_gets_nothing_until_it_is_resumed(world: World):
     drained = world.http.post(f"/api/v1/workers/{WORKER}/drain")
     assert (drained.status_code, drained.json()["status"]) == (200, "draining")
-    job_id = world.submit()
-    waiting = world.http.get(f"/api/v1/jobs/{job_id}", params={"wait_s": 0.2}).json()
+    with world.no_pass():
+        job_id = world.submit()
+        world.service._cycle.run_once()
+        waiting = world.http.get(f"/api/v1/jobs/{job_id}").json()
     assert waiting["waiting"]["code"] == "no_worker"
     assert WORKER in waiting["waiting"]["sentence"]
     assert world.http.post(f"/api/v1/workers/{WORKER}/resume").json()["status"] == "online"

@@ -75,8 +75,11 @@ def test_work_is_spread_over_the_workers_and_none_is_oversold(servers: Servers):
     places = [worker_of(one, job_id) for job_id in jobs]
     assert {name: places.count(name) for name in set(places)} == {"worker-0": 2, "worker-1": 2}
     fifth = submit(one, ENDLESS, queue="wide", cpus=1, memory="256MiB")
-    told = until(lambda: one.get(f"/api/v1/jobs/{fifth}").json()["waiting"], "a reason to wait")
-    assert told["code"] == "resources"
+
+    def lacks() -> bool:
+        return bool(one.get(f"/api/v1/jobs/{fifth}").json()["waiting"]["code"] == "resources")
+
+    until(lacks, "to hear that there is no room")
     for job_id in [*jobs, fifth]:
         assert one.post(f"/api/v1/jobs/{job_id}/cancel").status_code in (200, 202)
     assert {final(one, job_id)["job_status"] for job_id in [*jobs, fifth]} == {"CANCELLED"}

@@ -6,6 +6,9 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +90,12 @@ def started(http: httpx2.Client, job_id: str) -> None:
             if line.startswith("event: started") or '"type":"started"' in line.replace(" ", ""):
                 return
     raise AssertionError(f"job {job_id} ended without having started")
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` sees once that is true; a restart of processes tells nobody outside."""
+    deadline, pause = time.monotonic() + 30, threading.Event()
+    while not (seen := look()):
+        assert time.monotonic() < deadline
+        pause.wait(0.05)
+    return seen

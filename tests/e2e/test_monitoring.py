@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
-from tests.e2e.server import Running, final, started, submit
+from tests.e2e.server import Running, final, started, submit, until
 from tests.e2e.test_sql_jobs import ENDLESS
 
 WORKERS = "/api/v1/monitoring/workers"
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """What `look` sees once that is true; a restart of processes tells nobody outside."""
-    deadline, pause = time.monotonic() + 30, threading.Event()
-    while not (seen := look()):
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
-    return seen
 
 
 def local(http: httpx2.Client) -> dict[str, Any]:

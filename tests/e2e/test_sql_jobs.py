@@ -2,10 +2,11 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
-from tests.e2e.server import Running, final, started, submit
+from tests.e2e.server import Running, final, started, submit, until
 
 ENDLESS = "select sum(a.range * b.range) from range(10000000) a, range(10000000) b"
 
@@ -68,11 +69,16 @@ def test_a_waiting_job_says_why_and_where_it_stands(http: httpx2.Client) -> None
     started(http, running)
     first, second = (submit(http, "select 1", queue="narrow") for _ in range(2))
 
-    waiting = http.get(f"/api/v1/jobs/{second}").json()["waiting"]
+    assert http.get(f"/api/v1/jobs/{second}").json()["waiting"] is not None
 
+    def looked_at(job_id: str) -> dict[str, Any] | None:
+        waiting: dict[str, Any] = http.get(f"/api/v1/jobs/{job_id}").json()["waiting"]
+        return None if waiting["code"] == "not_judged" else waiting
+
+    waiting = until(lambda: looked_at(second))
     assert waiting["position"] == 2
     assert waiting["code"] in ("behind", "queue_cap")
-    assert "narrow" in http.get(f"/api/v1/jobs/{first}").json()["waiting"]["sentence"]
+    assert "narrow" in until(lambda: looked_at(first))["sentence"]
     http.post(f"/api/v1/jobs/{running}/cancel").raise_for_status()
     assert final(http, second)["job_status"] == "SUCCEEDED"
 

@@ -26,6 +26,7 @@ class ReasonCode(StrEnum):
     BEHIND = "behind"
     NOT_BEFORE = "not_before"
     NOT_JUDGED = "not_judged"
+    STARTING = "starting"
     SERVER_STOPPING = "server_stopping"
 
 

@@ -19,7 +19,13 @@ from tidegate.errors import NotLeader
 from tidegate.ports import Bell, Changes, Clock, Launcher, ScheduleStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.leader import TOPIC, Leadership
-from tidegate.server.waiting import Waiting, waiting
+from tidegate.server.waiting import (
+    Waiting,
+    waiting,
+    waiting_for_the_server,
+    waiting_no_more,
+    waiting_unseen,
+)
 
 __all__ = ["Cycle", "Waiting"]
 
@@ -207,6 +213,13 @@ class Cycle:
         with self._lock:
             task = self._backlog.first_of(job_id)
         return None if task is None else self.explain(task.key)
+
+    def explain_absent(self, job_id: int, *, seen: bool) -> Waiting:
+        """Why a job waits that is queued in the store and not in the backlog. `seen`: its change was behind the cursor
+        before the backlog was asked for it."""
+        if self._stopped.is_set():
+            return waiting_for_the_server(_STOPPING)
+        return waiting_no_more(job_id) if seen else waiting_unseen(job_id)
 
     def _commit(self, plan: Plan, now: datetime) -> list[Start]:
         return self._store.commit(plan, now, self._leader.epoch, claim=self._claim)

@@ -257,10 +257,11 @@ class Service:
         """Why the job waits, its position, and when it may start; None when it does not wait."""
         if job.status not in (JobStatus.ACCEPTED, JobStatus.QUEUED):
             return None
+        seen = job.change <= self._cycle.cursor
         told = self._cycle.explain_job(job.id)
         if told is None and job.not_before is not None:
             return waiting_for_its_time(job.id, job.not_before)
-        return told
+        return told or self._cycle.explain_absent(job.id, seen=seen)
 
     def status(self, job: JobRecord) -> JobStatus:
         """The job's status: ACCEPTED until the scheduler has seen it, then as stored."""

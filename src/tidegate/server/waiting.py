@@ -47,6 +47,31 @@ def waiting_for_its_time(job_id: int, not_before: datetime) -> Waiting:
     )
 
 
+def waiting_unseen(job_id: int) -> Waiting:
+    """Of a job that is stored, and has no place in a queue until the scheduler has looked at it."""
+    return _without_place(
+        ReasonCode.NOT_JUDGED,
+        f"Job {job_id} has not been looked at yet; the next pass of the scheduler will.",
+    )
+
+
+def waiting_no_more(job_id: int) -> Waiting:
+    """Of a job that left its queue while it was being asked about."""
+    return _without_place(
+        ReasonCode.STARTING,
+        f"The scheduler has just taken job {job_id} out of its queue. Ask again to see it run.",
+    )
+
+
+def waiting_for_the_server(reason: Reason) -> Waiting:
+    """Of a job that nobody will look at before the server is back."""
+    return _without_place(reason.code, reason.sentence)
+
+
+def _without_place(code: ReasonCode, sentence: str) -> Waiting:
+    return Waiting(code.value, sentence, {}, None, None, "It has no place in its queue at this moment.")
+
+
 def _expected(
     queue: str, reason: Reason, position: int | None, starts_per_s: float, now: datetime
 ) -> tuple[datetime | None, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,8 @@ def verify(
         closing.callback(launcher.close)
         world = World(cluster, sql, redis, store, launcher, random.Random())
         for seed in seeds:
-            verdict = run_seed(world, seed)
+            with _keeping_logs(keep, seed, cluster):
+                verdict = run_seed(world, seed)
             histories.append(verdict.history)
             wrong = judge(verdict.history)
             told(_line(verdict.history, wrong, verdict.took_s))
@@ -111,10 +113,25 @@ def _line(history: History, wrong: Sequence[Violation], took_s: float) -> str:
     )
 
 
+@contextlib.contextmanager
+def _keeping_logs(keep: Path | None, seed: int, cluster: Cluster) -> Iterator[None]:
+    """Keep the logs of a run that could not be finished."""
+    try:
+        yield
+    except Exception:
+        if keep is not None:
+            _keep_logs(keep / f"seed-{seed}", cluster)
+        raise
+
+
 def _keep(folder: Path, history: History, cluster: Cluster) -> None:
     """The history and the logs of a run that broke a promise, to be looked at."""
     folder = folder / f"seed-{history.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    _keep_logs(folder, cluster)
     (folder / "history.json").write_text(json.dumps(history.as_json(), indent=1))
+
+
+def _keep_logs(folder: Path, cluster: Cluster) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for member in cluster.members:
-        (folder / member.log.name).write_text(member.tail())
+        shutil.copyfile(member.log, folder / member.log.name)
