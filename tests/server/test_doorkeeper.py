@@ -94,6 +94,48 @@ def test_a_key_revoked_elsewhere_opens_nothing_within_seconds(door: Door):
     asyncio.run(story())
 
 
+def test_a_long_answer_goes_on_only_while_its_key_opens_the_door(door: Door):
+    async def story() -> None:
+        caller = await door.keeper.admit(door.key(life_days=1.0))
+        other = await door.keeper.admit(door.key("bob"))
+        assert caller is not None
+        assert other is not None
+        assert await door.keeper.still_admits(caller)
+        door.store.revoke_key(str(other.key_id), door.clock.now())
+        door.clock.advance(doorkeeper.FRESH_S + 0.1)
+        assert not await door.keeper.still_admits(other)
+        assert await door.keeper.still_admits(caller)
+        door.clock.advance(24 * 3600.0)
+        assert not await door.keeper.still_admits(caller)
+
+    asyncio.run(story())
+
+
+def test_a_long_answer_ends_when_the_keys_have_not_been_read_for_long(door: Door):
+    async def story() -> None:
+        caller = await door.keeper.admit(door.key())
+        assert caller is not None
+        door.store.broken = True
+        door.clock.advance(doorkeeper.STALE_S - 0.1)
+        assert await door.keeper.still_admits(caller)
+        door.clock.advance(0.2)
+        assert not await door.keeper.still_admits(caller)
+
+    asyncio.run(story())
+
+
+def test_what_anybody_asked_goes_on_until_the_server_has_a_key(door: Door):
+    async def story() -> None:
+        anybody = await door.keeper.admit(None)
+        assert anybody is not None
+        assert await door.keeper.still_admits(anybody)
+        door.key()
+        door.clock.advance(doorkeeper.FRESH_S + 0.1)
+        assert not await door.keeper.still_admits(anybody)
+
+    asyncio.run(story())
+
+
 def test_a_key_ends_at_its_time(door: Door):
     async def story() -> None:
         key = door.key(life_days=1.0)

@@ -6,7 +6,8 @@ so before its body is read. What is somebody's own is judged where it is looked 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -92,6 +93,16 @@ def caller_of(request: Request) -> Caller:
     caller = request.scope["caller"]
     assert isinstance(caller, Caller)
     return caller
+
+
+async def while_admitted(request: Request, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The parts of an answer that may go on for hours, until the key that it was asked with opens nothing any more."""
+    doorkeeper, caller = request.app.state.service.doorkeeper, caller_of(request)
+    async with aclosing(parts):
+        async for part in parts:
+            if not await doorkeeper.still_admits(caller):
+                return
+            yield part
 
 
 class GuardedRoute(APIRoute):

@@ -11,7 +11,7 @@ from fastapi import Header, Query, Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.responses import Response
 
-from tidegate.api.access import guarded_router
+from tidegate.api.access import guarded_router, while_admitted
 from tidegate.api.dependencies import JobNumber, ServiceGiven
 from tidegate.api.openapi import problems
 from tidegate.api.pages import Cursor, Limit, decode_number, page
@@ -69,7 +69,8 @@ async def events(
     if job.status.final and not await service.run(service.store.events, number, after=start, limit=1):
         return Response(status_code=204)
     return EventSourceResponse(
-        stream(service.follow(number, start), encode), headers={"X-Accel-Buffering": "no"}
+        while_admitted(request, stream(service.follow(number, start), encode)),
+        headers={"X-Accel-Buffering": "no"},
     )
 
 

@@ -15,7 +15,7 @@ from fastapi import Query, Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
-from tidegate.api.access import guarded_router
+from tidegate.api.access import guarded_router, while_admitted
 from tidegate.api.dependencies import JobNumber, ServiceGiven
 from tidegate.api.events import LastEventId, stream
 from tidegate.api.openapi import problems
@@ -75,13 +75,13 @@ async def logs(
     """Standard output and error together, as they came. Events `output` have the text and its place in bytes."""
     record = await _task(service, number, task)
     if _wants_events(request):
-        return await _events(service, record, attempt, tail, last_event_id)
+        return await _events(request, service, record, attempt, tail, last_event_id)
     key = _attempt(record, attempt)
     path = await service.run(service.log_of, key) if key is not None else None
     if follow:
         offset = await service.run(_offset_of_tail, path, tail)
         parts = service.output(number, task, key.attempt if key else None, offset, only=attempt is not None)
-        return StreamingResponse(_bytes(parts), media_type=_TEXT, headers=_LIVE)
+        return StreamingResponse(while_admitted(request, _bytes(parts)), media_type=_TEXT, headers=_LIVE)
     if path is None:
         return PlainTextResponse("")
     if tail is None:
@@ -90,7 +90,12 @@ async def logs(
 
 
 async def _events(
-    service: Service, record: TaskRecord, attempt: int | None, tail: int | None, last_event_id: str | None
+    request: Request,
+    service: Service,
+    record: TaskRecord,
+    attempt: int | None,
+    tail: int | None,
+    last_event_id: str | None,
 ) -> Response:
     key = _attempt(record, attempt)
     job_id, task = record.key.job_id, record.key.number
@@ -105,7 +110,8 @@ async def _events(
         path = await service.run(service.log_of, key) if key is not None else None
         offset = await service.run(_offset_of_tail, path, tail)
     parts = service.output(job_id, task, number, offset, only=attempt is not None)
-    return EventSourceResponse(stream(whole_characters(parts), encode=encode), headers=_LIVE)
+    told = stream(whole_characters(parts), encode=encode)
+    return EventSourceResponse(while_admitted(request, told), headers=_LIVE)
 
 
 async def whole_characters(parts: AsyncGenerator[Printed, None]) -> AsyncGenerator[Printed, None]:

@@ -116,6 +116,21 @@ class Doorkeeper:
             return None
         return Caller(found.owner, found.role, self._clock.now(), found.key_id, request_id, address)
 
+    async def still_admits(self, caller: Caller) -> bool:
+        """Whether what was asked long ago may still be answered: the key it was asked with opens the door as it did then."""
+        if self._clock.monotonic() - self._read_s > FRESH_S:
+            try:
+                await asyncio.shield(self._read())
+            except Exception:  # noqa: BLE001 - logged where it was read; nobody is believed for ever
+                return False
+        if caller.key_id is None:
+            return self._anonymous() is not None
+        record = self._known.get(caller.key_id)
+        asked_as = (caller.owner, caller.role)
+        return (
+            record is not None and record.valid(self._clock.now()) and (record.owner, record.role) == asked_as
+        )
+
     async def changed(self) -> None:
         """Look at once: this server has made or revoked a key."""
         await self._read_anew()

@@ -14,7 +14,8 @@ Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite keeps only an INTEGE
 Name = String(255)
 Word = String(16)
 LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")  # TEXT ends at 64 KiB there
-Real = Float().with_variant(mysql.DOUBLE(), "mysql", "mariadb")  # FLOAT has 24 bits there
+# FLOAT has 24 bits there, and DOUBLE would be read as Decimal, which JSON cannot hold.
+Real = Float().with_variant(mysql.DOUBLE(asdecimal=False), "mysql", "mariadb")
 
 OPTIONS: dict[str, Any] = {
     f"{name}_{option}": value

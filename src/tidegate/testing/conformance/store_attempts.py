@@ -9,7 +9,7 @@ import pytest
 from tidegate.core.job import AttemptKey, AttemptState, Exit, ExitReason, JobStatus, TaskState, Usage
 from tidegate.core.resources import MIB, Resources
 from tidegate.errors import IllegalTransition, InvalidInput, NotFound
-from tidegate.ports import Store
+from tidegate.ports import JobFilter, Store
 from tidegate.testing.conformance.world import SMALL, World, new_source, new_tasks
 
 NOTHING = Resources()
@@ -88,6 +88,19 @@ class AttemptStoreConformance:
         )
         assert task.attempts[0].ended_at == world.now
         world.store.check()
+
+    def test_amounts_with_fractions_are_floats_wherever_they_are_read(self, world: World) -> None:
+        """A Decimal equals a float, and is nothing that can be told in JSON."""
+        key = world.run(timeout_s=1.5)
+        world.report(key)
+        (listed,) = world.store.jobs(JobFilter())
+        (task,) = world.store.tasks(key.job_id)
+        read = [world.store.job(key.job_id), listed]
+        usages = [*(job.usage for job in read), *(attempt.usage for attempt in task.attempts)]
+        fractions = [task.timeout_s, *(job.timeout_s for job in read)]
+        fractions += [value for usage in usages for value in (usage.cpu_seconds, usage.wall_seconds) if value]
+        assert len(fractions) == 3 + 2 * 3
+        assert {type(value) for value in fractions} == {float}
 
     def test_a_failure_keeps_its_reason_and_frees_the_name(self, world: World) -> None:
         key = world.run(result_name="mine")
