@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.app.folders import database_of, root_of
+from tidegate.app.folders import check_file_is_ours, database_of, root_of
 from tidegate.runtime.probe import MachineProbe
 from tidegate.settings import Settings
 from tidegate.store import Pool, SqlStore, open_store
@@ -10,6 +10,7 @@ from tidegate.store import Pool, SqlStore, open_store
 
 def open_database(settings: Settings) -> SqlStore:
     """Connect, and make or renew its tables. Raises SettingError and Unavailable."""
+    check_file_is_ours(settings)
     return open_store(
         database_of(settings),
         max_concurrent=settings.max_concurrent,

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import socket
 from collections.abc import Iterator
@@ -40,6 +41,33 @@ def database_of(settings: Settings) -> str:
 def root_of(settings: Settings) -> Path:
     """The data directory, or in a cluster the shared path."""
     return settings.data_dir.expanduser().resolve()
+
+
+def check_file_is_ours(settings: Settings, *, made_by_us: bool = True) -> None:
+    """Raise SettingError where the database is a file that this user may not write, or not `made_by_us`: where making it
+    would leave a file that the owner of the data directory could not write. Only the superuser can do that by mistake."""
+    folder = root_of(settings)
+    if settings.database_url is not None or not folder.exists():
+        return
+    file = folder / "tidegate.db"
+    if file.exists():
+        foreign = next((place for place in (file, folder) if not os.access(place, os.R_OK | os.W_OK)), None)
+    else:
+        foreign = None if made_by_us or folder.stat().st_uid == os.geteuid() else folder
+    if foreign is None:
+        return
+    ours, theirs = _user(os.geteuid()), _user(foreign.stat().st_uid)
+    raise SettingError(
+        f"The database {file} is not for user {ours!r} to write: {foreign} belongs to {theirs!r}. Run this as the user that "
+        f"the server runs as, such as by `sudo -u {theirs}`."
+    )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def hold(data_dir: Path) -> IO[str]:

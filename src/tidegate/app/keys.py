@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tidegate.app.database import open_database
-from tidegate.app.folders import open_folders, root_of
+from tidegate.app.folders import check_file_is_ours, open_folders, root_of
 from tidegate.core.identity import LOCAL_OWNER, Caller, KeyRecord, Role, key_view
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.publish import DataFolders
@@ -50,7 +50,11 @@ class LocalKeys:
 
 @contextlib.contextmanager
 def local_keys(settings: Settings) -> Iterator[LocalKeys]:
-    """The keys of the settings' database, which is made where there is none; a server may be running on it."""
+    """The keys of the settings' database, which is made where there is none; a server may be running on it.
+
+    Raises SettingError for another user than the server's, who could not use the files that this would make.
+    """
+    check_file_is_ours(settings, made_by_us=False)
     open_folders(DataFolders(root_of(settings)))
     store = open_database(settings)
     try:
