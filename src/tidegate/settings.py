@@ -133,7 +133,9 @@ class Settings(BaseSettings):
     max_bulk: int = Field(10_000, ge=1, description="Jobs in one bulk submission.")
     default_timeout_s: float = Field(3600.0, gt=0, description="Time limit of a job that names none.")
     max_losses: int = Field(
-        5, ge=0, description="How often a task is started again because its worker was lost."
+        5,
+        ge=0,
+        description="How often a task is started again because its worker was lost or its machine was short of memory.",
     )
     query_timeout_s: float = Field(10.0, gt=0, description="Longest time of a synchronous query.")
     query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")

@@ -54,8 +54,17 @@ def test_what_an_orderly_stop_put_back_changes_no_decision(reason, attempt, loss
 
 @pytest.mark.parametrize("reason", HOST)
 def test_what_the_machine_did_is_tried_again_though_not_for_ever(reason):
-    states = [state(reason, attempt, max_attempts=1, max_losses=2) for attempt in (1, 2, 3)]
+    states = [state(reason, losses + 1, losses, max_attempts=1, max_losses=2) for losses in (0, 1, 2)]
     assert states == ["scheduled", "scheduled", "failed"]
+
+
+@pytest.mark.parametrize("reason", HOST)
+def test_what_the_machine_did_waits_longer_each_time_whatever_the_task_did_before(reason):
+    decisions = [decide(reason, attempt=7 + losses, losses=losses, max_attempts=9, max_losses=9, now=NOW)
+                 for losses in (0, 1, 2)]  # fmt: skip
+    assert [decision.not_before for decision in decisions] == [
+        NOW + timedelta(seconds=s) for s in (5, 10, 20)
+    ]
 
 
 def test_a_lost_worker_has_a_budget_of_its_own_and_no_delay():

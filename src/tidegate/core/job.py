@@ -95,6 +95,10 @@ class ExitReason(StrEnum):
     LEASE_EXPIRED = "lease_expired"
 
 
+OF_THE_MACHINE = frozenset({ExitReason.EVICTED, ExitReason.HOST_MEMORY})
+"""The machine was short, the task did nothing wrong."""
+
+
 TASK_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.SCHEDULED: frozenset({TaskState.QUEUED, TaskState.CANCELLED}),
     TaskState.QUEUED: frozenset({TaskState.RUNNING, TaskState.CANCELLED, TaskState.FAILED}),
@@ -404,4 +408,6 @@ class AttemptEnd:
 
     @property
     def counts_as_loss(self) -> bool:
-        return self.state is AttemptState.LOST and not self.put_back
+        """Whether it uses up the budget for what the task did not cause, and none of the job's own attempts."""
+        short = self.exit is not None and self.exit.reason in OF_THE_MACHINE
+        return (self.state is AttemptState.LOST or short) and not self.put_back

@@ -5,14 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tidegate.core.job import ExitReason, TaskState
+from tidegate.core.job import OF_THE_MACHINE, ExitReason, TaskState
 
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 600.0
 JITTER = 0.1
-
-_HOST = frozenset({ExitReason.EVICTED, ExitReason.HOST_MEMORY})
-"""The machine was short, the task did nothing wrong."""
 
 
 class Decision(NamedTuple):
@@ -34,12 +31,13 @@ def decide(
 ) -> Decision:
     """Judge the end of attempt number `attempt`; `reason` is None for a success.
 
-    `losses` counts earlier attempts that were lost with their worker; they use up `max_losses`, never `max_attempts`.
+    `losses` counts earlier attempts that ended by what the task did not cause (`AttemptEnd.counts_as_loss`); they use up
+    `max_losses`, never `max_attempts`.
     `put_back` counts those that an orderly stop took away; they use up nothing.
 
     - `lease_expired`: again at once, `max_losses` times. The lease was delay enough.
-    - `evicted`, `host_memory`: again after a delay, up to `max_attempts + max_losses` attempts in all: a job that may
-      be tried once must not fail because others filled the machine, nor be tried for ever.
+    - `evicted`, `host_memory`: again after a delay that grows with the losses, from the same budget: a job that may be
+      tried once must not fail because others filled the machine, nor be tried for ever.
     - all others (`error`, `signal` and the limits): again after a delay, while the job's own `max_attempts` allow it.
 
     `jitter` from -1 to 1 spreads the delay by up to 10 %.
@@ -50,12 +48,13 @@ def decide(
         return Decision(TaskState.CANCELLED)
     if reason is ExitReason.LEASE_EXPIRED:
         return Decision(TaskState.QUEUED if losses < max_losses else TaskState.FAILED)
-    counted = attempt - put_back
-    tries = counted - losses
-    left = max_attempts + max_losses - counted if reason in _HOST else max_attempts - tries
-    if left <= 0:
+    if reason in OF_THE_MACHINE:
+        used, most = losses + 1, max_losses + 1
+    else:
+        used, most = attempt - put_back - losses, max_attempts
+    if used >= most:
         return Decision(TaskState.FAILED)
-    return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(tries, jitter)))
+    return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(used, jitter)))
 
 
 def delay_s(tries: int, jitter: float = 0.0) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from tidegate.core.job import (
+    OF_THE_MACHINE,
     AttemptKey,
     ExitReason,
     Priority,
@@ -248,7 +249,7 @@ class World:
         entry = self.entries[key.task]
         end = ExitReason.CANCELLED if entry.cancel_requested else reason
         decision = decide(end, key.attempt, entry.losses, entry.max_attempts, self.max_losses, NOW)
-        entry.losses += reason is ExitReason.LEASE_EXPIRED
+        entry.losses += end is ExitReason.LEASE_EXPIRED or end in OF_THE_MACHINE
         self._become(key.task, decision.state)
 
     def _cancel(self, key: TaskKey) -> None:

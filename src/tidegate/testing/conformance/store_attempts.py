@@ -6,7 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from tidegate.core.job import AttemptKey, AttemptState, Exit, ExitReason, JobStatus, TaskState, Usage
+from tidegate.core.job import (
+    OF_THE_MACHINE,
+    AttemptKey,
+    AttemptState,
+    Exit,
+    ExitReason,
+    JobStatus,
+    TaskState,
+    Usage,
+)
 from tidegate.core.resources import MIB, Resources
 from tidegate.errors import IllegalTransition, InvalidInput, NotFound
 from tidegate.ports import JobFilter, Store
@@ -101,6 +110,18 @@ class AttemptStoreConformance:
         fractions += [value for usage in usages for value in (usage.cpu_seconds, usage.wall_seconds) if value]
         assert len(fractions) == 3 + 2 * 3
         assert {type(value) for value in fractions} == {float}
+
+    @pytest.mark.parametrize("reason", sorted(OF_THE_MACHINE))
+    def test_what_the_machine_did_counts_as_a_loss_and_not_as_a_try(
+        self, world: World, reason: ExitReason
+    ) -> None:
+        key = world.run(max_attempts=1)
+        exit = Exit(reason, "The machine was short of memory.", None, None, "host", reason.value)
+        world.report(key, TaskState.QUEUED, exit=exit)
+        (again,) = world.claim()
+        assert (again.key.attempt, again.losses, again.max_attempts) == (2, 1, 1)
+        world.report(again.key)
+        world.store.check()
 
     def test_a_failure_keeps_its_reason_and_frees_the_name(self, world: World) -> None:
         key = world.run(result_name="mine")
