@@ -116,8 +116,8 @@ class AttemptStoreConformance:
         self, world: World, reason: ExitReason
     ) -> None:
         key = world.run(max_attempts=1)
-        exit = Exit(reason, "The machine was short of memory.", None, None, "host", reason.value)
-        world.report(key, TaskState.QUEUED, exit=exit)
+        why = Exit(reason, "The machine was short of memory.", None, None, "host", reason.value)
+        world.report(key, TaskState.QUEUED, exit=why)
         (again,) = world.claim()
         assert (again.key.attempt, again.losses, again.max_attempts) == (2, 1, 1)
         world.report(again.key)
