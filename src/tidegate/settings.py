@@ -137,6 +137,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How often a task is started again because its worker was lost or its machine was short of memory.",
     )
+    body_idle_s: float = Field(
+        30.0, gt=0, description="Longest pause in the body of a request; then it is refused with 408."
+    )
     query_timeout_s: float = Field(10.0, gt=0, description="Longest time of a synchronous query.")
     query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")
     max_upload: str = Field("0", description="Largest upload; 0: as much as the disk holds.")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
 import logging
 import re
 import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from fastapi import Request
 
-from tests.api.support import World, assert_problem, logged
+from tests.api.support import World, assert_problem, logged, world_in
+from tidegate.api.bodies import read_body
 from tidegate.api.budget import BODIES_BYTES, VALUE_BYTES, BodyBudget
+from tidegate.api.files import INCOMING
 from tidegate.api.problems import Refusal
 from tidegate.core.resources import MIB
 
@@ -198,6 +206,41 @@ def test_large_bodies_at_a_time_are_taken_up_to_a_limit_and_small_ones_always(
     jobs = json.dumps({"jobs": [{"kind": "x" * MIB}] * 40})
     assert world.http.post("/api/v1/jobs/bulk", content=jobs, headers=JSON).status_code == 202
     assert world.http.post("/api/v1/jobs/bulk", content=jobs, headers=JSON).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("request_line", "kind"),
+    [("POST /api/v1/jobs/bulk", "application/json"), ("PUT /api/v1/files/a.csv", "text/csv")],
+)
+def test_a_body_that_pauses_for_too_long_is_given_up_with_its_connection(
+    tmp_path: Path, request_line: str, kind: str
+):
+    with world_in(tmp_path, body_idle_s=0.05) as world:
+        host, port = world.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            head = f"{request_line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+            client.sendall(f"{head}Content-Length: 5000000\r\n\r\n".encode() + b" " * 1_000_000)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            problem = json.loads(answer.read())
+            assert (answer.status, problem["code"], problem["limit"]) == (408, "body_stalled", 0.05)
+            assert "nothing more of the body came for 0.05 s" in problem["detail"]
+            assert client.recv(1) == b""
+        incoming = world.data_dir / "files" / INCOMING
+        assert not incoming.exists() or list(incoming.iterdir()) == []
+
+
+def test_a_body_that_trickles_in_is_given_up_though_it_never_pauses():
+    async def trickle() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" "
+
+    settings = SimpleNamespace(body_idle_s=1e-9)
+    state = SimpleNamespace(bodies=BodyBudget(), service=SimpleNamespace(settings=settings))
+    slow = SimpleNamespace(headers={}, scope={}, stream=trickle, app=SimpleNamespace(state=state))
+    with pytest.raises(Refusal, match="has not come within 2e-08 s") as refused:
+        asyncio.run(read_body(cast(Request, slow), MIB))
+    assert refused.value.status == 408
 
 
 def test_the_budget_counts_a_request_until_it_is_answered():

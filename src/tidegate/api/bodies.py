@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -23,14 +23,35 @@ from tidegate.core.resources import MIB, format_bytes
 
 SMALL_BODY_BYTES = 2 * MIB
 BULK_BODY_BYTES = 64 * MIB
+LONGEST_IN_PAUSES = 20
+"""A body that is held in memory may take so many of the longest pauses to come: ten minutes, 0.1 MiB/s of the largest."""
 _ITEMS_AT_A_TIME = 200
 """Items of a long list that are parsed before other requests get their turn: about 1 ms."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+async def arriving(request: Request) -> AsyncGenerator[bytes, None]:
+    """The pieces of a body as they come. Raises `body_stalled` when none comes for `body_idle_s`."""
+    idle_s = _idle_s(request)
+    pieces = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise _stalled(f"nothing more of the body came for {idle_s:g} s", idle_s) from None
+        yield piece
+
+
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises `too_large` as soon as it is known to be, `too_many_bytes` when others take the room."""
+    """The whole body.
+
+    Raises `too_large` as soon as it is known to be, `too_many_bytes` when others take the room, and `body_stalled` when it
+    pauses for too long or trickles in: what it holds of the memory for all bodies must not be held for ever.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise too_large(int(declared), limit_bytes)
@@ -38,8 +59,13 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     budget.look_ahead(int(declared) if declared.isdigit() else 0)
     chunks: list[bytes] = []
     size = counted = 0
-    async for chunk in request.stream():
+    clock = asyncio.get_running_loop().time
+    longest_s = LONGEST_IN_PAUSES * _idle_s(request)
+    late_at = clock() + longest_s
+    async for chunk in arriving(request):
         size += len(chunk)
+        if clock() > late_at:
+            raise _stalled(f"the body has not come within {longest_s:g} s", longest_s)
         if size > limit_bytes:
             raise too_large(size, limit_bytes)
         if size > UNCOUNTED_BYTES:
@@ -47,6 +73,21 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             counted = size
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _idle_s(request: Request) -> float:
+    idle_s: float = request.app.state.service.settings.body_idle_s
+    return idle_s
+
+
+def _stalled(what: str, limit_s: float) -> Refusal:
+    return Refusal(
+        "body_stalled",
+        f"The request was given up because {what}. Send it again, in smaller parts if the line is slow; `body_idle_s` is "
+        "the longest pause.",
+        numbers={"limit": limit_s},
+        headers={"Connection": "close"},
+    )
 
 
 def _budget(request: Request) -> BodyBudget:

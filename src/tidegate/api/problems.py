@@ -46,6 +46,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "unknown_route": (404, "There is no such route"),
     "no_result": (404, "There is no result"),
     "method_not_allowed": (405, "The route does not take this method"),
+    "body_stalled": (408, "The body has not come in time"),
     "conflict": (409, "It clashes with what is there"),
     "file_exists": (409, "There is such a file already"),
     "source_exists": (409, "There is such a source already"),

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from tidegate.api import schemas
 from tidegate.api.access import guarded_router
-from tidegate.api.bodies import json_model
+from tidegate.api.bodies import arriving, json_model
 from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.downloads import MEDIA_TYPES, download
 from tidegate.api.files import Placement, Received, file_name, receive, taken
@@ -214,7 +214,7 @@ async def upload(
     old = await _refuse_early(service, caller, target, called, overwrite=overwrite)
     received = await receive(
         service,
-        request.stream(),
+        arriving(request),
         service.data_dir / files_folder(LOCAL_OWNER),
         declared_bytes=_declared(request),
         limit_bytes=parse_bytes(service.settings.max_upload, name="max_upload"),
