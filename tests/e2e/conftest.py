@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.e2e.ingesting import House
 from tests.e2e.server import Running
 
 
@@ -38,3 +39,11 @@ def commanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server that may load the files of one folder, into its SQLite files."""
+    made = House(tmp_path_factory.mktemp("ingest").resolve())
+    yield made
+    made.close()
