@@ -33,6 +33,7 @@ NAMES = [
     "bombs",
     "ledger",
     "cluster",
+    "targets",
 ]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"

@@ -41,6 +41,26 @@ def test_a_job_reads_its_inputs_and_writes_its_staging_and_nothing_else(
     assert other_file.read_text() == "secret"
 
 
+def test_connections_go_to_the_allowed_ports_alone(lab: Lab, other_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as allowed, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [server.getsockname()[1] for server in (allowed, other)]
+        ends = [
+            lab.run(
+                "look_around", connect_ports=[ports[0], True, "5432", -1, 65536], input=str(other_file),
+                other=str(other_file), port=port, server_pid=os.getpid(),
+            )
+            for port in ports
+        ]  # fmt: skip
+    outcomes = [dict(end.result or {}) for end in ends]
+    assert outcomes[0]["connect"] == "allowed"
+    assert outcomes[1]["connect"] == ("PermissionError" if landlock.abi() >= 4 else "allowed")
+    assert (
+        outcomes[0]["listen"]
+        == outcomes[1]["listen"]
+        == ("PermissionError" if landlock.abi() >= 4 else "allowed")
+    )
+
+
 def test_a_readable_path_that_is_missing_is_no_error(lab: Lab) -> None:
     assert lab.run("answer", readable_paths=["/no/such/file", 7, None]).succeeded
 

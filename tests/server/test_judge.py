@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import NewJob, Priority
+from tidegate.core.job import NewJob, Priority, TaskOrder
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import GIB, MIB, Resources
-from tidegate.errors import InvalidInput, NeverFits, TidegateError
+from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits, TidegateError
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.server.judge import Rules, Submission, judge
 from tidegate.testing.fakes import START
@@ -72,6 +73,27 @@ def test_fields_of_the_service_itself_are_not_for_users() -> None:
         judged({"kind": "echo", "secret": 1})
     job = judged({"kind": "echo", "secret": 1}, internal=True)
     assert (job.queue, job.priority, job.shape.resources.cpu_milli) == ("interactive", Priority.HIGH, 0)
+
+
+def test_only_a_kind_that_connects_may_ask_for_the_network() -> None:
+    class Reach(Echo):
+        connects = True
+
+        def order(self, fields: Mapping[str, Any], context: IntakeContext) -> WorkOrder:
+            return replace(
+                super().order(fields, context), tasks=(TaskOrder("one", {"connect_ports": [5432]}),)
+            )
+
+    class Sly(Reach):
+        connects = False
+
+    def judged_by(kind: Echo) -> NewJob:
+        rules = replace(RULES, workloads={"echo": kind})
+        return judge(Submission("ann", {"kind": "echo"}), rules, (LARGE,), START)
+
+    assert judged_by(Reach()).tasks[0].spec == {"connect_ports": [5432]}
+    with pytest.raises(BrokenInvariant, match="network"):
+        judged_by(Sly())
 
 
 def test_what_no_worker_could_hold_is_refused_with_the_numbers() -> None:

@@ -89,7 +89,8 @@ class Workload(Protocol):
     """The code of one kind of job, found by the entry point group `tidegate.workloads`.
 
     The instance lives in the server and must be light: what is heavy stands in the module that `runner` names
-    (`package.module:function`), which only the sandbox imports.
+    (`package.module:function`), which only the sandbox imports. A kind whose specs have `connect_ports` says so by an
+    attribute `connects = True`.
 
     With an attribute `expands = True` its runners may add tasks to their job, see `TaskContext.add_task`.
     """
@@ -139,8 +140,8 @@ class Runner(Protocol):
 
     Before it touches anything that a user wrote, it must have locked itself down; the sandbox has already confined the
     process to what the staging folder and these of the spec allow: `readable_paths`, `runnable_paths` (to read and to
-    run), `writable_paths`. Raises `TaskError` (workloads.errors) with a
-    code and message for what the user can mend; anything else is an `error` with its type and text.
+    run), `writable_paths`; of TCP only to connect to its `connect_ports`. Raises `TaskError` (workloads.errors) with a code
+    and message for what the user can mend; anything else is an `error` with its type and text.
     """
 
     def __call__(self, context: TaskContext) -> Mapping[str, Any]: ...

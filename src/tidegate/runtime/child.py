@@ -214,11 +214,18 @@ def _confine(order: ChildOrder) -> None:
         _paths(order, "readable_paths"),
         [order.staging, *_paths(order, "writable_paths")],
         runnable=_paths(order, "runnable_paths"),
+        connectable=_ports(order),
     )
 
 
 def _paths(order: ChildOrder, name: str) -> list[str]:
     return [path for path in order.spec.get(name, ()) if isinstance(path, str)]
+
+
+def _ports(order: ChildOrder) -> list[int]:
+    """`connect_ports` of the spec, which the server accepts of workloads alone that say that they connect."""
+    given = order.spec.get("connect_ports", ())
+    return [port for port in given if type(port) is int and 0 < port < 65536]
 
 
 def _run(order: ChildOrder, reporter: Reporter) -> int:

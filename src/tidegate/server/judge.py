@@ -17,7 +17,7 @@ from tidegate.core.job import NewJob, Priority, Shape, Source, TaskOrder
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
-from tidegate.errors import InvalidInput, NeverFits
+from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits
 from tidegate.ports import IntakeContext, KindRules, Workload, WorkOrder
 
 COMMON_FIELDS = frozenset(
@@ -102,6 +102,7 @@ def judge(
         kinds=rules.kinds,
     )
     order = workload.order({name: fields[name] for name in workload.fields if name in fields}, context)
+    _refuse_connections(order, workload)
     shape = Shape(_resources(fields, order, internal=submission.internal), _labels(fields))
     tasks = order.tasks or (TaskOrder(name=order.name),)
     for each in _shapes(shape, (*tasks, order.last)):
@@ -174,6 +175,15 @@ def _workload(fields: Mapping[str, Any], rules: Rules, *, internal: bool) -> Wor
 def is_public(workload: Workload) -> bool:
     """Whether users may submit this kind themselves."""
     return not getattr(workload, "internal", False)
+
+
+def _refuse_connections(order: WorkOrder, workload: Workload) -> None:
+    """Only a kind that says that it connects may ask for the network: no other may pass on a submitter's word for it."""
+    asked = any("connect_ports" in spec for spec in (order.spec, *(task.spec for task in order.tasks)))
+    if asked and not getattr(workload, "connects", False):
+        raise BrokenInvariant(
+            f"The kind {workload.kind!r} asks for the network without saying that it connects."
+        )
 
 
 def _refuse_unknown(fields: Mapping[str, Any], workload: Workload, *, internal: bool) -> None:

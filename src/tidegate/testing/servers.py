@@ -365,12 +365,12 @@ class SqlServer(Server):
     def _client(self) -> tuple[Sequence[str], Mapping[str, str]]:
         """The database's own client, reading SQL from its input; with what environment."""
 
-    def run_sql(self, sql: str, database: str = "") -> str:
+    def run_sql(self, sql: str, database: str = "", within_s: float = START_DEADLINE_S) -> str:
         """Run statements by the database's own client; what it printed. Raises ServerFailed."""
         command, environment = self._client()
         done = subprocess.run(
             [*command, database or self._default], input=sql, capture_output=True, text=True, check=False,
-            env={**self._environment(), **environment}, timeout=START_DEADLINE_S,
+            env={**self._environment(), **environment}, timeout=within_s,
         )  # fmt: skip
         if done.returncode:
             raise ServerFailed(f"{self.name} refused {sql!r}: {done.stderr}")

@@ -67,6 +67,7 @@ class IngestWorkload:
     """Judges submissions of kind `ingest`."""
 
     kind = "ingest"
+    connects = True
     expands = True
     fields = _OWN_FIELDS | _READER_OPTIONS
     internal_fields = frozenset({"preview_rows"})

@@ -9,7 +9,7 @@ import pytest
 
 from tests.workloads.targets.support import Lab
 
-KINDS = ["sqlite"]
+KINDS = ["sqlite", "postgresql", "mysql"]
 _SERVERS = {"postgresql": "postgresql", "mysql": "mariadb"}
 
 

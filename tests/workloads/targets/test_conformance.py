@@ -68,6 +68,13 @@ def test_upsert_by_several_keys_and_with_no_other_column(lab: Lab) -> None:
     assert lab.rows("SELECT a, b FROM t ORDER BY b") == [(1, "x"), (1, "y")]
 
 
+def test_texts_that_differ_in_case_or_blanks_are_different_keys(lab: Lab) -> None:
+    keys = ["a", "A", "a ", "á", ""]
+    report = lab.load(f"SELECT unnest({keys}) AS k", mode="upsert", keys=["k"])
+    assert (report.inserted, report.duplicates) == (5, 0)
+    assert lab.load(f"SELECT unnest({keys}) AS k", content="b", mode="upsert", keys=["k"]).updated == 5
+
+
 def test_upsert_leaves_columns_alone_that_the_file_has_not(lab: Lab) -> None:
     lab.run("CREATE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR(40), kept INT)")
     lab.run("INSERT INTO t VALUES (1, 'old', 7)")

@@ -19,7 +19,7 @@ from tidegate.runtime.processes import PR_SET_NO_NEW_PRIVS, prctl, syscall
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG = 1
-_RULE_PATH_BENEATH = 1
+_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
 
 
 class Access(IntFlag):
@@ -53,6 +53,8 @@ _WRITE = 0xFFFF & ~int(Access.MAKE_CHAR | Access.MAKE_BLOCK | Access.IOCTL_DEV)
 _WRITE_FILE = int(Access.WRITE_FILE)
 
 _BIND_AND_CONNECT_TCP = 3
+_CONNECT_TCP = 2
+_NET_SINCE = 4
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
 
@@ -69,7 +71,7 @@ def coverage(version: int) -> str:
     if version == 0:
         return "no Landlock: files of other users are protected by permissions alone"
     covered = ["files"]
-    covered += ["TCP"] if version >= 4 else []
+    covered += ["TCP"] if version >= _NET_SINCE else []
     covered += ["signals", "abstract sockets"] if version >= 6 else []
     return f"Landlock ABI {version}: {', '.join(covered)}"
 
@@ -97,6 +99,7 @@ class Confinement(NamedTuple):
     attributes: bytes
     handled: int
     rules: tuple[bytes, ...]
+    denies_tcp: bool
 
 
 def prepare(system: Iterable[str], version: int) -> Confinement | None:
@@ -109,11 +112,11 @@ def prepare(system: Iterable[str], version: int) -> Confinement | None:
         return None
     handled = _handled(version)
     attributes = struct.pack("QQQ", handled, _BIND_AND_CONNECT_TCP, _ABSTRACT_SOCKETS_AND_SIGNALS)
-    attributes = attributes[: 24 if version >= 6 else 16 if version >= 4 else 8]
+    attributes = attributes[: 24 if version >= 6 else 16 if version >= _NET_SINCE else 8]
     wanted = [(path, _RUN) for path in system] + [(path, _READ | _WRITE_FILE) for path in DEVICES]
     fds = [(_open(path), rights) for path, rights in wanted]
     rules = tuple(_rule(rights & handled, fd) for fd, rights in fds if fd is not None)
-    return Confinement(attributes, handled, rules)
+    return Confinement(attributes, handled, rules, denies_tcp=version >= _NET_SINCE)
 
 
 def confine(
@@ -122,11 +125,13 @@ def confine(
     writable: Iterable[str],
     *,
     runnable: Iterable[str] = (),
+    connectable: Iterable[int] = (),
 ) -> None:
     """Confine this thread and all it starts, for ever. Sets no_new_privs, and does nothing else without a confinement.
 
     Beside what that allows, `readable` may be read, `runnable` read and run, and `writable` read, run and written but for
-    device files. A path that does not exist is passed over, and so is one that leads through a link: it was judged without
+    device files. TCP connections may be opened to the ports `connectable`, of any host: the kernel knows no rules by host. A
+    path that does not exist is passed over, and so is one that leads through a link: it was judged without
     one, and has changed since.
     """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -140,6 +145,8 @@ def confine(
         for paths, rights in ((readable, _READ), (runnable, _RUN), (writable, _WRITE)):
             for path in paths:
                 _allow(ruleset, path, rights & confinement.handled, exact=True)
+        for port in connectable if confinement.denies_tcp else ():
+            syscall(_ADD_RULE, ruleset, _RULE_NET_PORT, struct.pack("=QQ", _CONNECT_TCP, port), 0)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -14,7 +14,7 @@ from tidegate.workloads.tables.model import Extract
 from tidegate.workloads.targets import stream
 from tidegate.workloads.targets.dialect import Dialect, Table
 from tidegate.workloads.targets.fitting import Family, Source
-from tidegate.workloads.targets.model import BAD_ROWS_SUFFIX, LEDGER, LoadOrder, LoadReport, Mode, Progress
+from tidegate.workloads.targets.model import BAD_ROWS_SUFFIX, LOADS, LoadOrder, LoadReport, Mode, Progress
 from tidegate.workloads.targets.names import shortened
 from tidegate.workloads.targets.plan import Plan, check_order, missing_columns, plan_load
 from tidegate.workloads.targets.survey import (
@@ -25,8 +25,10 @@ from tidegate.workloads.targets.survey import (
     parquet,
 )
 
-LEDGER_COLUMNS = ("load_id", "target_table", "file", "sheet", "mode", "row_count", "bad_row_count")
+LOADS_COLUMNS = ("load_id", "target_table", "file", "sheet", "mode", "row_count", "bad_row_count")
 """Beside `loaded_at`, which the database fills in by its own clock."""
+MARK = "\0"
+"""Stands for a value in a statement: no name can have it."""
 _BAD_ROW_SOURCES = tuple(
     Source(name, {"row": "BIGINT", "data_row": "BIGINT", "loaded": "BOOLEAN"}.get(name, "VARCHAR"))
     for name in BAD_ROW_COLUMNS
@@ -42,9 +44,12 @@ class SqlTarget(ABC):
         """`con` reads the Parquet files, and may write into `staging`."""
         self._con = con
         self._staging = staging
+        self._rows_from = ""
+        """The Parquet file of the load, as a relation."""
 
     def load(self, extract: Extract, order: LoadOrder, progress: Progress) -> LoadReport:
         """See `model.Target`."""
+        self._rows_from = parquet(extract.path)
         sources = [Source(name, sql) for name, sql in stream.columns_of(self._con, extract.path)]
         check_order(order, sources, self.dialect)
         named = replace(order, table=self.dialect.names.fitted(order.table))
@@ -59,7 +64,7 @@ class SqlTarget(ABC):
     def _load(
         self, extract: Extract, order: LoadOrder, sources: Sequence[Source], progress: Progress
     ) -> LoadReport:
-        self._make_ledger(order)
+        self._make_loads_table(order)
         table = self._describe(order, order.table)
         if table is not None and not order.again and self._loaded(order):
             return LoadReport(
@@ -74,9 +79,7 @@ class SqlTarget(ABC):
         bad_table = self._bad_rows_table(order, wanted=bad is not None)
         self._begin()
         self._forget(order, bad_table, emptied=order.mode is Mode.REPLACE or table is None)
-        inserted, updated = self._write(
-            order, home, plan, self._rows(extract, plan, described, survey), progress
-        )
+        inserted, updated = self._write(order, home, plan, self._rows(plan, described, survey), progress)
         if bad is not None and bad_table is not None:
             self._send(order, bad_table, BAD_ROW_COLUMNS, self._bad_rows(bad), lambda _: None)
         self._remember(order, inserted + updated, survey.bad_rows)
@@ -141,7 +144,7 @@ class SqlTarget(ABC):
         """The longest text of a key, in characters, for databases that must know. Others need not ask."""
         return 0
 
-    def _rows(self, extract: Extract, plan: Plan, table: Table, survey: Survey) -> str:
+    def _rows(self, plan: Plan, table: Table, survey: Survey) -> str:
         """The SELECT of what is sent to the table."""
         expressions = [
             (
@@ -152,7 +155,7 @@ class SqlTarget(ABC):
             )
             for place, fitted in enumerate(plan.columns)
         ]
-        return stream.select(expressions, parquet(extract.path), survey.where)
+        return stream.select(expressions, self._rows_from, survey.where)
 
     def _bad_rows(self, query: str) -> str:
         listed = ", ".join(f'"{name}"' for name in BAD_ROW_COLUMNS)
@@ -219,35 +222,36 @@ class SqlTarget(ABC):
 
     @abstractmethod
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """One statement with `?` for its values; the rows it answers."""
+        """One statement with a MARK for each value; the rows it answers."""
 
     @abstractmethod
     def _qualified(self, order: LoadOrder, name: str) -> str:
         """The name of a table as it stands in SQL."""
 
     @abstractmethod
-    def _make_ledger(self, order: LoadOrder) -> None: ...
+    def _make_loads_table(self, order: LoadOrder) -> None: ...
 
     def _loaded(self, order: LoadOrder) -> bool:
-        sql = f"SELECT 1 FROM {self._qualified(order, LEDGER)} WHERE load_id = ?"
+        sql = f"SELECT 1 FROM {self._qualified(order, LOADS)} WHERE load_id = {MARK}"
         return bool(self._run(sql, (order.load_id,)))
 
     def _forget(self, order: LoadOrder, bad_table: str | None, *, emptied: bool) -> None:
         """Drop what is remembered of this load, or, when its table has been emptied, of all that went into it."""
-        ledger = self._qualified(order, LEDGER)
+        loads = self._qualified(order, LOADS)
         if emptied:
-            self._run(f"DELETE FROM {ledger} WHERE target_table = ?", (order.table,))
-        self._run(f"DELETE FROM {ledger} WHERE load_id = ?", (order.load_id,))
+            self._run(f"DELETE FROM {loads} WHERE target_table = {MARK}", (order.table,))
+        self._run(f"DELETE FROM {loads} WHERE load_id = {MARK}", (order.load_id,))
         if bad_table is None:
             return
         bad = f"DELETE FROM {self._qualified(order, bad_table)}"
         if emptied:
             self._run(bad)
         else:
-            self._run(f"{bad} WHERE load_id = ?", (order.load_id,))
+            self._run(f"{bad} WHERE load_id = {MARK}", (order.load_id,))
 
     def _remember(self, order: LoadOrder, rows: int, bad_rows: int) -> None:
+        marks = ", ".join([MARK] * len(LOADS_COLUMNS))
         self._run(
-            f"INSERT INTO {self._qualified(order, LEDGER)} ({', '.join(LEDGER_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO {self._qualified(order, LOADS)} ({', '.join(LOADS_COLUMNS)}) VALUES ({marks})",
             (order.load_id, order.table, order.file, order.sheet, str(order.mode), rows, bad_rows),
         )

@@ -22,7 +22,7 @@ class Mode(StrEnum):
     """A row with the same keys is updated, all others are inserted. The table needs a unique index over exactly the keys."""
 
 
-LEDGER = "tidegate_loads"
+LOADS = "tidegate_loads"
 """The table of the target in which loads are remembered."""
 BAD_ROWS_SUFFIX = "_bad_rows"
 """Rows that could not be loaded are kept in the table of this name behind that of the load."""
@@ -41,7 +41,7 @@ class LoadOrder:
     schema: str | None = None
     """Of PostgreSQL; None: the first of the search path."""
     file: str = ""
-    """The file's name, for the ledger and the bad rows."""
+    """The file's name, for the list of loads and the bad rows."""
     sheet: str = ""
     again: bool = False
     """Load also what was loaded before."""
@@ -85,7 +85,7 @@ class Target(Protocol):
     def load(self, extract: Extract, order: LoadOrder, progress: Progress) -> LoadReport:
         """Load all or nothing: killed at any moment, the target is as it was or has all of it.
 
-        Raises TaskError. Its code is one of those in docs/ingest.md; `retry` among its numbers is 1 where trying again
+        Raises TaskError. Its code is one of those in docs/targets.md; `retry` among its numbers is 1 where trying again
         may help.
         """
         ...
@@ -105,7 +105,7 @@ def load_id_of(
 ) -> str:
     """64 hexadecimal digits that are the same for the same load: content, place and all that changes what is written.
 
-    `options` are the reader's, as JSON values. The names of the file and of the target's machine do not count: the ledger
+    `options` are the reader's, as JSON values. The names of the file and of the target's machine do not count: the list
     lies in the target itself.
     """
     parts = [content_sha256, sheet, schema, table, str(mode), list(keys), options]

@@ -12,11 +12,11 @@ import _duckdb as duckdb
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.targets import stream
 from tidegate.workloads.targets.address import Address
-from tidegate.workloads.targets.base import SqlTarget
+from tidegate.workloads.targets.base import MARK, SqlTarget
 from tidegate.workloads.targets.dialect import Dialect, Table, TableColumn
 from tidegate.workloads.targets.failures import failure, refused_row
 from tidegate.workloads.targets.fitting import Family, Holds, Source
-from tidegate.workloads.targets.model import LEDGER, LoadOrder, Progress
+from tidegate.workloads.targets.model import LOADS, LoadOrder, Progress
 from tidegate.workloads.targets.names import NameRules, plain
 from tidegate.workloads.targets.plan import Plan
 
@@ -105,7 +105,7 @@ class SqliteTarget(SqlTarget):
         self._run("COMMIT")
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._db.execute(sql, values).fetchall()
+        return self._db.execute(sql.replace(MARK, "?"), values).fetchall()
 
     def _qualified(self, order: LoadOrder, name: str) -> str:
         return f"main.{self.dialect.names.quoted(name)}"
@@ -139,11 +139,12 @@ class SqliteTarget(SqlTarget):
             if None not in columns:
                 yield frozenset(columns)
 
-    def _make_ledger(self, order: LoadOrder) -> None:
+    def _make_loads_table(self, order: LoadOrder) -> None:
         self._run(
-            f"CREATE TABLE IF NOT EXISTS {self._qualified(order, LEDGER)} (load_id TEXT PRIMARY KEY, "
+            f"CREATE TABLE IF NOT EXISTS {self._qualified(order, LOADS)} (load_id TEXT PRIMARY KEY, "
             "target_table TEXT NOT NULL, file TEXT NOT NULL, sheet TEXT NOT NULL, mode TEXT NOT NULL, "
-            "row_count INTEGER NOT NULL, bad_row_count INTEGER NOT NULL, loaded_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+            "row_count INTEGER NOT NULL, bad_row_count INTEGER NOT NULL, "
+            "loaded_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
 
     def _create(self, order: LoadOrder, name: str, definitions: str) -> None:
