@@ -14,9 +14,9 @@ from benchmarks.servers import ServerProcess, cpu_s, database, running, tidegate
 
 TITLE = "Real small jobs, one sandbox each"
 ABOUT = (
-    "`tidegate serve` with its defaults; jobs `select 1` of one CPU and 256 MiB, each forked, confined, "
-    "its result published as Parquet with fsync and registered as a source. Round trip: POST, then GET "
-    "with `wait_s`, one after the other by one client."
+    "`tidegate serve` with its defaults; jobs `select 1` with the default request of a query without input (half a CPU, "
+    "256 MiB), each forked, confined, its result published as Parquet with fsync and registered as a source. Round trip: "
+    "POST, then GET with `wait_s`, one after the other by one client."
 )
 TIME_LIMIT_S = 180.0
 

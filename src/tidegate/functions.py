@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -153,6 +152,13 @@ def registered(module: str) -> dict[str, Function[Any, Any]]:
     return {known.name: known for known in _registry.values() if known.module == module}
 
 
+def _own_folder() -> Path:
+    """For a function that is tried outside of a job."""
+    import tempfile  # noqa: PLC0415  here only: the zygote loads this module, and every fork would copy what comes along
+
+    return Path(tempfile.mkdtemp(prefix="tidegate-"))
+
+
 @dataclass
 class Context:
     """What a running function knows of its job, and how it speaks."""
@@ -165,7 +171,7 @@ class Context:
     cpus: float = 1.0
     memory_bytes: int | None = None
     timeout_s: float | None = None
-    staging: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="tidegate-")))
+    staging: Path = field(default_factory=_own_folder)
     """A private folder, gone after the attempt."""
     tell_progress: Callable[[float], None] = lambda share: None
 

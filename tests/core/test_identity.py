@@ -12,12 +12,9 @@ from tidegate.core.identity import (
     KeyRecord,
     Role,
     check_owner_name,
-    digest_of,
-    key_id_of,
-    key_matches,
-    make_key,
     parse_role,
 )
+from tidegate.core.keys import digest_of, key_id_of, key_matches, make_key
 from tidegate.core.names import files_folder, source_key
 from tidegate.errors import InvalidInput
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -41,3 +43,27 @@ def test_the_installed_kinds_are_found() -> None:
 def test_a_broken_plugin_is_named(points: list[EntryPoint], part: str) -> None:
     with pytest.raises(SettingError, match=part):
         load_workloads(points)
+
+
+def test_runners_bring_nothing_into_the_zygote_that_every_fork_would_copy():
+    runners = sorted({one.runner.partition(":")[0] for one in load_workloads().values()})
+    code = (
+        "import sys, importlib, tidegate.runtime.zygote\n"
+        f"for name in {runners!r}: importlib.import_module(name)\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {
+        "asyncio",
+        "bz2",
+        "duckdb",
+        "hashlib",
+        "logging",
+        "lzma",
+        "random",
+        "shutil",
+        "ssl",
+        "subprocess",
+        "tempfile",
+    }
+    assert heavy & set(loaded.split()) == set()

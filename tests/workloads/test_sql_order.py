@@ -118,7 +118,7 @@ def files(kind: str, *sizes: int, ending: str = "") -> list[Input]:
 @pytest.mark.parametrize(
     ("inputs", "request_"),
     [
-        ([], Resources(1000, 256 * MIB, GIB)),
+        ([], Resources(500, 256 * MIB, GIB)),
         (files("csv", 100), Resources(1000, 512 * MIB, GIB)),
         (files("csv", 100 * MIB, 155 * MIB), Resources(1000, 512 * MIB, 1020 * MIB + 4 * MIB)),
         (files("csv", 256 * MIB), Resources(2000, 512 * MIB, GIB)),
@@ -135,7 +135,7 @@ def test_default_requests(inputs: list[Input], request_: Resources) -> None:
 def test_a_default_request_fits_the_largest_worker() -> None:
     small = Resources(1000, 900 * MIB, 3 * GIB)
     assert default_request(files("csv", 10 * GIB), small) == Resources(1000, 450 * MIB, 768 * MIB)
-    tiny = Resources(500, 200 * MIB, 100 * MIB)
+    tiny = Resources(400, 200 * MIB, 100 * MIB)
     assert default_request([], tiny).fits_in(tiny)
 
 

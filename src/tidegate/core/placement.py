@@ -107,12 +107,14 @@ _NO_SIZE = _Size((0.0, 0.0))
 class Probe:
     """Looks for room for one shape. Made by `Room.probe`."""
 
-    __slots__ = ("_asked", "_best", "_labels", "_refused", "_room", "_seen", "shape")
+    __slots__ = ("_asked", "_best", "_labels", "_least", "_refused", "_room", "_seen", "shape")
 
     def __init__(self, shape: Shape, room: Room) -> None:
         self.shape = shape
         self._room = room
         self._asked = _amounts(shape.resources)
+        self._least = tuple(amount or -inf for amount in self._asked)
+        """What has to be free. Of what is asked none of, less than none will do: capacity can shrink below what is given."""
         self._labels = shape.labels
         self._best = -1
         self._seen = 0
@@ -145,7 +147,6 @@ class Probe:
         """Like `_tightest` of all workers that accept, but looks at few."""
         by_cpu, by_memory = self._room.by_cpu, self._room.by_memory
         cpu, memory, _ = self._asked
-        # What is asked none of may be less than none: a worker's capacity can shrink below what it has given.
         from_cpu = bisect_left(by_cpu, (cpu, -1)) if cpu else 0
         from_memory = bisect_left(by_memory, (memory, -1)) if memory else 0
         few = by_cpu[from_cpu:] if from_cpu >= from_memory else by_memory[from_memory:]
@@ -160,10 +161,15 @@ class Probe:
         spread = cpu * size.cpu[1] + memory * size.memory[1] - least_cost
         first = bisect_left(size.order, (least_cost * (1 - _ROUNDING), -1)) if cpu and memory else 0
         best, none_tighter = (inf, -1), inf
+        free, (least_cpu, least_memory, least_disk) = self._room.free, self._least
         for share, index in islice(size.order, first, None):
             if share > none_tighter:
                 break
-            if self._fits(index):
+            # `_fits` spelled out: a search looks at 150 workers that are too full before it finds one.
+            free_cpu, free_memory, free_disk = free[index]
+            if free_cpu < least_cpu or free_memory < least_memory or free_disk < least_disk:
+                continue
+            if self._has_labels(index):
                 best = min(best, (self._left_over(index), index))
                 if not spread:
                     break
@@ -171,20 +177,25 @@ class Probe:
         return best
 
     def _tightest(self, indices: Iterable[int]) -> int:
-        """The index with the least left over, -1 when the shape fits at none."""
-        fitting = [(self._left_over(index), index) for index in indices if self._fits(index)]
-        return min(fitting)[1] if fitting else -1
+        """The index with the least left over, -1 when the shape fits at none. `_fits` is spelled out, as above."""
+        free, (least_cpu, least_memory, least_disk) = self._room.free, self._least
+        best = (inf, -1)
+        for index in indices:
+            free_cpu, free_memory, free_disk = free[index]
+            if free_cpu < least_cpu or free_memory < least_memory or free_disk < least_disk:
+                continue
+            if self._has_labels(index):
+                best = min(best, (self._left_over(index), index))
+        return best[1]
 
     def _fits(self, index: int) -> bool:
         """`Resources.fits_in` on plain numbers: this runs for each start and worker."""
         cpu, memory, disk = self._room.free[index]
-        cpu_asked, memory_asked, disk_asked = self._asked
-        return (
-            (cpu_asked <= cpu or not cpu_asked)
-            and (memory_asked <= memory or not memory_asked)
-            and (disk_asked <= disk or not disk_asked)
-            and (not self._labels or self._labels <= self._room.workers[index].labels)
-        )
+        least_cpu, least_memory, least_disk = self._least
+        return cpu >= least_cpu and memory >= least_memory and disk >= least_disk and self._has_labels(index)
+
+    def _has_labels(self, index: int) -> bool:
+        return not self._labels or self._labels <= self._room.workers[index].labels
 
     def _left_over(self, index: int) -> float:
         cpu, memory, _ = self._room.free[index]

@@ -23,11 +23,8 @@ from tidegate.core.identity import (
     KeyRecord,
     Role,
     check_owner_name,
-    digest_of,
-    key_id_of,
-    key_matches,
-    make_key,
 )
+from tidegate.core.keys import digest_of, key_id_of, key_matches, make_key
 from tidegate.errors import AccessDenied, InvalidInput, SettingError
 from tidegate.ports import Clock, KeyStore
 from tidegate.settings import ANYONE, Settings

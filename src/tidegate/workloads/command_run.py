@@ -10,7 +10,6 @@ import base64
 import ctypes
 import os
 import resource
-import shutil
 import signal
 import threading
 from collections.abc import Mapping
@@ -149,6 +148,8 @@ def _start(context: TaskContext, environment: dict[str, str]) -> int:
 def _program(name: str, environment: Mapping[str, str]) -> str:
     if os.sep in name:
         return name
+    import shutil  # noqa: PLC0415  here only: in the zygote its compressors would be mappings for every fork to copy
+
     found = shutil.which(name, path=environment.get("PATH") or os.defpath)
     if found is None:
         raise TaskError(

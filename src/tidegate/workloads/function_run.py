@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 import json
@@ -41,6 +40,8 @@ def run(context: TaskContext) -> Mapping[str, Any]:
     try:
         value = called.call(*args, **kwargs)
         if inspect.iscoroutine(value):
+            import asyncio  # noqa: PLC0415  here only: in the zygote it would be 4 MB and 90 mappings, which every fork copies
+
             value = asyncio.run(value)
     finally:
         sys.stdout.flush()

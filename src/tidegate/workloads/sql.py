@@ -120,7 +120,10 @@ class SqlWorkload:
 def default_request(inputs: Sequence[Input], largest: Resources) -> Resources:
     """What a query asks for when its submitter does not say, from the size of its input files.
 
-    CPUs: 1; 2 from 256 MiB of input on, where a second thread begins to pay. Memory: 256 MiB without input;
+    CPUs: 1; 2 from 256 MiB of input on, where a second thread begins to pay; half a one without input, since such a
+    query is over before it has used its core for half the time that it is allocated: the rest is setting up, waiting for
+    the disk and being published (docs/decisions/small-attempts.md). It is a weight, not a cap: one that computes for long
+    has a whole core where one is free. Memory: 256 MiB without input;
     else the guessed working set (1.5 times the bytes of CSV and JSON, 6 times when compressed, 3 times those
     of Parquet, whose pages are encoded and compressed), rounded up to a power of two, at least 512 MiB and
     at most 4 GiB or half the largest worker: what is larger spills, and a query should not hold a whole
@@ -136,12 +139,16 @@ def default_request(inputs: Sequence[Input], largest: Resources) -> Resources:
         )
     return within(
         Resources(
-            cpu_milli=2000 if read_bytes >= _LARGE_INPUT_BYTES else 1000,
+            cpu_milli=_cpu_milli(read_bytes) if inputs else 500,
             memory_bytes=memory,
             disk_bytes=_clamp(4 * read_bytes, GIB, largest.disk_bytes // 4 or 4 * read_bytes + GIB),
         ),
         largest,
     )
+
+
+def _cpu_milli(read_bytes: int) -> int:
+    return 2000 if read_bytes >= _LARGE_INPUT_BYTES else 1000
 
 
 def _checked_sql(sql: object) -> str:
