@@ -26,6 +26,7 @@ NAMES = [
     "machinery",
     "real",
     "responsive",
+    "ingest",
     "spill",
     "idle",
     "cancels",

@@ -1,6 +1,7 @@
 """A small service that runs the same queries as usual: `python -m benchmarks.peers inline|threads|processes`.
 
-`GET /health`, and `POST /work` that answers when the query has ended. Prints its address as its first line.
+`GET /health`, `POST /work` that answers when the query has ended, and `POST /load` when all files are Parquet.
+Prints its address as its first line.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,6 +29,18 @@ def answer(sql: str) -> int:
     """Run a query with one thread, as a job of one CPU does; how many rows it has."""
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         return len(connection.execute(sql).fetchall())
+
+
+def loaded(path: str) -> int:
+    """Turn a CSV file into Parquet with one thread, its types inferred over all rows; how many it has."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        duckdb.connect(":memory:", config={"threads": 1}) as connection,
+    ):
+        made = connection.execute(
+            f"COPY (FROM read_csv('{path}', sample_size = -1)) TO '{folder}/rows.parquet' (FORMAT parquet)"
+        ).fetchone()
+        return int(made[0]) if made else 0
 
 
 def make_app(way: str) -> FastAPI:
@@ -53,6 +67,14 @@ def make_app(way: str) -> FastAPI:
             return {"rows": answer(body["sql"])}
         loop = asyncio.get_running_loop()
         return {"rows": await loop.run_in_executor(pool, answer, body["sql"])}
+
+    @app.post("/load")
+    async def load(body: dict[str, list[str]]) -> dict[str, int]:
+        if way == "inline":
+            return {"rows": sum(map(loaded, body["files"]))}
+        loop = asyncio.get_running_loop()
+        made = [loop.run_in_executor(pool, loaded, file) for file in body["files"]]
+        return {"rows": sum(await asyncio.gather(*made))}
 
     return app
 

@@ -34,7 +34,7 @@ QUERY = (
     "select i % 1000 as k, sum(i) as s, avg(sqrt(i)) as a, max(hash(i)) as h "
     "from range(60000000) t(i) group by k"
 )
-_HEALTH = Stream("health", lambda number: request("GET", "/health"), 200)
+HEALTH = Stream("health", lambda number: request("GET", "/health"), 200)
 _SUBMIT = Stream(
     "submit",
     lambda number: request(
@@ -65,16 +65,16 @@ class Seen(NamedTuple):
 def run(quick: bool) -> list[Figure]:
     for_s = 5.0 if quick else 12.0
     rounds = 1 if quick else 3
-    with running(tidegate, log_level="warning", max_concurrent=_busy_jobs()) as server:
+    with running(tidegate, log_level="warning", max_concurrent=busy_jobs()) as server:
         asyncio.run(_pause(server.port))
-        asyncio.run(open_loop(server.port, [_HEALTH, _SUBMIT], RATE, 2.0))
+        asyncio.run(open_loop(server.port, [HEALTH, _SUBMIT], RATE, 2.0))
         idle, busy = [], []
         for _ in range(rounds):
-            idle.append(asyncio.run(_watch(server, [_HEALTH, _SUBMIT], for_s, None)))
-            busy.append(asyncio.run(_watch(server, [_HEALTH, _SUBMIT], for_s, _job)))
+            idle.append(asyncio.run(watch(server, [HEALTH, _SUBMIT], for_s, None)))
+            busy.append(asyncio.run(watch(server, [HEALTH, _SUBMIT], for_s, _job, has_jobs=True)))
     figures = [
-        *_figures("health", "`GET /health`", idle, busy),
-        *_figures("submit", "`POST /api/v1/jobs`", idle, busy),
+        *figures_of("health", "`GET /health`", idle, busy),
+        *figures_of("submit", "`POST /api/v1/jobs`", idle, busy),
     ]
     figures.append(
         Figure(
@@ -91,11 +91,11 @@ def run(quick: bool) -> list[Figure]:
     return figures
 
 
-def _figures(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list[Figure]:
+def figures_of(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list[Figure]:
     calm = [one.times[stream] for one in idle]
     loaded = [one.times[stream] for one in busy]
     calm_p99, loaded_p99 = (median([times.ms(0.99) for times in each]) for each in (calm, loaded))
-    shown = f"p50 / p99 / max: idle {_middle(calm).summary}, busy {_middle(loaded).summary} ms"
+    shown = f"p50 / p99 / max: idle {middle(calm).summary}, busy {middle(loaded).summary} ms"
     waited = [median([one.waited_ms for one in each]) for each in (idle, busy)]
     late = median([one.late.ms(0.99) for one in busy])
     return [
@@ -112,7 +112,7 @@ def _figures(stream: str, name: str, idle: list[Seen], busy: list[Seen]) -> list
     ]
 
 
-def _middle(each: list[Latencies]) -> Latencies:
+def middle(each: list[Latencies]) -> Latencies:
     """The run with the median p99."""
     return sorted(each, key=lambda times: times.ms(0.99))[len(each) // 2]
 
@@ -127,8 +127,8 @@ def _peer(way: str, for_s: float) -> list[Figure]:
         "processes": "ProcessPoolExecutor",
     }
     with running(start, kill=True) as server:
-        asyncio.run(_watch(server, [_HEALTH], 1.0, None))
-        seen = asyncio.run(_watch(server, [_HEALTH], for_s, _work))
+        asyncio.run(watch(server, [HEALTH], 1.0, None))
+        seen = asyncio.run(watch(server, [HEALTH], for_s, _work))
     times = seen.times["health"]
     return [
         Figure(
@@ -141,13 +141,26 @@ def _peer(way: str, for_s: float) -> list[Figure]:
     ]
 
 
-async def _watch(server: ServerProcess, streams: list[Stream], for_s: float, work: Work | None) -> Seen:
-    """Answer times while `work` is done over and over, begun a little earlier."""
+async def watch(
+    server: ServerProcess,
+    streams: list[Stream],
+    for_s: float,
+    work: Work | None,
+    *,
+    loops: int | None = None,
+    has_jobs: bool = False,
+) -> Seen:
+    """Answer times while `work` is done over and over, begun a little earlier, by so many callers (cores and two more).
+
+    `has_jobs`: it leaves jobs in the queue `busy`, which are then ended.
+    """
     done: list[float] = []
     async with Pool(server.port) as pool:
         workers: list[asyncio.Task[None]] = []
         if work is not None:
-            workers = [asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(_busy_jobs())]
+            workers = [
+                asyncio.create_task(_repeat(partial(work, pool), done)) for _ in range(loops or busy_jobs())
+            ]
             await asyncio.sleep(_BEFORE_S)
         began, waited_before_s = time.perf_counter(), waited_s(server.pid)
         seen = await open_loop(server.port, streams, RATE, for_s)
@@ -158,7 +171,7 @@ async def _watch(server: ServerProcess, streams: list[Stream], for_s: float, wor
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        await _cancel_all(pool) if work is _job else None
+        await _cancel_all(pool) if work is not None and has_jobs else None
     queries_per_s = sum(began <= at <= ended for at in done) / (ended - began)
     return Seen(seen.times, seen.late, seen.priority, queries_per_s, waiting_s / len(seen.late.values) * 1000)
 
@@ -198,5 +211,5 @@ async def _cancel_all(pool: Pool) -> None:
             await pool.call("GET", f"{job['links']['self']}?wait_s=10")
 
 
-def _busy_jobs() -> int:
+def busy_jobs() -> int:
     return len(os.sched_getaffinity(0)) + 2

@@ -55,9 +55,10 @@ async def summed(service: Service, job: JobRecord) -> dict[str, Any] | None:
     while tasks := await service.run(service.store.tasks, job.id, after=after, limit=_TASKS_AT_ONCE):
         after = tasks[-1].key.number
         for result in (task.result for task in tasks if task.result and "inserted" in task.result):
-            loads += 1
+            loads += not result.get("empty")
             unchanged += bool(result.get("unchanged"))
-            tables[str(result.get("table"))] = None
+            if not result.get("empty"):
+                tables[str(result.get("table"))] = None
             for name in _COUNTS:
                 totals[name] += _whole(result, name)
     return {**totals, "loads": loads, "unchanged_loads": unchanged, "tables": sorted(tables)[:1000]}

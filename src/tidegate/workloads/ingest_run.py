@@ -40,6 +40,9 @@ _BAD_ROW_COLUMNS = (
 )  # fmt: skip
 
 
+_NOTHING = {"rows": 0, "inserted": 0, "updated": 0, "bad_rows": 0}
+
+
 def warm() -> None:
     """Called once by the zygote, before it forks."""
     duckdb_session.warm()
@@ -74,7 +77,7 @@ def _preview(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
 
 
 def _add_sheets(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
-    """A task for each visible sheet that holds anything; what is passed over is named in the answer."""
+    """A task for each visible sheet that may hold anything; what is passed over is named in the answer."""
     spec = context.spec
     path, found = spec["path"], sheets(spec["path"])
     wanted = [sheet for sheet in found if sheet.visible and sheet.row_count != 0]
@@ -84,7 +87,7 @@ def _add_sheets(context: TaskContext, options: TableOptions) -> Mapping[str, Any
     names = TableNames.of_sheets(spec["tables"])
     for sheet in wanted:
         table = names.of(path, sheet.name)
-        more = {"all_sheets": False, "sheet": sheet.name, "table": table, "sha256": digest}
+        more = {"all_sheets": False, "one_of_all": True, "sheet": sheet.name, "table": table, "sha256": digest}
         if spec.get("into") == "source":
             more["grows"] = grows(table, replace=spec["mode"] == Mode.REPLACE, again=spec["again"])
         own = {name: spec[name] for name in ("path", "input")}
@@ -125,9 +128,14 @@ def _load(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
         "load": load_id,
     }
     if load_id in spec.get("known_loads", ()):
-        return {**facts, "rows": 0, "inserted": 0, "updated": 0, "bad_rows": 0, "unchanged": True}
+        return {**facts, **_NOTHING, "unchanged": True}
     with _session(context, path) as con:
-        made = extract(con, path, options, context.staging, progress=_reading(context))
+        try:
+            made = extract(con, path, options, context.staging, progress=_reading(context))
+        except TaskError as error:
+            if error.code == "no_rows" and spec.get("one_of_all"):
+                return {**facts, **_NOTHING, "empty": True}
+            raise
         facts |= {"columns": _columns(made.columns), "header_row": made.header_row, "facts": dict(made.facts)}
         if "grows" in spec:
             return {**facts, **_into_source(con, made)}

@@ -185,7 +185,7 @@ def _line(task: Document) -> tuple[Any, ...]:
     if not result:
         file, _, sheet = str(task["name"]).partition(" [")
         return file, sheet.removesuffix("]") or NOTHING, NOTHING, NOTHING, NOTHING, task["state"]
-    state = "loaded before" if result.get("unchanged") else "loaded"
+    state = "empty" if result.get("empty") else "loaded before" if result.get("unchanged") else "loaded"
     rows = result.get("inserted", 0) + result.get("updated", 0)
     sheet = result.get("sheet") or NOTHING
     return (
