@@ -177,8 +177,8 @@ def test_a_sqlite_file_may_be_written_only_below_the_folders_for_that(bench: Ben
 
 def test_what_a_source_has_already_is_told_to_the_task(bench: Bench):
     name = bench.file("one.csv")
-    assert bench.order(files=[name], table="orders").tasks[0].spec["known_loads"] == ["abc"]
-    assert bench.order(files=[name], table="orders", again=True).tasks[0].spec["known_loads"] == []
+    assert bench.order(files=[name], table="orders").spec["known_loads"] == {"orders": ["abc"]}
+    assert bench.order(files=[name], table="orders", again=True).spec["known_loads"] == {}
 
 
 def test_a_user_loads_only_its_own_uploads(bench: Bench):

@@ -157,6 +157,7 @@ class Results:
             bad = {**facts, "columns": bad_columns, "rows": facts.get("bad_entries")}
             growths.append(self._growth(assignment, {**grows, "name": grows["bad_rows"]}, str(bad_file), bad))
             facts["bad_rows_table"] = grows["bad_rows"]
+        facts["source"] = grows["name"]
         return Outcome(AttemptState.SUCCEEDED, None, facts, growths=tuple(growths))
 
     def _growth(

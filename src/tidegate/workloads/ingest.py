@@ -85,6 +85,8 @@ class IngestWorkload:
         tables = TableNames.asked(fields.get("table"), of_source=to.is_source, many_sheets=many)
         _refuse_many_replacing(asked, tables, to)
         tasks = tuple(_tasks(asked, tables, to, context))
+        names = dict.fromkeys(str(task.spec["table"]) for task in tasks if "table" in task.spec)
+        known = {name: loads for name in names if (loads := to.loads_of(name))}
         most = max(tasks, key=lambda task: task.resources.memory_bytes if task.resources else 0)
         return WorkOrder(
             name=_name(asked.files, to),
@@ -93,6 +95,7 @@ class IngestWorkload:
                 "mode": str(asked.mode),
                 "keys": list(asked.keys),
                 "again": asked.again,
+                "known_loads": {} if asked.again else known,
                 "add_columns": asked.add_columns,
                 "memory_bytes": context.memory_bytes,
                 **to.spec,

@@ -7,8 +7,9 @@ its own transaction. What was loaded is named by its content, so that the same l
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import _duckdb as duckdb
 
 from tidegate.core.job import TaskOrder
-from tidegate.core.resources import MIB, Resources, format_bytes
+from tidegate.core.resources import KIB, MIB, Resources, format_bytes
 from tidegate.errors import InvalidInput
 from tidegate.ports import TaskContext
 from tidegate.workloads import duckdb_session
@@ -32,6 +33,7 @@ from tidegate.workloads.targets.model import LoadOrder, LoadReport, Mode, load_i
 from tidegate.workloads.targets.opening import open_target
 
 _PIECE_BYTES = 4 * MIB
+_PREVIEW_BYTES = 256 * KIB
 _HASHED_SHARE, _READ_SHARE = 0.05, 0.6
 """How far a load is when the file is hashed, and when it is read: what follows is the target's."""
 _BAD_ROW_COLUMNS = (
@@ -70,10 +72,21 @@ def _preview(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
         "sheet": context.spec.get("sheet"),
         "header_row": shown.header_row,
         "columns": _columns(shown.columns),
-        "rows": [list(row) for row in shown.rows],
+        **_within_report(shown.rows),
         "facts": dict(shown.facts),
         "estimate": {"memory_bytes": size.memory_bytes, "disk_bytes": size.disk_bytes},
     }
+
+
+def _within_report(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """As many rows as a report has room for, and whether that was all."""
+    room, kept = _PREVIEW_BYTES, []
+    for row in rows:
+        room -= len(json.dumps(row, default=str))
+        if room < 0:
+            break
+        kept.append(list(row))
+    return {"rows": kept, "truncated": len(kept) < len(rows)}
 
 
 def _add_sheets(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
@@ -87,7 +100,13 @@ def _add_sheets(context: TaskContext, options: TableOptions) -> Mapping[str, Any
     names = TableNames.of_sheets(spec["tables"])
     for sheet in wanted:
         table = names.of(path, sheet.name)
-        more = {"all_sheets": False, "one_of_all": True, "sheet": sheet.name, "table": table, "sha256": digest}
+        more = {
+            "all_sheets": False,
+            "one_of_all": True,
+            "sheet": sheet.name,
+            "table": table,
+            "sha256": digest,
+        }
         if spec.get("into") == "source":
             more["grows"] = grows(table, replace=spec["mode"] == Mode.REPLACE, again=spec["again"])
         own = {name: spec[name] for name in ("path", "input")}
@@ -127,7 +146,7 @@ def _load(context: TaskContext, options: TableOptions) -> Mapping[str, Any]:
         "sha256": digest,
         "load": load_id,
     }
-    if load_id in spec.get("known_loads", ()):
+    if load_id in spec.get("known_loads", {}).get(spec["table"], ()):
         return {**facts, **_NOTHING, "unchanged": True}
     with _session(context, path) as con:
         try:
@@ -276,7 +295,11 @@ def _row_count(con: duckdb.DuckDBPyConnection, path: str) -> int:
 
 
 def _columns(columns: tuple[Column, ...]) -> list[dict[str, str]]:
-    return [{"name": c.name, "type": c.type.sql, "original": c.original} for c in columns]
+    """The original header only where it differs: a sheet may have 16,384 columns, and a report at most 1 MiB."""
+    return [
+        {"name": c.name, "type": c.type.sql, **({"original": c.original} if c.original != c.name else {})}
+        for c in columns
+    ]
 
 
 def _sheet_facts(sheet: Sheet) -> dict[str, Any]:

@@ -36,9 +36,13 @@ class Destination:
     own_source: Callable[[str], Source | None] = lambda name: None
 
     def of_table(self, table: str, again: bool) -> dict[str, Any]:
-        """What a task's spec says of its table. Raises Conflict for a source that does not grow by loads."""
+        """What a task's spec says of its table."""
+        return {"grows": grows(table, replace=self.replace, again=again)} if self.is_source else {}
+
+    def loads_of(self, table: str) -> list[str]:
+        """What a source has loaded already. Raises Conflict for one that does not grow by loads."""
         if not self.is_source:
-            return {}
+            return []
         there = self.own_source(table)
         if there is not None and not there.parts:
             raise Conflict(
@@ -46,8 +50,7 @@ class Destination:
                 "or delete the source first.",
                 code="source_exists",
             )
-        known = [part.load for part in there.parts] if there is not None and not again else []
-        return {"grows": grows(table, replace=self.replace, again=again), "known_loads": known}
+        return [part.load for part in there.parts] if there is not None else []
 
 
 def destination(

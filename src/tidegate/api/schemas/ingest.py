@@ -22,7 +22,7 @@ class IngestPreviewRequest(BaseModel):
 class PreviewedColumn(BaseModel):
     name: str = Field(description="As it will be called: cleaned and unique.")
     type: str
-    original: str = Field(description="The header as it stands in the file.")
+    original: str | None = Field(None, description="The header as it stands in the file, where it differs.")
 
 
 class Sheet(BaseModel):
@@ -42,6 +42,7 @@ class IngestPreview(BaseModel):
     header_row: int | None = None
     columns: list[PreviewedColumn]
     rows: list[list[JsonValue]]
+    truncated: bool = Field(description="Whether rows were left out because they are very long.")
     facts: dict[str, Any] = Field(description="What was found out, such as encoding and delimiter.")
     estimate: dict[str, int] = Field(
         description="`memory_bytes` and `disk_bytes` that loading it will ask for."
