@@ -59,9 +59,9 @@ class _Beside(NamedTuple):
 def run(quick: bool) -> list[Figure]:
     rounds = 1 if quick else 2
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory() as folder:
-        files = _make_files(Path(folder), 200_000 if quick else 5_000_000)
-        for open_one in (_postgresql, _mariadb, _sqlite):
+    for open_one, rows in ((_postgresql, 5_000_000), (_mariadb, 2_000_000), (_sqlite, 2_000_000)):
+        with tempfile.TemporaryDirectory() as folder:
+            files = _make_files(Path(folder), 200_000 if quick else rows)
             with open_one(files, Path(folder)) as beside:
                 figures += _measured(beside, files, rounds)
     return figures

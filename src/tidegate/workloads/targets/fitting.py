@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tidegate.workloads.literals import quote, quote_name
@@ -116,7 +116,16 @@ def fit(source: Source, target: str, holds: Holds) -> Fitted:
     expression = column
     if holds.sql is not None and holds.sql != source.sql:
         expression = f"TRY_CAST({column} AS {holds.sql})"
-    return Fitted(source, target, expression, tuple(_checks(source, column, expression, holds)))
+    return Fitted(source, target, expression, tuple(_first_of(_checks(source, column, expression, holds))))
+
+
+def _first_of(checks: Iterable[Check]) -> Iterator[Check]:
+    """The same checks, each for the values that have passed those before it: a value is bad for one reason."""
+    before: list[str] = []
+    for check in checks:
+        passed = f" AND NOT coalesce({' OR '.join(before)}, false)" if before else ""
+        yield replace(check, bad=f"({check.bad}{passed})")
+        before.append(check.bad)
 
 
 def _checks(source: Source, column: str, expression: str, holds: Holds) -> Iterator[Check]:
