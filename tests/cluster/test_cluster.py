@@ -237,7 +237,7 @@ def test_attempts_outlive_the_servers_and_are_adopted(cluster: Cluster, servers:
 def test_a_second_worker_of_one_name_is_refused(cluster: Cluster, servers: Servers):
     again = Cluster(cluster.folder / "again", cluster.services, {}, servers=0, workers=1, clocks=False)
     (twin,) = again.workers
-    twin._environment["NFS_SHARE_ROOT_PATH"] = str(cluster.shared)
+    twin.environment["NFS_SHARE_ROOT_PATH"] = str(cluster.shared)
     twin.start()
     with pytest.raises(RuntimeError, match="A worker named 'worker-0' runs already"):
         twin.wait_ready()

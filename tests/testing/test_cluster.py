@@ -1,10 +1,13 @@
-"""Members of a cluster are started again only where somebody stands for whoever supervises them."""
+"""Members of a cluster: their clocks, and how they are started again where somebody stands for whoever supervises them."""
 
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
-from tidegate.testing.cluster import Member
+from tidegate.testing.cluster import FAKETIME, Member
 
 
 @pytest.fixture
@@ -36,3 +39,25 @@ def test_a_supervised_member_is_started_again_until_it_is_up(member, tmp_path):
     member.wait_ready(supervised=True)
     assert member.ready
     assert member.url == "http://127.0.0.1:7"
+
+
+SLEEPS = """
+import time
+from tidegate.testing.clocked import mend_sleep
+mend_sleep()
+began = time.monotonic()
+time.sleep(0.02)
+assert time.monotonic() - began >= 0.02
+print(time.time())
+"""
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
+def test_a_member_whose_clock_is_wrong_can_sleep_all_the_same(tmp_path):
+    member = Member("server-0", ["serve"], tmp_path, os.environ, None)
+    member.step_clock(-3600)
+    done = subprocess.run(
+        [sys.executable, "-c", SLEEPS], env=member.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(time.time() - 3600, abs=60)

@@ -68,13 +68,15 @@ class Member:
         self.log = folder / f"{name}.log"
         self.url = ""
         self.paused = False
-        self.command = [sys.executable, "-m", "tidegate", *arguments]
+        clocked = clocks and FAKETIME is not None
+        program = "tidegate.testing.clocked" if clocked else "tidegate"
+        self.command = [sys.executable, "-m", program, *arguments]
         """What is run, on its island if it has one."""
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._clock = folder / f"{name}.clock"
-        if clocks and FAKETIME is not None:
+        if clocked and FAKETIME is not None:
             self.step_clock(0)
-            self._environment |= {
+            self.environment |= {
                 "LD_PRELOAD": FAKETIME,
                 "FAKETIME_TIMESTAMP_FILE": str(self._clock),
                 "FAKETIME_NO_CACHE": "1",
@@ -102,7 +104,7 @@ class Member:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
             )
         self.url, self._up, self._heard = "", False, threading.Event()
         threading.Thread(target=self._hear, args=(self._process, self._heard), daemon=True).start()
