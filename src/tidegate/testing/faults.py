@@ -396,7 +396,8 @@ def _job_seen(job: Job) -> JobSeen:
     [task] = job.tasks()
     attempts = tuple(AttemptSeen(one["number"], one["state"], one["worker"]) for one in task["attempts"])
     answer = job.result().rows()[0]["answer"] if job.status == "SUCCEEDED" else None
-    events = tuple((event.id, event.type) for event in job.events() if event.id)
+    # Those of a job that has not ended would be followed until it does, which may be never.
+    events = tuple((event.id, event.type) for event in job.events() if event.id) if job.finished else ()
     return JobSeen(
         job.id, job.status, attempts, events, (job.document.get("result") or {}).get("source"), answer
     )
