@@ -16,6 +16,7 @@ from tidegate.core.job import (
     Priority,
     Shape,
     Source,
+    SourcePart,
     TaskOrder,
     TaskState,
 )
@@ -332,6 +333,20 @@ def test_the_answer_of_a_client_that_is_gone_goes_after_a_while(tmp_path: Path) 
     assert yard.young.exists()
     yard.janitor.run_once(world.clock.advance(ANSWERED_S + 1))
     assert [path.exists() for path in (yard.named, yard.young, yard.old)] == [True, False, True]
+
+
+def test_parts_of_sources_are_kept_as_long_as_their_source(tmp_path: Path) -> None:
+    store, clock = MemoryStore(), FakeClock()
+    yard = Yard(tmp_path, store, clock)
+    folder = tmp_path / "results" / "parts"
+    folder.mkdir()
+    parts = [folder / f"{name}.parquet" for name in ("first", "second", "dropped")]
+    for part in parts:
+        part.write_bytes(b"x")
+    named = tuple(SourcePart(f"results/parts/{part.name}", 1, 1, 1, part.stem, part.name) for part in parts[:2])
+    store.add_source(Source("grown", "parquet", named[0].path, "ann", clock.now(), managed=True, parts=named))
+    yard.janitor.at_start(clock.now())
+    assert [part.exists() for part in parts] == [True, True, False]
 
 
 def test_a_folder_among_the_results_does_not_stop_the_janitor(tmp_path: Path) -> None:
