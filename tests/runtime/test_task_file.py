@@ -66,6 +66,7 @@ def test_nothing_added_is_no_file(tmp_path):
         TaskOrder(""),
         TaskOrder("x" * 1001),
         TaskOrder("a", {"readable_paths": ["/"]}),
+        TaskOrder("a", {"connect_ports": [22]}),
         TaskOrder("a", {"text": "x" * 70_000}),
         TaskOrder("a", {"not json": {1, 2}}),
         TaskOrder("a", {"not json": float("nan")}),

@@ -129,8 +129,8 @@ class TaskContext:
 
     For workloads with `expands = True`; for others it raises. A task's name has at most 1000 characters, all of it as JSON
     at most 64 KiB, all tasks together 64 MiB, and a job `MOST_TASKS`. Its spec may not hold `readable_paths`,
-    `runnable_paths` or `writable_paths`: it has those of the job. When the attempt leaves a folder (`"folder"` in the
-    result), the tasks that it added may read that as `input_folder`."""
+    `runnable_paths`, `writable_paths` or `connect_ports`: it has those of the job. When the attempt leaves a folder
+    (`"folder"` in the result), the tasks that it added may read that as `input_folder`."""
     input_folder: str | None = None
     """The folder that the task which added this one has left behind; None when it left none."""
 

@@ -24,7 +24,9 @@ MOST_LINE_BYTES = 64 * 1024
 MOST_BYTES = 64 * 1024 * 1024
 LONGEST_NAME = 1000
 LONGEST_TIMEOUT_S = 30 * 86400.0
-_OWNED = frozenset({"readable_paths", "runnable_paths", "writable_paths", "target", INPUT_FOLDER})
+_OWNED = frozenset(
+    {"connect_ports", "readable_paths", "runnable_paths", "writable_paths", "target", INPUT_FOLDER}
+)
 """What a task may not give to the next: what its sandbox may see is for the server to say."""
 _FIELDS = frozenset({"name", "spec", "amounts", "timeout_s"})
 _CHUNK_BYTES = 256 * 1024
