@@ -87,7 +87,10 @@ def test_sources_become_inputs_with_their_files(tmp_path: Path) -> None:
         ({"sql": "select 1", "output": {"kind": "inline", "max_rows": 0}}, "max_rows"),
         ({"sql": "select 1", "output": {"kind": "inline", "max_bytes": 10**12}}, "max_bytes"),
         ({"sql": "select 1", "output": {"kind": "inline", "max_rows": True}}, "max_rows"),
-        ({"sql": "select 1", "output": {"kind": "file", "format": "xlsx"}}, "parquet, csv, jsonl"),
+        (
+            {"sql": "select 1", "output": {"kind": "file", "format": "orc"}},
+            "parquet, csv, jsonl, arrow, xlsx",
+        ),
         ({"sql": "select 1", "output": {"kind": "source", "format": "csv"}}, "format"),
         ({"sql": "select 1", "result_name": "x", "output": {"kind": "inline"}}, "result_name"),
     ],
