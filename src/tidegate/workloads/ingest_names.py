@@ -11,7 +11,7 @@ from typing import Any
 from tidegate.core.names import check_source_name, source_name_of
 from tidegate.errors import InvalidInput
 
-WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
 TABLE_SUFFIXES: Mapping[str, str] = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".psv": "csv", **dict.fromkeys(WORKBOOKS, "workbook"),
 }  # fmt: skip
