@@ -306,7 +306,7 @@ def test_a_job_that_grows_shows_its_tasks_by_state(world: World):
     assert failed[0]["timeout_s"] == 9.0
     seen, cursor = [], None
     while True:
-        params = {"state": "succeeded", "limit": 3, **({"cursor": cursor} if cursor else {})}
+        params = {"state": "succeeded", "limit": "3", **({"cursor": cursor} if cursor else {})}
         page = world.http.get(base, params=params).json()
         seen += [task["task_id"] for task in page["items"]]
         if (cursor := page["next_cursor"]) is None:

@@ -22,7 +22,7 @@ def make_key(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.skipif(AS_OTHERS and shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.skipif(bool(AS_OTHERS) and shutil.which("setpriv") is None, reason="setpriv is not installed")
 @pytest.mark.parametrize("which", ["tidegate.db", "."])
 def test_a_database_that_is_not_ours_to_write_is_named_with_its_owner(tmp_path, which):
     assert make_key(tmp_path).returncode == 0

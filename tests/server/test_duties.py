@@ -343,7 +343,9 @@ def test_parts_of_sources_are_kept_as_long_as_their_source(tmp_path: Path) -> No
     parts = [folder / f"{name}.parquet" for name in ("first", "second", "dropped")]
     for part in parts:
         part.write_bytes(b"x")
-    named = tuple(SourcePart(f"results/parts/{part.name}", 1, 1, 1, part.stem, part.name) for part in parts[:2])
+    named = tuple(
+        SourcePart(f"results/parts/{part.name}", 1, 1, 1, part.stem, part.name) for part in parts[:2]
+    )
     store.add_source(Source("grown", "parquet", named[0].path, "ann", clock.now(), managed=True, parts=named))
     yard.janitor.at_start(clock.now())
     assert [part.exists() for part in parts] == [True, True, False]

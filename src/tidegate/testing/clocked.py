@@ -9,6 +9,7 @@ from __future__ import annotations
 import runpy
 import select
 import time
+from typing import SupportsIndex
 
 
 def mend_sleep() -> None:
@@ -16,8 +17,8 @@ def mend_sleep() -> None:
     time.sleep = _sleep
 
 
-def _sleep(seconds: float) -> None:
-    select.select((), (), (), seconds)
+def _sleep(seconds: float | SupportsIndex, /) -> None:
+    select.select((), (), (), float(seconds))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.workloads.tables.bench import Bench
-
 from tidegate.workloads.tables.model import ColumnType
 
 

@@ -306,7 +306,9 @@ def tasks(
                 print(json_format.dumps(task))
             return
         print_table(
-            ("Task", "Name", "State", "Tries", "Took", "Outcome"), map(_task_row, found), right=(3, 4)
+            ("Task", "Name", "State", "Tries", "Took", "Outcome"),
+            [_task_row(task) for task in found],
+            right=(3, 4),
         )
 
 
