@@ -189,7 +189,7 @@ def test_the_first_waiting_task_of_a_large_job_is_the_one_with_the_lowest_number
 
     def first() -> TaskKey | None:
         task = backlog.first_of(1)
-        return task and task.key
+        return None if task is None else task.key
 
     backlog.apply([a_task(1, number) for number in range(1, 6)], ())
     assert first() == TaskKey(1, 1)
