@@ -30,11 +30,19 @@ _LONGEST_S = 30.0
 class Lab:
     """One Sandboxes with a folder to work in."""
 
-    def __init__(self, instance: str, folder: Path, rung: str = "auto", yield_cpu: str = "off") -> None:
+    def __init__(
+        self,
+        instance: str,
+        folder: Path,
+        rung: str = "auto",
+        yield_cpu: str = "off",
+        *,
+        preload: str = "runners",
+    ) -> None:
         self.instance = instance
         self.folder = folder
         self.sandboxes = Sandboxes(
-            instance=instance, rung=rung, yield_cpu=yield_cpu, preload=["runners"], python_path=[RUNNERS_PATH]
+            instance=instance, rung=rung, yield_cpu=yield_cpu, preload=[preload], python_path=[RUNNERS_PATH]
         )
         self.sandboxes.open()
         self._count = 0

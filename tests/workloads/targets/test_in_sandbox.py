@@ -18,7 +18,9 @@ from tidegate.runtime.sandbox import SandboxEnd
 
 @pytest.fixture
 def sandboxes(tmp_path: Path) -> Iterator[SandboxLab]:
-    lab = SandboxLab(f"test{secrets.token_hex(4)}", tmp_path / "attempts")
+    lab = SandboxLab(
+        f"test{secrets.token_hex(4)}", tmp_path / "attempts", preload="tidegate.workloads.ingest_run"
+    )
     yield lab
     lab.close()
 
