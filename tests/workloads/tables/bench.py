@@ -16,7 +16,12 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.con = duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
+        config: dict[str, Any] = {
+            "threads": 1,
+            "async_threads": 0,
+            "disabled_optimizers": "type_pushdown",
+        }  # as sessions have it
+        self.con = duckdb.connect(":memory:", config=config)
         self.runs = 0
 
     def write(self, data: bytes, name: str = "table.csv") -> Path:
@@ -33,3 +38,7 @@ class Bench:
 
     def rows(self, read: Extract) -> list[tuple[Any, ...]]:
         return self.con.execute("FROM read_parquet($path)", {"path": read.path}).fetchall()
+
+    def bad(self, read: Extract) -> list[tuple[Any, ...]]:
+        assert read.bad_rows_path is not None
+        return self.con.execute("FROM read_parquet($path)", {"path": read.bad_rows_path}).fetchall()

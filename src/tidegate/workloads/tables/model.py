@@ -131,6 +131,10 @@ class Preview:
     """What was found out: of CSV `encoding`, `delimiter`, `quote`."""
 
 
+ROWS_FILE = "rows.parquet"
+BAD_ROWS_FILE = "bad_rows.parquet"
+
+
 @dataclass(frozen=True, slots=True)
 class Extract:
     """What reading one sheet left in the staging folder."""

@@ -1,0 +1,55 @@
+"""Rows of staged cells, in a text file that DuckDB reads back: constant memory, and one cast for a whole column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tidegate.core.resources import MIB
+from tidegate.workloads.literals import quote
+from tidegate.workloads.tables.cells import SEPARATOR, Row
+
+_BUFFER_BYTES = MIB
+_LEAST_LINE_BYTES = 2 * MIB
+
+
+class StagedRows:
+    """A file of rows. Write with `add`, then `close`, then read by the SQL of `scan`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.row_count = 0
+        self.width = 0
+        """Columns of the widest row."""
+        self._longest_bytes = 0
+        self._file = Path(path).open("wb", buffering=_BUFFER_BYTES)  # noqa: SIM115  closed by close()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for number, cells in rows:
+            line = f"{number}{SEPARATOR}{SEPARATOR.join(cells)}\n".encode("utf-8", "replace")
+            self._longest_bytes = max(self._longest_bytes, len(line))
+            self.width = max(self.width, len(cells))
+            self.row_count += 1
+            self._file.write(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """Closes and deletes the file."""
+        self._file.close()
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def scan(self, columns: Iterable[int]) -> str:
+        """A subquery of `r`, the row's number, and `c0`, `c1` … for these columns; empty cells are null."""
+        names = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(self.width))
+        longest = max(self._longest_bytes + 1, _LEAST_LINE_BYTES)
+        wanted = ", ".join(["r", *(f"c{place}" for place in columns)])
+        return (
+            f"(SELECT {wanted} FROM read_csv({quote(self.path)}, auto_detect = false, header = false, "
+            f"delim = '{SEPARATOR}', quote = '', escape = '', new_line = '\\n', null_padding = true, "
+            f"max_line_size = {longest}, buffer_size = {8 * longest}, "
+            f"columns = {{'r': 'BIGINT', {names}}}))"
+        )
