@@ -10,11 +10,12 @@ from typing import Any
 
 from tidegate.core.names import check_source_name, source_name_of
 from tidegate.errors import InvalidInput
+from tidegate.workloads.tables.sizing import CSV_ENDINGS, WORKBOOK_ENDINGS
 
-WORKBOOKS = (".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods")
 TABLE_SUFFIXES: Mapping[str, str] = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".psv": "csv", **dict.fromkeys(WORKBOOKS, "workbook"),
-}  # fmt: skip
+    **dict.fromkeys(CSV_ENDINGS, "csv"),
+    **dict.fromkeys(WORKBOOK_ENDINGS, "workbook"),
+}
 """Endings of files that a folder stands for. Behind those of csv `.gz` or `.zst` may stand."""
 _OTHER_FORMATS = (
     ".parquet",
@@ -37,7 +38,7 @@ BAD_ROWS = "_bad_rows"
 
 def is_workbook(path: str) -> bool:
     """Whether a file has sheets, by its ending."""
-    return path.lower().endswith(WORKBOOKS)
+    return path.lower().endswith(WORKBOOK_ENDINGS)
 
 
 def refuse_other_formats(path: str) -> None:
