@@ -13,7 +13,7 @@ from tidegate.core.resources import Resources
 from tidegate.ports import BeatAnswer, WorkerInfo
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment
-from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.reports import IS_LIVE, LIVE, report
 from tidegate.store.schedule import worker_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
@@ -217,8 +217,8 @@ def claim(
     claimed = [(key, row) for key, row in mine if row[0] is None]
     now = to_micros(at)
     rows: list[Row] = [(now, *key) for key, _ in claimed]
-    expect(tx.many(_CLAIM, rows), len(rows))
-    expect(tx.run(_HEARD, (now, now, now, now, worker_id, generation)), 1)
+    tx.each(_CLAIM, rows)
+    tx.each(_HEARD, [(now, now, now, now, worker_id, generation)])
     report(tx, list(_unstarted(cancelled, worker_id, generation, at)))
     return [assignment(key, Resources(*row[1:4]), row[4:]) for key, row in claimed]
 

@@ -27,7 +27,7 @@ _AT_ONCE = 1000
 
 def add_audit(tx: Tx, entries: Sequence[AuditEntry]) -> None:
     """See `AuditStore.add_audit`; also called inside the transactions that the rows tell of."""
-    tx.many(_INSERT, [_row(each) for each in entries])
+    tx.each(_INSERT, [_row(each) for each in entries])
 
 
 class Submission:
@@ -63,7 +63,7 @@ def _submitted(count: int, kinds: tuple[str, ...]) -> str:
 
 def add_submissions(tx: Tx, made: Sequence[Submission]) -> None:
     """The rows of requests whose jobs are stored by the same transaction."""
-    tx.many(_INSERT, [each.row() for each in made])
+    tx.each(_INSERT, [each.row() for each in made])
 
 
 def record(tx: Tx, by: Caller | None, action: Action, object: str, **detail: Any) -> None:

@@ -79,17 +79,32 @@ class Statement:
 
 
 class Tx(ABC):
-    """One transaction. `connection` is for Core statements that are not frequent."""
+    """One transaction."""
 
-    __slots__ = ("connection", "cursor", "dialect")
+    __slots__ = ("_connection", "cursor", "dialect")
 
     locks = True
     """Whether others may write at the same time, so that rows have to be locked."""
 
     def __init__(self, connection: Connection, cursor: Any) -> None:
-        self.connection = connection
+        self._connection = connection
         self.dialect = connection.dialect
         self.cursor = cursor
+
+    @property
+    def connection(self) -> Connection:
+        """For Core statements that are not frequent."""
+        return self._connection
+
+    def begin(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self.cursor.execute(statement)
+
+    def commit(self) -> None:
+        """Raises Raced when it turns out only now that a row of `each` was not there."""
+        # SQLAlchemy's bookkeeping, 0.1 ms each time, runs only for those that used its connection.
+        connection = self._connection
+        (connection if connection.in_transaction() else connection.connection).commit()
 
     @abstractmethod
     def want(self, keys: Iterable[Row]) -> None:
@@ -101,6 +116,15 @@ class Tx(ABC):
     @abstractmethod
     def many(self, statement: Statement, rows: Sequence[Row]) -> int:
         """Run once for each row, all of which concern different rows of the table; how many of those it changed in all."""
+
+    def each(self, statement: Statement, rows: Sequence[Row]) -> None:
+        """As `many`, where each row has to change exactly one. Raises Raced, here or later in the transaction: it may be sent
+        together with what follows."""
+        expect(self.many(statement, rows), len(rows))
+
+    def do(self, statement: Statement, row: Row = ()) -> None:
+        """Run it for what it does; nobody needs its answer. It may be sent together with what follows."""
+        self._execute(statement, row)
 
     @abstractmethod
     def take(self, sequence: str, count: int) -> int:
@@ -168,14 +192,13 @@ def run(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    """One transaction on the driver's own connection. SQLAlchemy's bookkeeping, 0.1 ms each time, runs only for those
-    that use `Tx.connection`."""
+    """One transaction on the driver's own connection."""
     cursor = connection.connection.cursor()
     try:
-        for statement in begin:
-            cursor.execute(statement)
-        result = work(make(connection, cursor), *args, **kwargs)
-        (connection if connection.in_transaction() else connection.connection).commit()
+        tx = make(connection, cursor)
+        tx.begin(begin)
+        result = work(tx, *args, **kwargs)
+        tx.commit()
         return result
     except BaseException:
         _roll_back(connection)

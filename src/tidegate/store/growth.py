@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func
 
 from tidegate.core.job import TaskOrder
 from tidegate.core.resources import Resources
-from tidegate.store.engine import Row, Tx, expect
+from tidegate.store.engine import Row, Tx
 from tidegate.store.schema import jobs, tasks
 from tidegate.store.shared import insert_into
 from tidegate.store.values import from_json, to_json
@@ -57,7 +57,7 @@ def add_tasks(tx: Tx, job_id: int, first: int, orders: Collection[TaskOrder], at
     numbered = enumerate(orders, first)
     for chunk in chunks(numbered, _AT_ONCE):
         rows = [task_row(job_id, number, order, "queued", (at, None, change)) for number, order in chunk]
-        expect(tx.many(INSERT_TASK, rows), len(rows))
+        tx.each(INSERT_TASK, rows)
 
 
 def order_to_json(order: TaskOrder | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from tidegate.store.shared import (
     EventRow,
     add_events,
     count_in_queues,
+    count_new_in_queues,
     drop_reservations,
     insert_into,
     lock_jobs,
@@ -205,22 +207,22 @@ def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Ex
     task_rows: list[Row] = []
     reserved: list[Row] = []
     events: list[EventRow] = []
-    waiting: dict[str, tuple[int, int]] = {}
+    waiting: Counter[str] = Counter()
     for job_id, (index, job) in enumerate(fresh, first):
         created_at = to_micros(job.created_at)
         job_rows.append(_job_row(job_id, job, created_at, change))
         task_rows.extend(_task_rows(job_id, job, created_at, change))
         message = rules.accepted_message(job.queue, job.priority, len(job.tasks))
         events.append((job_id, None, created_at, "accepted", message, "{}"))
-        waiting[job.queue] = (waiting.get(job.queue, (0, 0))[0] + len(job.tasks), 0)
+        waiting[job.queue] += len(job.tasks)
         if job.result_name:
             key = source_key(job.owner, job.result_name)
             reserved.append((key, job.result_name, job_id, job.owner, created_at))
         answers[index] = Accepted(job_id)
-    tx.many(_INSERT_JOB, job_rows)
-    tx.many(INSERT_TASK, task_rows)
-    count_in_queues(tx, waiting)
-    tx.many(_RESERVE, sorted(reserved))
+    tx.each(_INSERT_JOB, job_rows)
+    tx.each(INSERT_TASK, task_rows)
+    count_new_in_queues(tx, waiting)
+    tx.each(_RESERVE, sorted(reserved))
     add_submissions(tx, _submissions(fresh, answers))
     add_events(tx, events)
 

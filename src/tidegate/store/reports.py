@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskOrder, TaskState, Usage
 from tidegate.core.resources import Resources
 from tidegate.store import rules
-from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import add_tasks, order_from_json
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
@@ -340,7 +340,7 @@ def _write_attempts(tx: Tx, ends: Sequence[AttemptEnd]) -> None:
         (end.state, to_micros(end.ended_at), *usage_to_row(end.usage), exit_to_json(end.exit), *end.key)
         for end in ends
     ]
-    expect(tx.many(_END_ATTEMPT, rows), len(rows))
+    tx.each(_END_ATTEMPT, rows)
 
 
 def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
@@ -356,7 +356,7 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]
             (end.next_state, int(end.counts_as_loss), to_micros(end.ended_at) if queued else None, later,
              change if queued else None, why, result, int(end.put_back), *end.key)
         )  # fmt: skip
-    expect(tx.many(_END_TASK, rows), len(rows))
+    tx.each(_END_TASK, rows)
     for job_id, job in touched.items():
         for grown in job.grown:
             add_tasks(tx, job_id, grown.first, grown.orders, grown.at, change)
@@ -367,9 +367,9 @@ def _write_allocations(
 ) -> None:
     released = [end for end in ends if end.release]
     rows: list[Row] = [(to_micros(end.ended_at), *end.key) for end in released]
-    expect(tx.many(_RELEASE, rows), len(rows))
+    tx.each(_RELEASE, rows)
     kept: list[Row] = [tuple(end.key) for end in ends if not end.release]
-    expect(tx.many(_KEEP, kept), len(kept))
+    tx.each(_KEEP, kept)
     heard_at = max((to_micros(end.ended_at) for end in released), default=0) if heard else None
     give_back(tx, [(live[end.key].worker_id, live[end.key].resources) for end in released], heard_at)
 
@@ -383,7 +383,7 @@ def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
              *usage_to_row(job.usage), None if status is JobStatus.SUCCEEDED else job.exit, job.last_number, job_id,
              job.was_running)
         )  # fmt: skip
-    expect(tx.many(_END_JOB, rows), len(rows))
+    tx.each(_END_JOB, rows)
 
 
 def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
@@ -448,6 +448,6 @@ def release_kept(tx: Tx, worker_id: str, at: int) -> int:
 
 def _release(tx: Tx, held: Sequence[Row], at: int) -> int:
     rows: list[Row] = [(at, *row[:3]) for row in held]
-    expect(tx.many(_RELEASE, rows), len(rows))
+    tx.each(_RELEASE, rows)
     give_back(tx, [(row[3], Resources(*row[4:])) for row in held])
     return len(rows)

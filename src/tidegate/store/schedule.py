@@ -15,7 +15,7 @@ from tidegate.core.resources import Resources
 from tidegate.ports import Changes
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment
-from tidegate.store.engine import Row, Statement, Tx, expect
+from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import own_amounts
 from tidegate.store.leaders import must_lead
 from tidegate.store.queues import queue_views
@@ -303,20 +303,17 @@ class _Room:
 
 def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room, state: AttemptState) -> None:
     rows: list[Row] = [(key.attempt, key.job_id, key.number, key.attempt - 1) for key, *_ in starts]
-    expect(tx.many(_START_TASK, rows), len(rows))
+    tx.each(_START_TASK, rows)
     claimed_at = at if state is AttemptState.RUNNING else None
-    tx.many(_INSERT_ATTEMPT, [(*s.key, state, s.worker_id, s.generation, at, claimed_at) for s in starts])
-    tx.many(_INSERT_ALLOCATION, [
+    tx.each(_INSERT_ATTEMPT, [(*s.key, state, s.worker_id, s.generation, at, claimed_at) for s in starts])
+    tx.each(_INSERT_ALLOCATION, [
         (*s.key, s.worker_id, s.resources.cpu_milli, s.resources.memory_bytes, s.resources.disk_bytes, at) for s in starts
     ])  # fmt: skip
     per_job: dict[int, int] = {}
     for start in starts:
         per_job[start.key.job_id] = per_job.get(start.key.job_id, 0) + 1
-    expect(
-        tx.many(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()]), len(per_job)
-    )
-    amounts: list[Row] = [_allocate_row(view, amount) for view, amount in room.allocated()]
-    expect(tx.many(_ALLOCATE, amounts), len(amounts))
+    tx.each(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()])
+    tx.each(_ALLOCATE, [_allocate_row(view, amount) for view, amount in room.allocated()])
     count_in_queues(tx, {queue: (-count, count) for queue, count in room.started.items()})
     add_events(tx, _start_events(starts, at))
 
@@ -345,12 +342,10 @@ def wake_scheduled(tx: Tx, now: datetime, epoch: int) -> datetime | None:
     if due:
         change = take(tx, "change")
         rows: list[Row] = [(to_micros(now), change, job_id, number) for job_id, number, _ in due]
-        expect(tx.many(_WAKE_TASK, rows), len(rows))
+        tx.each(_WAKE_TASK, rows)
         per_job: dict[int, int] = {}
         for job_id, _, _ in due:
             per_job[job_id] = per_job.get(job_id, 0) + 1
-        expect(
-            tx.many(_WAKE_JOB, [(count, count, job_id) for job_id, count in per_job.items()]), len(per_job)
-        )
+        tx.each(_WAKE_JOB, [(count, count, job_id) for job_id, count in per_job.items()])
     row = tx.one(_NEXT_DUE)
     return from_micros_or_none(row[0]) if row else None

@@ -112,7 +112,7 @@ def lock_jobs(tx: Tx, job_ids: Iterable[int]) -> None:
     """
     if tx.locks:
         tx.want((job_id, 0, 0) for job_id in set(job_ids))
-        tx.rows(_LOCK_JOBS)
+        tx.do(_LOCK_JOBS)
 
 
 def storable(job_id: int) -> bool:
@@ -136,7 +136,7 @@ def add_events(tx: Tx, rows: list[EventRow]) -> None:
     """Store events in order; their ids grow in the order of commits."""
     if rows:
         first = take(tx, "event", len(rows))
-        tx.many(_INSERT_EVENT, [(row[0], first + i, *row[1:]) for i, row in enumerate(rows)])
+        tx.each(_INSERT_EVENT, [(row[0], first + i, *row[1:]) for i, row in enumerate(rows)])
 
 
 def ensure_queue(tx: Tx, name: str) -> None:
@@ -146,11 +146,16 @@ def ensure_queue(tx: Tx, name: str) -> None:
 
 
 def count_in_queues(tx: Tx, changes: Mapping[str, tuple[int, int]]) -> None:
-    """Add to how many tasks of each queue wait and run. Queues that do not exist are created."""
-    for name, (waits, runs) in sorted(changes.items()):
-        if not tx.run(_QUEUE_COUNTS, (waits, runs, name)):
+    """Add to how many tasks of each queue wait and run. The queues are there, since there are tasks of theirs."""
+    tx.each(_QUEUE_COUNTS, [(waits, runs, name) for name, (waits, runs) in sorted(changes.items())])
+
+
+def count_new_in_queues(tx: Tx, waiting: Mapping[str, int]) -> None:
+    """Add new tasks to those that wait in each queue. Queues that do not exist are created."""
+    for name, count in sorted(waiting.items()):
+        if not tx.run(_QUEUE_COUNTS, (count, 0, name)):
             ensure_queue(tx, name)
-            expect(tx.run(_QUEUE_COUNTS, (waits, runs, name)), 1)
+            expect(tx.run(_QUEUE_COUNTS, (count, 0, name)), 1)
 
 
 def give_back(tx: Tx, released: Iterable[tuple[str, Resources]], heard_at: int | None = None) -> None:
@@ -162,9 +167,9 @@ def give_back(tx: Tx, released: Iterable[tuple[str, Resources]], heard_at: int |
         (s.cpu_milli, s.memory_bytes, s.disk_bytes, worker_id) for worker_id, s in sorted(sums.items())
     ]
     if heard_at is None:
-        expect(tx.many(_GIVE_BACK, rows), len(rows))
+        tx.each(_GIVE_BACK, rows)
     else:
-        expect(tx.many(_GIVE_BACK_HEARD, [(heard_at,) * 4 + row for row in rows]), len(rows))
+        tx.each(_GIVE_BACK_HEARD, [(heard_at,) * 4 + row for row in rows])
 
 
 def drop_reservations(tx: Tx, names: Iterable[tuple[str, str | None, int]]) -> None:

@@ -74,25 +74,34 @@ class NetworkTx(Tx):
         self._keys = self._as_set(sorted(keys), _WANTED_TYPES)
 
     def _execute(self, statement: Statement, row: Row) -> None:
+        self._send(*self._for_row(statement, row))
+
+    def _send(self, text: str, values: Row) -> None:
+        self.cursor.execute(text, values)
+
+    def _for_row(self, statement: Statement, row: Row) -> tuple[str, Row]:
+        """A statement for one row, as the driver takes it."""
         prepared = self._prepared.get(statement)
         if prepared is None:
             prepared = self._prepared[statement] = self._prepare(statement.on(self.dialect))
-        self.cursor.execute(prepared.text, (*self._keys, *row) if prepared.wants else row)
+        return prepared.text, (*self._keys, *row) if prepared.wants else row
 
     def many(self, statement: Statement, rows: Sequence[Row]) -> int:
         if len(rows) == 1:
             return self.run(statement, rows[0])
-        return sum(
-            self._many(statement, rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)
-        )
+        return sum(self._many(statement, part) for part in parts(rows))
 
     def _many(self, statement: Statement, rows: Sequence[Row]) -> int:
+        self._send(*self._for_rows(statement, rows))
+        return self.cursor.rowcount  # type: ignore[no-any-return]
+
+    def _for_rows(self, statement: Statement, rows: Sequence[Row]) -> tuple[str, Row]:
+        """A statement for a set of rows, as the driver takes it."""
         compiled = statement.on(self.dialect)
         text = self._sets.get(statement)
         if text is None:
             text = self._sets[statement] = self._for_set(compiled)
-        self.cursor.execute(text, self._as_set(rows, compiled.types))
-        return self.cursor.rowcount  # type: ignore[no-any-return]
+        return text, self._as_set(rows, compiled.types)
 
     def _prepare(self, compiled: Compiled) -> Prepared:
         before, *after = _WANTED.split(compiled.text, maxsplit=1)
@@ -121,6 +130,11 @@ class NetworkTx(Tx):
 
     def _set_of(self, compiled: Compiled) -> str:
         return self._source(ROWS, [f"c{i}" for i in range(len(compiled.types))], compiled.types)
+
+
+def parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in sets that one statement takes."""
+    return (rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE))
 
 
 def from_rows(text: str) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.types import TypeEngine
 
 from tidegate.errors import BrokenInvariant, Unavailable
 from tidegate.store.dialects import months
-from tidegate.store.dialects.network import ROWS, NetworkDatabase, NetworkTx, from_rows, kind_of
-from tidegate.store.engine import Compiled, Duplicate, Raced, Row, Statement, Unstorable
+from tidegate.store.dialects.network import ROWS, NetworkDatabase, NetworkTx, from_rows, kind_of, parts
+from tidegate.store.engine import Compiled, Duplicate, Raced, Row, Statement, Unstorable, expect
 from tidegate.store.numbers import ADVANCE_RETURNING
 from tidegate.store.pool import Pool
 
@@ -55,11 +55,81 @@ def with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-class PostgresTx(NetworkTx):
-    __slots__ = ()
+class _Unsent(NamedTuple):
+    """A statement that waits to be sent with others; `wanted` rows are to be changed by it, None: that is no question."""
 
-    def _execute(self, statement: Statement, row: Row) -> None:
-        super()._execute(statement, _without_nul(row))
+    text: str
+    values: Row
+    wanted: int | None
+
+
+class PostgresTx(NetworkTx):
+    """Sends what nobody needs an answer to together with the next statement that is asked something, as one pipeline.
+
+    All that is locked stays so while the database waits for our next word, and under load a thread of ours waits for its
+    turn after each answer: of two servers' commits most of the time was that (see docs/decisions/store.md).
+    """
+
+    __slots__ = ("_driver", "_unsent")
+
+    def __init__(self, connection: Connection, cursor: Any) -> None:
+        super().__init__(connection, cursor)
+        self._driver: psycopg.Connection[Any] = cursor.connection
+        self._unsent: list[_Unsent] = []
+
+    @property
+    def connection(self) -> Connection:
+        self._flush()
+        return self._connection
+
+    def begin(self, statements: Sequence[str]) -> None:
+        self._unsent += (_Unsent(statement, (), None) for statement in statements)
+
+    def commit(self) -> None:
+        if any(one.wanted is not None for one in self._unsent):
+            self._flush()  # whether it may be committed is only known then
+        if self._connection.in_transaction():
+            self._flush()
+            self._connection.commit()
+        else:
+            self._send("COMMIT", ())
+
+    def each(self, statement: Statement, rows: Sequence[Row]) -> None:
+        inserts = statement.on(self.dialect).text.startswith("INSERT")
+        for part in parts(rows):
+            alone = len(part) == 1
+            made = self._for_row(statement, part[0]) if alone else self._for_rows(statement, part)
+            self._unsent.append(_Unsent(*made, None if inserts else len(part)))
+
+    def do(self, statement: Statement, row: Row = ()) -> None:
+        self._unsent.append(_Unsent(*self._for_row(statement, row), None))
+
+    def _for_row(self, statement: Statement, row: Row) -> tuple[str, Row]:
+        return super()._for_row(statement, _without_nul(row))
+
+    def _send(self, text: str, values: Row) -> None:
+        if not self._unsent:
+            self.cursor.execute(text, values)
+            return
+        unsent, self._unsent = self._unsent, []
+        with self._driver.pipeline():
+            cursors = [self._driver.execute(one.text, one.values) for one in unsent]
+            self.cursor.execute(text, values)
+        self._judge_counts(unsent, cursors)
+
+    def _flush(self) -> None:
+        """Send what waits."""
+        unsent, self._unsent = self._unsent, []
+        if unsent:
+            with self._driver.pipeline():
+                cursors = [self._driver.execute(one.text, one.values) for one in unsent]
+            self._judge_counts(unsent, cursors)
+
+    @staticmethod
+    def _judge_counts(sent: Sequence[_Unsent], cursors: Sequence[psycopg.Cursor[Any]]) -> None:
+        for one, cursor in zip(sent, cursors, strict=True):
+            if one.wanted is not None:
+                expect(cursor.rowcount, one.wanted)
 
     def take(self, sequence: str, count: int) -> int:
         row = self.one(ADVANCE_RETURNING, (count, sequence))
@@ -69,12 +139,14 @@ class PostgresTx(NetworkTx):
 
     def scan(self) -> None:
         for name in _FOR_SCANS:
-            self.cursor.execute(f"SET LOCAL {name} = on")
+            self._send(f"SET LOCAL {name} = on", ())
 
     def make_room(self, table: str, first: int, last: int) -> None:
+        self._flush()
         months.make_room(self.cursor, table, first, last)
 
     def drop_months(self, table: str, before: int) -> int:
+        self._flush()
         return months.drop(self.cursor, table, before)
 
     def _in_order(self, text: str) -> str:
@@ -83,6 +155,7 @@ class PostgresTx(NetworkTx):
         return text
 
     def divide_archive(self) -> None:
+        self._flush()
         months.divide(self.cursor)
 
     def _source(self, name: str, columns: Sequence[str], types: Sequence[TypeEngine[Any]]) -> str:
