@@ -66,7 +66,7 @@ class Rescue:
         for end in recorded:
             self._bell.ring(f"job:{end.key.job_id}")
 
-    def doubt(self, why: str) -> None:
+    def _be_patient(self, why: str) -> None:
         """Nobody is declared dead for two leases."""
         log.warning("%s; no worker is declared dead for %g s.", why, 2 * self._lease_s)
         self._watch = doubt(self._watch, self._clock.monotonic(), self._lease_s)
@@ -94,9 +94,9 @@ class Rescue:
         if began:
             self._watch = doubt(Watch(), now_s, self._lease_s)
         elif self._troubled:
-            self.doubt("The store did not answer")
+            self._be_patient("The store did not answer")
         elif last_s is not None and now_s - last_s > 3 * self.interval_s:
-            self.doubt(f"This server stood still for {now_s - last_s:.0f} s")
+            self._be_patient(f"This server stood still for {now_s - last_s:.0f} s")
 
     def _tell_suspects(self, suspects: tuple[Silent, ...]) -> None:
         for one in suspects:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -42,6 +42,8 @@ _CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 15_000,  # milliseconds
     "application_name": "tidegate",
 }
+_MOST_UNSENT_ROWS = 4000
+"""Rows that wait to be sent with others: about 4 MB."""
 _TABLES = 0x7469_6465  # the advisory lock of those who change the tables
 _INSERT = re.compile(r"(INSERT INTO .+?) VALUES \((.*)\)", re.DOTALL)
 _UPDATE = re.compile(r"(UPDATE .+?) WHERE (.*)", re.DOTALL)
@@ -70,27 +72,34 @@ class PostgresTx(NetworkTx):
     turn after each answer: of two servers' commits most of the time was that (see docs/decisions/store.md).
     """
 
-    __slots__ = ("_driver", "_unsent")
+    __slots__ = ("_driver", "_unsent", "_unsent_rows")
 
     def __init__(self, connection: Connection, cursor: Any) -> None:
         super().__init__(connection, cursor)
         self._driver: psycopg.Connection[Any] = cursor.connection
         self._unsent: list[_Unsent] = []
+        self._unsent_rows = 0
 
     @property
     def connection(self) -> Connection:
-        self._flush()
+        if self._unsent:
+            self._flush()
         return self._connection
 
     def begin(self, statements: Sequence[str]) -> None:
         self._unsent += (_Unsent(statement, (), None) for statement in statements)
 
+    def _cursor_now(self) -> Any:
+        """The cursor, once nothing waits to be sent."""
+        if self._unsent:
+            self._flush()
+        return self.cursor
+
     def commit(self) -> None:
         if any(one.wanted is not None for one in self._unsent):
             self._flush()  # whether it may be committed is only known then
         if self._connection.in_transaction():
-            self._flush()
-            self._connection.commit()
+            self.connection.commit()
         else:
             self._send("COMMIT", ())
 
@@ -100,6 +109,9 @@ class PostgresTx(NetworkTx):
             alone = len(part) == 1
             made = self._for_row(statement, part[0]) if alone else self._for_rows(statement, part)
             self._unsent.append(_Unsent(*made, None if inserts else len(part)))
+            self._unsent_rows += len(part)
+        if self._unsent_rows > _MOST_UNSENT_ROWS:
+            self._flush()
 
     def do(self, statement: Statement, row: Row = ()) -> None:
         self._unsent.append(_Unsent(*self._for_row(statement, row), None))
@@ -108,26 +120,18 @@ class PostgresTx(NetworkTx):
         return super()._for_row(statement, _without_nul(row))
 
     def _send(self, text: str, values: Row) -> None:
-        if not self._unsent:
+        if self._unsent:
+            self._flush(lambda: self.cursor.execute(text, values))
+        else:
             self.cursor.execute(text, values)
-            return
-        unsent, self._unsent = self._unsent, []
+
+    def _flush(self, with_it: Callable[[], object] = lambda: None) -> None:
+        """Send what waits, and what `with_it` sends; judge how many rows were changed."""
+        unsent, self._unsent, self._unsent_rows = self._unsent, [], 0
         with self._driver.pipeline():
             cursors = [self._driver.execute(one.text, one.values) for one in unsent]
-            self.cursor.execute(text, values)
-        self._judge_counts(unsent, cursors)
-
-    def _flush(self) -> None:
-        """Send what waits."""
-        unsent, self._unsent = self._unsent, []
-        if unsent:
-            with self._driver.pipeline():
-                cursors = [self._driver.execute(one.text, one.values) for one in unsent]
-            self._judge_counts(unsent, cursors)
-
-    @staticmethod
-    def _judge_counts(sent: Sequence[_Unsent], cursors: Sequence[psycopg.Cursor[Any]]) -> None:
-        for one, cursor in zip(sent, cursors, strict=True):
+            with_it()
+        for one, cursor in zip(unsent, cursors, strict=True):
             if one.wanted is not None:
                 expect(cursor.rowcount, one.wanted)
 
@@ -142,12 +146,10 @@ class PostgresTx(NetworkTx):
             self._send(f"SET LOCAL {name} = on", ())
 
     def make_room(self, table: str, first: int, last: int) -> None:
-        self._flush()
-        months.make_room(self.cursor, table, first, last)
+        months.make_room(self._cursor_now(), table, first, last)
 
     def drop_months(self, table: str, before: int) -> int:
-        self._flush()
-        return months.drop(self.cursor, table, before)
+        return months.drop(self._cursor_now(), table, before)
 
     def _in_order(self, text: str) -> str:
         if match := _WHERE.fullmatch(text):
@@ -155,8 +157,7 @@ class PostgresTx(NetworkTx):
         return text
 
     def divide_archive(self) -> None:
-        self._flush()
-        months.divide(self.cursor)
+        months.divide(self._cursor_now())
 
     def _source(self, name: str, columns: Sequence[str], types: Sequence[TypeEngine[Any]]) -> str:
         arrays = ", ".join(f"%s::{_TYPES[kind_of(type_)]}[]" for type_ in types)
