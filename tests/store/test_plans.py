@@ -77,22 +77,23 @@ def _explained(store: SqlStore, statement: Statement, explain: str) -> list[tupl
 
     def look(tx) -> list[tuple[Any, ...]]:
         tx.want([(i, 1, 1) for i in range(500)])
-        execute, found = tx.cursor.execute, []
+        cursor, found = tx.cursor, []
 
         def instead(text: str, row: Any = ()) -> None:
-            execute(f"{explain} {text}", row or None)
-            found.extend(tx.cursor.fetchall())
+            cursor.execute(f"{explain} {text}", row or None)
+            found.extend(cursor.fetchall())
 
         tx.cursor = SimpleNamespace(
             execute=instead,
             rowcount=0,
-            fetchall=tx.cursor.fetchall,
-            mogrify=getattr(tx.cursor, "mogrify", None),
+            fetchall=cursor.fetchall,
+            mogrify=getattr(cursor, "mogrify", None),
         )
         row = _values(statement, tx)
         tx._execute(statement, row)
         if not statement.on(tx.dialect).text.startswith(("SELECT", "INSERT")) and row:
             tx._many(statement, [row] * 500)
+        tx.cursor = cursor
         return found
 
     return store._db.write(look)

@@ -5,10 +5,10 @@ from sqlalchemy import bindparam, select
 
 from tidegate.errors import BrokenInvariant
 from tidegate.store import open_store
-from tidegate.store.engine import Duplicate, Statement
+from tidegate.store.engine import Duplicate, Statement, Unstorable
 from tidegate.store.queues import all_queues
-from tidegate.store.schema import queues
-from tidegate.store.shared import insert_into
+from tidegate.store.schema import events, queues
+from tidegate.store.shared import insert_into, value_of
 from tidegate.testing.conformance.store import StoreConformance
 
 
@@ -28,6 +28,7 @@ def opened(empty_postgresql):
 
 
 ADD = insert_into(queues, "name weight paused")
+EVENT = insert_into(events, "job_id id task_number at type message data")
 SET_WEIGHT = Statement(
     queues.update().values(weight=bindparam("now")).where(queues.c.name == bindparam("queue")), "now queue"
 )
@@ -79,3 +80,21 @@ def test_many_rows_do_not_wait_to_be_sent(opened):
 
     assert opened._db.write(work) <= 4000
     assert len(opened.queues()) >= 20_000
+
+
+def test_numbers_follow_each_other_however_many_rows_take_them(opened):
+    def work(tx):
+        tx.number("event", EVENT, [(7, i, None, 0, "told", str(i), "{}") for i in range(4500)])
+        tx.number("event", EVENT, [(7, 0, None, 0, "told", "last", "{}")])
+        before = value_of(tx, "event")
+        found = tx.connection.execute(select(events.c.id, events.c.message).order_by(events.c.id)).all()
+        return before, [tuple(row) for row in found if row.message != "accepted"]
+
+    newest, found = opened._db.write(work)
+    assert [message for _, message in found] == [*map(str, range(4500)), "last"]
+    assert [number for number, _ in found] == list(range(newest - 4500, newest + 1))
+
+
+def test_a_counter_that_is_missing_is_found(opened):
+    with pytest.raises(Unstorable):
+        opened._db.write(lambda tx: tx.number("nothing", EVENT, [(7, 0, None, 0, "told", "", "{}")]))

@@ -130,6 +130,14 @@ class Tx(ABC):
     def take(self, sequence: str, count: int) -> int:
         """Advance a counter; the new value. Its row stays locked until this transaction ends."""
 
+    def number(self, sequence: str, statement: Statement, rows: Sequence[Row]) -> None:
+        """Insert rows under the next numbers of a sequence, as `take` gives them.
+
+        Each row says in its second place which of them it gets, from 0 on.
+        """
+        first = self.take(sequence, len(rows)) - len(rows) + 1
+        self.each(statement, [(row[0], first + row[1], *row[2:]) for row in rows])
+
     def scan(self) -> None:  # noqa: B027  most databases see it by themselves
         """What follows reads whole tables."""
 

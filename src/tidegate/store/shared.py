@@ -135,8 +135,7 @@ def value_of(tx: Tx, sequence: str) -> int:
 def add_events(tx: Tx, rows: list[EventRow]) -> None:
     """Store events in order; their ids grow in the order of commits."""
     if rows:
-        first = take(tx, "event", len(rows))
-        tx.each(_INSERT_EVENT, [(row[0], first + i, *row[1:]) for i, row in enumerate(rows)])
+        tx.number("event", _INSERT_EVENT, [(row[0], i, *row[1:]) for i, row in enumerate(rows)])
 
 
 def ensure_queue(tx: Tx, name: str) -> None:

@@ -45,6 +45,9 @@ _CONNECT: dict[str, Any] = {
 _MOST_UNSENT_ROWS = 4000
 """Rows that wait to be sent with others: about 4 MB."""
 _TABLES = 0x7469_6465  # the advisory lock of those who change the tables
+_TAKEN = (
+    "WITH taken AS (UPDATE sequences SET value = value + %s WHERE name = %s RETURNING value - %s AS first) "
+)
 _INSERT = re.compile(r"(INSERT INTO .+?) VALUES \((.*)\)", re.DOTALL)
 _UPDATE = re.compile(r"(UPDATE .+?) WHERE (.*)", re.DOTALL)
 _KEY = re.compile(rf"\w+\.\w+ = {ROWS}\.c\d+(::\w+)?")
@@ -96,8 +99,12 @@ class PostgresTx(NetworkTx):
         return self.cursor
 
     def commit(self) -> None:
-        if any(one.wanted is not None for one in self._unsent):
-            self._flush()  # whether it may be committed is only known then
+        judged = max((i for i, one in enumerate(self._unsent, 1) if one.wanted is not None), default=0)
+        if judged:  # whether they may be committed is only known then
+            later = self._unsent[judged:]
+            del self._unsent[judged:]
+            self._flush()
+            self._unsent = later
         if self._connection.in_transaction():
             self.connection.commit()
         else:
@@ -115,6 +122,17 @@ class PostgresTx(NetworkTx):
 
     def do(self, statement: Statement, row: Row = ()) -> None:
         self._unsent.append(_Unsent(*self._for_row(statement, row), None))
+
+    def number(self, sequence: str, statement: Statement, rows: Sequence[Row]) -> None:
+        for part in parts(rows):  # the sequence stays locked until the commit: its number is not waited for
+            text, values = self._for_rows(statement, part)
+            numbered = text.replace(f"{ROWS}.c1::", f"(SELECT first FROM taken) + {ROWS}.c1::", 1)
+            first = part[0][1]
+            count = len(part)
+            self._unsent.append(
+                _Unsent(f"{_TAKEN}{numbered}", (count, sequence, first + count - 1, *values), None)
+            )
+            self._unsent_rows += count
 
     def _for_row(self, statement: Statement, row: Row) -> tuple[str, Row]:
         return super()._for_row(statement, _without_nul(row))
