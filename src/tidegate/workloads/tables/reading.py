@@ -37,7 +37,7 @@ def preview(
     `staging` is the staging folder, which in a sandbox is the current folder; nothing stays in it.
     """
     if sizing.file_kind(path) == "csv":
-        return csv_files.preview(con, path, options, rows)
+        return csv_files.preview(con, path, options, rows, staging)
     with _opened(path, options, staging) as source:
         return workbooks.preview(con, source, options, staging, rows)
 
