@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AccessDenied,
         Busy,
         Conflict,
+        ExecutorError,
         InvalidInput,
         JobFailed,
         NeverFits,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from tidegate.functions import current, function
+    from tidegate.runtime.executors.manager import ExecutorManager
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,8 @@ __all__ = [
     "Column",
     "Conflict",
     "Event",
+    "ExecutorError",
+    "ExecutorManager",
     "Explanation",
     "InvalidInput",
     "Job",
@@ -71,6 +75,7 @@ _HOMES = {
     "Client": "client.client",
     "Column": "client.shapes",
     "Event": "client.shapes",
+    "ExecutorManager": "runtime.executors.manager",
     "Explanation": "client.shapes",
     "Job": "client.job",
     "Result": "client.job",

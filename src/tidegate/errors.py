@@ -2,7 +2,8 @@
 
     TidegateError
     ├── InvalidInput        what was sent cannot be understood or is not allowed
-    │   └── SettingError    a setting has a value it must not have
+    │   ├── SettingError    a setting has a value it must not have
+    │   └── NotPicklable    what is to go to another process, or to come back, cannot
     ├── NotFound            no such job, task, source or queue
     ├── Conflict            it clashes with what is there already
     ├── NeverFits           it asks for more than any worker could ever give
@@ -12,6 +13,11 @@
     │   └── NotLeader       another server schedules; what this one decided is not stored
     ├── JobFailed           a job that was waited for did not succeed
     ├── ServerUnreachable   no Tidegate server answers at the address
+    ├── ExecutorError       a call of an ExecutorManager ended without an answer of its function
+    │   ├── ExecutorMemoryLimit   it needed more memory than it was given
+    │   ├── ExecutorTimeLimit     it ran longer than it was given
+    │   ├── ExecutorDied          its process crashed, left, or was ended from outside
+    │   └── ExecutorStopped       the executors were closed first
     └── BrokenInvariant     a bug in Tidegate: state that must not exist
         ├── IllegalTransition
         └── LedgerError
@@ -51,6 +57,12 @@ class SettingError(InvalidInput):
     """A setting has a value it must not have; the message names the allowed range."""
 
     code = "invalid_setting"
+
+
+class NotPicklable(InvalidInput):
+    """A function, an argument or a result cannot be pickled, so it cannot go from one process to another."""
+
+    code = "not_picklable"
 
 
 class NotFound(TidegateError):
@@ -119,6 +131,36 @@ class ServerUnreachable(TidegateError):
     """No Tidegate server answers at the address."""
 
     code = "server_unreachable"
+
+
+class ExecutorError(TidegateError):
+    """A call of an `ExecutorManager` ended without an answer of its function. `numbers` says asked against limit."""
+
+    code = "executor_error"
+
+
+class ExecutorMemoryLimit(ExecutorError):
+    """The call needed more memory than it was given: `limit_bytes`, and `observed_bytes` where that is known."""
+
+    code = "memory_limit"
+
+
+class ExecutorTimeLimit(ExecutorError):
+    """The call ran longer than `limit_s`; its processes are ended."""
+
+    code = "time_limit"
+
+
+class ExecutorDied(ExecutorError):
+    """The call's process crashed, left by itself, or was ended from outside. Whether the call has had effects is not known."""
+
+    code = "died"
+
+
+class ExecutorStopped(ExecutorError):
+    """The executors were closed before the call was done. With code `not_started` nothing of it has run."""
+
+    code = "stopped"
 
 
 class BrokenInvariant(TidegateError):

@@ -23,7 +23,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_public_names_are_few_sorted_and_there():
-    assert len(tidegate.__all__) <= 25
+    assert len(tidegate.__all__) <= 27
     assert tidegate.__all__ == sorted(tidegate.__all__)
     for name in tidegate.__all__:
         assert getattr(tidegate, name) is not None
@@ -45,6 +45,16 @@ def test_using_the_client_loads_no_server():
     assert not modules & SERVING
     assert not [
         name for name in modules if name.startswith(("tidegate.server", "tidegate.store", "tidegate.runtime"))
+    ]
+
+
+def test_using_the_executors_loads_no_server():
+    modules = loaded_by("import tidegate; tidegate.ExecutorManager")
+    assert not modules & (SERVING | {"httpx2", "typer", "rich", "prometheus_client"})
+    assert not [
+        name
+        for name in modules
+        if name.startswith(("tidegate.server", "tidegate.store", "tidegate.api", "tidegate.client"))
     ]
 
 

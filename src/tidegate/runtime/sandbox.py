@@ -78,8 +78,12 @@ class Sandboxes:
         python_path: Sequence[str] = (),
         modules: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        confine_files: bool = True,
     ) -> None:
-        """`preload` are runners, loaded and warmed once; `modules` are loaded likewise, but are code of users."""
+        """`preload` are runners, loaded and warmed once; `modules` are loaded likewise, but are code of users.
+
+        `confine_files` false lets attempts open what this process may: for an application's own functions.
+        """
         self.selector = selectors.DefaultSelector()
         """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
         self._config = {
@@ -89,6 +93,7 @@ class Sandboxes:
             "preload": list(preload),
             "python_path": list(python_path),
             "modules": list(modules),
+            "confine_files": confine_files,
         }
         self._environment = dict(environment or {})
         self._zygote: ZygoteProcess | None = None

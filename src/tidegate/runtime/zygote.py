@@ -63,7 +63,9 @@ class Zygote:
             generation=config["generation"],
             rung=ladder.rung,
             yield_cpu=config["yield_cpu"],
-            confinement=landlock.prepare(landlock.system_paths(), landlock.abi()),
+            confinement=landlock.prepare(
+                landlock.system_paths(), landlock.abi() if config["confine_files"] else 0
+            ),
         )
         self._findings = ladder.findings
         shrink_bounding_set()

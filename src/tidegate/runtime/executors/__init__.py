@@ -1,0 +1,1 @@
+"""Executors for any asyncio application: CPU work in sandboxed processes, blocking work in threads."""
