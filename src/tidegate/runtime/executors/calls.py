@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import os
 import pickle
 import sys
 import time
@@ -172,7 +173,7 @@ def main_module() -> tuple[str, str] | None:
     if spec is not None and spec.name:
         return "name", spec.name
     path = getattr(main, "__file__", None)
-    return ("path", path) if path else None
+    return ("path", os.path.abspath(path)) if path and os.path.isfile(path) else None
 
 
 def _type_name(value: object) -> str:

@@ -68,6 +68,7 @@ class ProcessPool:
         self._closing = False
         self._stop_at: float | None = None
         self._fault: TidegateError | None = None
+        self._zygote: list[int] = []
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tidegate-executors", daemon=True)
 
@@ -124,6 +125,7 @@ class ProcessPool:
         try:
             self._sandboxes.selector.register(self._wake.fileno(), selectors.EVENT_READ, self._wake.clear)
             self._sandboxes.open()
+            self._zygote = self._sandboxes.processes()[:1]
             self._opened.set()
             while not self._done():
                 self._turn()
@@ -162,12 +164,21 @@ class ProcessPool:
         for call in self._waiting:
             self._fail(call, fault)
         self._waiting.clear()
-        self._sandboxes.close()
+        self._close_sandboxes()
         for process in (*self._processes.values(), *self._unproven.values()):
             process.remove()
         self._processes.clear()
         self._wake.close()
         self._opened.set()
+
+    def _close_sandboxes(self) -> None:
+        """A zygote that died has left groups behind, which the present one clears up: the instance is ours alone."""
+        try:
+            if self._fault is None and self._sandboxes.processes()[:1] != self._zygote:
+                self._sandboxes.sweep_leftovers()
+        except TidegateError as error:
+            log.warning("something of the executors may be left: %s", error)
+        self._sandboxes.close()
 
     def _patience_s(self) -> float:
         if self._box:
