@@ -185,6 +185,7 @@ def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[
     service = Service(
         settings=given, store=store, intake=intake, cycle=cycle, launcher=launcher, bell=bell, clock=clock,
         board=ProgressBoard(bell), host=host, workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
+        pools=store.pools,
     )  # fmt: skip
     cycle.run_once()
     cycle.start()

@@ -243,9 +243,10 @@ def test_what_cannot_be_pickled_is_refused_by_name() -> None:
         ) as caught:
             await executors.run_cpu_intensive(calls.unsendable)
         assert caught.value.code == "result_not_picklable"
-        for run in (executors.run_cpu_intensive, executors.run_io_intensive):
+        runs: list[Any] = [executors.run_cpu_intensive, executors.run_io_intensive]
+        for run in runs:
             with pytest.raises(InvalidInput, match="is a coroutine function"):
-                await run(check)  # type: ignore[arg-type]
+                await run(check)
             with pytest.raises(InvalidInput, match="A function is needed"):
                 await run(calls.echo(1))
         assert executors.stats()["cpu"].failed == 1

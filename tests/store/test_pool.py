@@ -36,6 +36,20 @@ def test_figures_that_are_given_hold(monkeypatch):
 
 
 @pytest.mark.servers
+@pytest.mark.parametrize(("kind", "name"), [("postgresql", "postgresql"), ("mariadb", "mysql")])
+def test_connections_in_use_are_counted(request: pytest.FixtureRequest, kind: str, name: str):
+    store = open_store(request.getfixturevalue(kind).create_database(), pool=Pool(1, 2))
+    seen = []
+    store._db.read(lambda _: store._db.read(lambda _: seen.append(store.pools()[0])))
+    [pool] = seen
+    assert (pool.size, pool.checked_out, pool.overflow, pool.max_overflow) == (1, 2, 1, 2)
+    assert pool.usage_percent == 66.7
+    assert pool.engine in (name, "mariadb")
+    assert store.pools()[0].checked_out == 0
+    store.close()
+
+
+@pytest.mark.servers
 @pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_connections_heal_when_the_database_comes_back(kind: type[SqlServer], how: str):

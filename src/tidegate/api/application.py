@@ -25,6 +25,7 @@ from tidegate.api import (
     queues,
     results,
     sources,
+    system,
     workers,
 )
 from tidegate.api.access import include
@@ -63,6 +64,7 @@ SUBJECTS = (
     workers,
     monitoring,
     ingest,
+    system,
     query,
     keys,
     audit,

@@ -25,9 +25,11 @@ from tidegate.app.worker import make_worker
 from tidegate.cache.feed import fed
 from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
-from tidegate.ports import Clock, Launcher, LedgerCache, Store, WorkerControl, Workload
+from tidegate.errors import Unavailable
+from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Store, WorkerControl, Workload
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import DatabaseClock, SystemClock
+from tidegate.runtime.executors.manager import ExecutorManager
 from tidegate.runtime.host import MachineHost
 from tidegate.runtime.local import LocalControl, LocalLauncher
 from tidegate.runtime.probe import MachineProbe
@@ -161,6 +163,8 @@ class Server:
                 MachineProbe(self.folders.root),
                 shared=self.settings.broker_url is not None,
             ),
+            executors=self._executors,
+            pools=store.pools,
             ledger=self.ledger,
             look_again_s=LOOK_AGAIN_S if self._rings_everywhere else LOOK_AGAIN_UNTOLD_S,
         )
@@ -264,6 +268,13 @@ class Server:
         runner = DutyRunner(led(duties, leader), self.clock)
         runner.start()
         self._closing.callback(runner.stop)
+
+    def _executors(self) -> Mapping[str, ExecutorStats]:
+        """The sandboxes of the worker inside, and the executors that the program around the server has open."""
+        found = {} if self.worker is None else {"sandboxes": self.worker.executor_stats()}
+        with contextlib.suppress(Unavailable):
+            found |= ExecutorManager.current().stats()
+        return found
 
     def _checks(self) -> Mapping[str, str | None]:
         disk = shutil.disk_usage(self.folders.root)

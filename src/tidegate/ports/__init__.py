@@ -22,7 +22,7 @@ from tidegate.ports.jobs import (
 )
 from tidegate.ports.launching import Launcher, WorkerControl
 from tidegate.ports.leading import LeaderStore
-from tidegate.ports.machine import Host, Probe, Reading
+from tidegate.ports.machine import ExecutorStats, Host, PoolStats, Probe, Reading
 from tidegate.ports.queues import QueueRecord, QueueStore
 from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
@@ -53,6 +53,7 @@ __all__ = [
     "Clock",
     "Draining",
     "Event",
+    "ExecutorStats",
     "FunctionDefaults",
     "Held",
     "Host",
@@ -68,6 +69,7 @@ __all__ = [
     "LiveAttempt",
     "LostAttempt",
     "Mark",
+    "PoolStats",
     "Probe",
     "QueueRecord",
     "QueueStore",

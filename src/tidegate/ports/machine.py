@@ -17,6 +17,36 @@ class Reading:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorStats:
+    """Of threads or processes that do calls: how many run at most at once (None: as many as there is room for), run and wait
+    now, and ended since the start."""
+
+    size: int | None
+    active: int
+    queued: int
+    completed: int
+    failed: int
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """Connections of a database engine: kept open at most, in use now, how many of these are beyond that, and how many may
+    be beyond."""
+
+    engine: str
+    size: int
+    checked_out: int
+    overflow: int
+    max_overflow: int
+
+    @property
+    def usage_percent(self) -> float:
+        """In use, of all there may be; 0 to 100."""
+        return round(100 * self.checked_out / (self.size + self.max_overflow), 1)
+
+
 class Host(Protocol):
     """How this machine does at the moment."""
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, Exit, ExitReason, TaskState
 from tidegate.core.plan import Start
 from tidegate.errors import Unavailable
-from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
+from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
 from tidegate.runtime.attempt_folders import AttemptFolders
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import (
@@ -136,6 +136,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._pool_restart = threading.Event()
         self._begun: Counter[str] = Counter()
+        self._ended_attempts: Counter[bool] = Counter()
         self._since = clock.now()
         self.info = describe()
         self._ends = Ends(self.info.id, rules.max_losses)
@@ -212,6 +213,11 @@ class Worker:
             "rusage": {name: getattr(used, f"ru_{name}") for name in _RUSAGE},
         }
 
+    def executor_stats(self) -> ExecutorStats:
+        """Of the sandboxes: attempts that run, and that ended. As many run as there is room for."""
+        ended = self._ended_attempts
+        return ExecutorStats(None, len(self._sandboxes.running), 0, ended[True], ended[False])
+
     def clean_now(self) -> None:
         """Return once the folders of all attempts that have ended so far are gone."""
         self._cleaner.submit(lambda: None).result()
@@ -267,6 +273,7 @@ class Worker:
             case SandboxGone():
                 self._tell(Gone(event.key))
             case SandboxEnd() if event.key in self._state.running:
+                self._ended_attempts[event.succeeded] += 1
                 assignment = self._state.running[event.key].assignment
                 outcome = self._results.outcome(event, assignment, self._clock.now())
                 self._tell(self._ended(event.key, outcome, event))

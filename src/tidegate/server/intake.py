@@ -18,7 +18,7 @@ from typing import Protocol
 from tidegate.core.job import NewJob, Priority
 from tidegate.core.plan import WorkerView
 from tidegate.errors import Busy, TidegateError, Unavailable
-from tidegate.ports import Accepted, Bell, Clock, JobStore
+from tidegate.ports import Accepted, Bell, Clock, ExecutorStats, JobStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.judge import Rules, Submission, judge
 from tidegate.server.looks import LOOK_S, LOOKERS, Judge, Looks, NeedsFiles, Verdict, not_here
@@ -103,6 +103,10 @@ class Intake:
         self._parcels.put(None)
         if self._thread is not None:
             self._thread.join()
+
+    def look_stats(self) -> ExecutorStats:
+        """Of the threads that look at files; their calls are submissions' parcels."""
+        return self._looks.stats()
 
     def offer(
         self, submissions: Sequence[Submission], answer: Callable[[list[Submitted | TidegateError]], None]

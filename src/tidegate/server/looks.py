@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tidegate.core.job import NewJob
 from tidegate.errors import Busy, InvalidInput, TidegateError, Unavailable
-from tidegate.ports import Clock
+from tidegate.ports import Clock, ExecutorStats
 
 log = logging.getLogger("tidegate.intake")
 
@@ -63,6 +63,7 @@ class Looks:
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[_Look] = queue.SimpleQueue()
         self._open: list[_Look] = []
+        self._completed = self._failed = 0
         self._threads = 0
         self._idle = 0
 
@@ -75,6 +76,13 @@ class Looks:
                 # A daemon: one that hangs in a call must not keep the server from ending.
                 threading.Thread(target=self._work, name="tidegate-look", daemon=True).start()
         self._waiting.put(look)
+
+    def stats(self) -> ExecutorStats:
+        """Of the looks; those that were answered late have failed."""
+        with self._lock:
+            active = sum(look.began_at_s is not None for look in self._open)
+            waiting = len(self._open) - active
+            return ExecutorStats(self._lookers, active, waiting, self._completed, self._failed)
 
     def patience_s(self) -> float | None:
         """Seconds until the next look may be late; None when there is none."""
@@ -133,6 +141,8 @@ class Looks:
                 return
             look.over = True
             self._open.remove(look)
+            self._completed += rest is None
+            self._failed += rest is not None
             if rest is not None:
                 look.verdicts = {at: look.verdicts.get(at, rest) for at in look.judges}
         look.done(look.verdicts)

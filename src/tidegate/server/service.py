@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -20,10 +19,12 @@ from tidegate.ports import (
     Cancelled,
     Clock,
     Event,
+    ExecutorStats,
     Host,
     JobRecord,
     Launcher,
     LedgerCache,
+    PoolStats,
     QueueRecord,
     Rooms,
     Store,
@@ -39,6 +40,7 @@ from tidegate.server.monitor import Monitor
 from tidegate.server.output import OutputFollower, Printed
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.services.ledger import rooms_now
+from tidegate.server.threads import CountedThreads
 from tidegate.server.waiting import waiting_for_its_time
 from tidegate.server.workers import Workers
 from tidegate.settings import Settings
@@ -82,6 +84,8 @@ class Service:
         checks: Callable[[], Mapping[str, str | None]] = dict,
         control: WorkerControl | None = None,
         host: Host | None = None,
+        executors: Callable[[], Mapping[str, ExecutorStats]] = dict,
+        pools: Callable[[], Sequence[PoolStats]] = tuple,
         ledger: LedgerCache | None = None,
         look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
@@ -101,7 +105,9 @@ class Service:
         self._board = board
         self._logs = logs
         self._checks = checks
-        self._readers = ThreadPoolExecutor(4, thread_name_prefix="tidegate-read")
+        self._executors = executors
+        self.pools = pools
+        self._readers = CountedThreads(4, "tidegate-read")
         self.doorkeeper = Doorkeeper(store, clock, settings, self._readers)
 
     def close(self) -> None:
@@ -112,6 +118,10 @@ class Service:
         """A blocking call, such as one of the store's, in a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, functools.partial(function, *args, **kwargs))
+
+    def executors(self) -> dict[str, ExecutorStats]:
+        """What does the server's blocking work, and its jobs: by name. Does not block."""
+        return {"read": self._readers.stats(), "look": self._intake.look_stats(), **self._executors()}
 
     async def submit(
         self, caller: Caller, fields: Mapping[str, Any], idempotency_key: str | None = None

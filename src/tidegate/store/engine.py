@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from tidegate.errors import BrokenInvariant, SettingError, Unavailable
+from tidegate.ports import PoolStats
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -186,6 +187,10 @@ class Database(ABC):
     @abstractmethod
     def alone(self) -> AbstractContextManager[None]:
         """Keep out all others who want to be alone: for making and changing the tables."""
+
+    @abstractmethod
+    def stats(self) -> PoolStats:
+        """How many connections there are and may be. Does not block."""
 
     @abstractmethod
     def close(self) -> None:

@@ -23,6 +23,7 @@ from tidegate.ports import (
     JobRecord,
     LiveAttempt,
     LostAttempt,
+    PoolStats,
     QueueRecord,
     TaskRecord,
     WorkerInfo,
@@ -310,6 +311,10 @@ class SqlStore:
 
     def check(self) -> None:
         self._db.read(care.check)
+
+    def pools(self) -> list[PoolStats]:
+        """Of each engine in use, its connections. Does not block."""
+        return [self._db.stats()]
 
     def close(self) -> None:
         self._db.close()

@@ -28,6 +28,8 @@ from tidegate.api.schemas.jobs import (
 )
 from tidegate.api.schemas.monitoring import (
     ControlAnswer,
+    ExecutorFigures,
+    ExecutorsStats,
     HealthCheck,
     MonitoredQueue,
     MonitoredQueues,
@@ -35,6 +37,9 @@ from tidegate.api.schemas.monitoring import (
     MonitoredTask,
     MonitoredWorker,
     MonitoredWorkers,
+    PoolFigures,
+    PoolsStats,
+    ResourceUsage,
     WorkersHealth,
 )
 from tidegate.api.schemas.queries import Limits, QueryRequest, Rows
@@ -53,6 +58,8 @@ __all__ = [
     "Column",
     "ControlAnswer",
     "Event",
+    "ExecutorFigures",
+    "ExecutorsStats",
     "Exit",
     "Health",
     "HealthCheck",
@@ -73,12 +80,15 @@ __all__ = [
     "NewKey",
     "OutputFile",
     "Page",
+    "PoolFigures",
+    "PoolsStats",
     "Problem",
     "QueryRequest",
     "Queue",
     "QueueChange",
     "Ready",
     "Request",
+    "ResourceUsage",
     "Result",
     "ResultAnswer",
     "Rows",

@@ -97,3 +97,44 @@ class WorkersHealth(BaseModel):
     status: Literal["healthy", "unhealthy"]
     timestamp: str
     checks: dict[Literal["celery_workers", "message_queues", "task_processing"], HealthCheck]
+
+
+class ResourceUsage(BaseModel):
+    """Figures of the server's machine; amounts are bytes, percents 0 to 100."""
+
+    timestamp: str
+    cpu: dict[str, Any]
+    memory: dict[str, Any]
+    disk: dict[str, Any]
+
+
+class ExecutorFigures(BaseModel):
+    """Calls of one executor."""
+
+    size: int | None = Field(description="How many run at most at once; null: as many as there is room for.")
+    active: int
+    queued: int
+    completed: int = Field(description="Ended well since the start.")
+    failed: int
+    cancelled: int = Field(description="Given up by whoever waited for them.")
+
+
+class ExecutorsStats(BaseModel):
+    timestamp: str
+    executors: dict[str, ExecutorFigures]
+
+
+class PoolFigures(BaseModel):
+    """Connections of one engine."""
+
+    engine: str
+    size: int = Field(description="Kept open at most.")
+    checked_out: int = Field(description="In use.")
+    overflow: int = Field(description="In use beyond the size.")
+    max_overflow: int = Field(description="How many may be in use beyond the size.")
+    usage_percent: float = Field(description="In use, of all there may be; 0 to 100.")
+
+
+class PoolsStats(BaseModel):
+    timestamp: str
+    pools: list[PoolFigures]

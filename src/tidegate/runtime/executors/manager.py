@@ -15,12 +15,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from tidegate.core.resources import MIB, format_bytes, parse_bytes
 from tidegate.errors import Conflict, ExecutorStopped, InvalidInput, NeverFits, Unavailable
+from tidegate.ports import ExecutorStats
 from tidegate.runtime.executors import serve
 from tidegate.runtime.executors.answers import Answer
 from tidegate.runtime.executors.calls import (
@@ -51,18 +51,6 @@ log = logging.getLogger("tidegate.executors")
 LEAST_MEMORY_BYTES = 32 * MIB
 _LONGEST_S = 7 * 86400.0
 _open_here: ExecutorManager | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorStats:
-    """Of one executor: how many calls it runs at most, run and wait now, and ended since the start."""
-
-    size: int
-    active: int
-    queued: int
-    completed: int
-    failed: int
-    cancelled: int
 
 
 class ExecutorManager:
@@ -114,7 +102,7 @@ class ExecutorManager:
     @staticmethod
     def current() -> ExecutorManager:
         """The one that is open in this process. Raises Unavailable when there is none."""
-        if _open_here is None:
+        if _open_here is None or _open_here._pid != os.getpid():
             raise Unavailable(
                 "No ExecutorManager is open in this process. Open one with the application's lifespan."
             )

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from tidegate.runtime.executors.manager import ExecutorStats
+    from tidegate.ports import ExecutorStats
 
 _GAUGES = {
     "size": "Calls that run at most at once.",

@@ -117,7 +117,7 @@ class MysqlDatabase(NetworkDatabase):
 
     def __init__(self, url: URL, pool: Pool) -> None:
         self._name = url.database or ""
-        super().__init__(_engine(with_driver(url), pool))
+        super().__init__(_engine(with_driver(url), pool), pool.overflow)
 
     def _lock(self) -> tuple[str, str]:
         name = f"tidegate.tables.{self._name}"[:64]

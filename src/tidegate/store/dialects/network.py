@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import BigInteger, Connection, Engine, Float, Integer, String, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 from sqlalchemy.types import TypeEngine
 
 from tidegate.errors import BrokenInvariant, Unavailable
+from tidegate.ports import PoolStats
 from tidegate.store.engine import (
     Compiled,
     Database,
@@ -162,8 +163,9 @@ class NetworkDatabase(Database):
     _begin_read: tuple[str, ...]
     _driver_error: type[Exception]
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_overflow: int) -> None:
         self._engine = engine
+        self._max_overflow = max_overflow
 
     def write(self, work: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         duplicates = 0
@@ -231,6 +233,12 @@ class NetworkDatabase(Database):
             raise self._meaning("prepared", error) from error
         finally:
             engine.dispose()
+
+    def stats(self) -> PoolStats:
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        size, out = pool.size(), pool.checkedout()
+        return PoolStats(self._engine.dialect.name, size, out, max(out - size, 0), self._max_overflow)
 
     def close(self) -> None:
         self._engine.dispose()

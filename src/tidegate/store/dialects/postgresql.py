@@ -248,7 +248,7 @@ class PostgresDatabase(NetworkDatabase):
             **pool.arguments(),
         )
         event.listen(engine, "before_cursor_execute", _clean, retval=True)
-        super().__init__(engine)
+        super().__init__(engine, pool.overflow)
 
     def _lock(self) -> tuple[str, str]:
         return f"SELECT pg_advisory_lock({_TABLES})", f"SELECT pg_advisory_unlock({_TABLES})"

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import SettingError
+from tidegate.ports import PoolStats
 from tidegate.store.engine import (
     Database,
     Duplicate,
@@ -119,6 +120,11 @@ class SqliteDatabase(Database):
             raise unavailable("read", error, _HINT) from error
         finally:
             self._readers.put(connection)
+
+    def stats(self) -> PoolStats:
+        """One connection writes, the others read; there are never more."""
+        reading = _READERS - self._readers.qsize()
+        return PoolStats("sqlite", 1 + _READERS, self._lock.locked() + reading, 0, 0)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
