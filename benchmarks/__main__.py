@@ -29,6 +29,7 @@ NAMES = [
     "ingest",
     "spill",
     "idle",
+    "executors",
     "cancels",
     "faults",
     "bombs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.api.support import World, assert_problem
+from tests.api.support import World
 from tidegate.server.threads import CountedThreads
 from tidegate.store import open_store
 
@@ -72,7 +72,3 @@ def test_counted_threads_tell_failures_and_cancels_apart() -> None:
     threads.shutdown(wait=True)
     stats = threads.stats()
     assert (stats.active, stats.queued, stats.completed, stats.failed, stats.cancelled) == (0, 0, 1, 1, 1)
-
-
-def test_other_paths_below_are_not_found(world: World) -> None:
-    assert_problem(world.http.get("/api/system/secrets"), 404, "not_found")

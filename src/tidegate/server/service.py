@@ -107,7 +107,7 @@ class Service:
         self._checks = checks
         self._executors = executors
         self.pools = pools
-        self._readers = CountedThreads(4, "tidegate-read")
+        self._readers = CountedThreads(4, name="tidegate-read")
         self.doorkeeper = Doorkeeper(store, clock, settings, self._readers)
 
     def close(self) -> None:
