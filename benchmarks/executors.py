@@ -20,8 +20,8 @@ TITLE = "Functions of any asyncio application"
 ABOUT = (
     "`ExecutorManager.run_cpu_intensive` and `loop.run_in_executor` with a `ProcessPoolExecutor` (forkserver), as many "
     "processes each as there are CPUs less one, warm, in one event loop. First `math.sqrt`, one call after the other and 100 "
-    "at a time. Then every process computes, while the loop measures how late it wakes from sleeps of 5 ms. Then one of 100 calls "
-    "has its process killed."
+    "at a time. Then every process computes, while the loop measures how late it wakes from sleeps of 5 ms. Then one of 100 "
+    "calls has its process killed."
 )
 TIME_LIMIT_S = 120.0
 
