@@ -17,7 +17,7 @@ from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import ExecutorDied, ExecutorMemoryLimit, SettingError
 from tidegate.runtime.executors import verdicts, wire
 from tidegate.runtime.executors.answers import Answer
-from tidegate.runtime.executors.calls import unpack
+from tidegate.runtime.executors.calls import Call, unpack
 from tidegate.runtime.executors.folder import RootFolder
 from tidegate.runtime.executors.sizes import MOST_CPU_WORKERS, sizes_of
 from tidegate.runtime.sandbox import SandboxEnd
@@ -149,10 +149,9 @@ def end_with(exit_: Exit | None, peak: int | None = None) -> SandboxEnd:
 def test_every_end_has_an_error_that_names_the_call_and_keeps_its_numbers(
     reason: ExitReason, observed: int | None, code: str | None, peak: int | None
 ) -> None:
-    error = verdicts.died(
-        end_with(Exit(reason, "It ended.", None, observed, None, code), peak), "m.f", MIB, 1.5
-    )
-    assert "m.f" in error.message
+    call = Call(1, sizes_of, (), {}, MIB, None, [], lambda value, error: None)
+    error = verdicts.died(end_with(Exit(reason, "It ended.", None, observed, None, code), peak), call)
+    assert "sizes.sizes_of" in error.message
     assert error.numbers["limit_bytes"] == MIB
     assert isinstance(error, ExecutorMemoryLimit if reason is ExitReason.MEMORY_LIMIT else ExecutorDied)
     if observed and reason is ExitReason.SIGNAL:

@@ -10,7 +10,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -34,7 +34,6 @@ class Call:
     timeout_s: float | None
     parts: Sequence[Part]
     finish: Callable[[Any, BaseException | None], None]
-    asked_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
     lost: int = 0
     """How often a process died that had been given the call and had not begun it."""
@@ -44,6 +43,10 @@ class Call:
     @property
     def name(self) -> str:
         return name_of(self.fn)
+
+    def ran_s(self) -> float:
+        """Seconds since it was given to a process, to the millisecond."""
+        return 0.0 if self.started_at is None else round(time.monotonic() - self.started_at, 3)
 
 
 class Counts(NamedTuple):

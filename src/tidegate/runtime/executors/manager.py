@@ -182,7 +182,7 @@ class ExecutorManager:
         pool.submit(call)
         try:
             result: R = await answer.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             pool.cancel(call)
             raise
         return result
@@ -233,7 +233,11 @@ class ExecutorManager:
         )
         rules = PoolRules(self.sizes.cpu_workers, self.sizes.memory_bytes, self._calls_per_process)
         pool = ProcessPool(sandboxes, rules, self._folder.path, _surroundings)
-        pool.open()
+        try:
+            pool.open()
+        except BaseException:
+            self._folder.remove()
+            raise
         for warning in sandboxes.warnings:
             log.warning("a module of `preload` could not be loaded: %s", warning)
         self._threads = ThreadPool(self.sizes.io_threads)

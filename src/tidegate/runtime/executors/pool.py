@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tidegate.core.job import AttemptKey, ExitReason
-from tidegate.errors import ExecutorDied, ExecutorError, ExecutorStopped, TidegateError, Unavailable
+from tidegate.errors import ExecutorMemoryLimit, ExecutorStopped, TidegateError, Unavailable
 from tidegate.runtime.executors import verdicts
-from tidegate.runtime.executors.calls import Call, Counts, Unfinished, not_started, unpack
+from tidegate.runtime.executors.calls import Call, Counts, Unfinished, not_started
 from tidegate.runtime.executors.process import Ending, Process
-from tidegate.runtime.executors.wire import Frame, Kind
+from tidegate.runtime.executors.wire import Frame
 from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxEvent, SandboxGone
 from tidegate.runtime.wakeup import WakeUp
 
@@ -101,15 +101,6 @@ class ProcessPool:
     def counts(self) -> Counts:
         active = sum(process.call is not None for process in list(self._processes.values()))
         return Counts(active, len(self._waiting), self._completed, self._failed, self._cancelled)
-
-    @property
-    def size(self) -> int:
-        return self._rules.size
-
-    @property
-    def processes(self) -> int:
-        """How many there are now, warm ones that wait for a call included."""
-        return len(self._processes)
 
     def _post(self, order: Callable[[], None]) -> None:
         with self._lock:
@@ -233,11 +224,16 @@ class ProcessPool:
         return None
 
     def _fail(self, call: Call, error: BaseException) -> None:
+        self._conclude(call, None, error)
+
+    def _conclude(self, call: Call, value: Any, error: BaseException | None) -> None:
+        """Tell whoever waits, and count."""
         if call.abandoned:
             self._cancelled += 1
             return
-        self._failed += 1
-        call.finish(None, error)
+        self._failed += error is not None
+        self._completed += error is None
+        call.finish(value, error)
 
     # Processes
 
@@ -295,48 +291,18 @@ class ProcessPool:
         call, process.call = process.call, None
         if call is None or call.number != frame.number:
             return
-        self._finish(process, call, frame)
-        if process.ending is Ending.TIME_LIMIT:
-            return  # it was done just before it was ended
-        if (
+        value, error = verdicts.answer(call, frame, self._sandboxes.rungs.in_use)
+        self._conclude(call, value, error)
+        process.idle_since = time.monotonic()
+        if process.ending is None and (self._spent(process, frame) or isinstance(error, ExecutorMemoryLimit)):
+            self._end(process, Ending.RENEWED)
+
+    def _spent(self, process: Process, frame: Frame) -> bool:
+        return (
             self._closing
             or process.calls >= self._rules.calls_per_process
             or frame.kept_bytes > _KEPT_SHARE * process.memory_bytes
-        ):
-            self._end(process, Ending.RENEWED)
-        process.idle_since = time.monotonic()
-
-    def _finish(self, process: Process, call: Call, frame: Frame) -> None:
-        if call.abandoned:
-            self._cancelled += 1
-            return
-        try:
-            content = unpack(frame.parts)
-        except Exception as error:  # noqa: BLE001  a class may raise anything when it is made again
-            self._fail(
-                call,
-                ExecutorError(f"The answer of {call.name} cannot be read: {type(error).__name__}: {error}"),
-            )
-            return
-        if frame.kind is Kind.RESULT:
-            self._completed += 1
-            call.finish(content, None)
-        elif frame.kind is Kind.UNSENDABLE:
-            self._fail(call, content)
-        else:
-            self._raise(process, call, *content)
-
-    def _raise(self, process: Process, call: Call, error: Exception, text: str) -> None:
-        if isinstance(error, MemoryError):
-            rung = self._sandboxes.rungs.in_use
-            limit = verdicts.memory_limit(
-                call.name, process.memory_bytes, None, rung, "was refused memory by"
-            )
-            limit.__cause__ = error
-            error = limit
-            self._end(process, Ending.RENEWED)
-        error.add_note(f"In a process of the executors:\n{text}")
-        self._fail(call, error)
+        )
 
     def _end(self, process: Process, why: Ending) -> None:
         """Have it end: by itself when it waits for a call, else by force."""
@@ -374,24 +340,19 @@ class ProcessPool:
 
     def _lost(self, process: Process, call: Call, end: SandboxEnd) -> None:
         """Its process has ended: the call failed, unless it had not begun."""
-        ran_s = 0.0 if call.started_at is None else time.monotonic() - call.started_at
         begun = process.has_begun(call)
-        if process.ending is Ending.TIME_LIMIT:
-            assert call.timeout_s is not None
-            self._fail(call, verdicts.time_limit(call.name, call.timeout_s, ran_s))
-        elif process.ending is Ending.STOPPED:
+        if process.ending is Ending.STOPPED:
             self._cut_off(call, begun=begun)
-        elif not begun and not call.abandoned and call.lost < _MOST_LOST and not self._closing:
+        elif process.ending is Ending.TIME_LIMIT:
+            self._fail(call, verdicts.time_limit(call))
+        elif begun or call.abandoned:
+            self._fail(call, verdicts.died(end, call))
+        elif call.lost < _MOST_LOST and not self._closing:
             call.lost += 1
             call.started_at = None
             self._waiting.appendleft(call)
-        elif not begun and not call.abandoned:
-            why = end.exit.message if end.exit is not None else "no reason is known"
-            self._fail(
-                call, ExecutorDied(f"No process could be started for {call.name}: {why}", code="sandbox")
-            )
         else:
-            self._fail(call, verdicts.died(end, call.name, process.memory_bytes, ran_s))
+            self._fail(call, verdicts.never_begun(end, call))
 
     # Time
 
@@ -423,19 +384,10 @@ class ProcessPool:
     def _cut_off(self, call: Call, *, begun: bool) -> None:
         if not call.abandoned:
             self._unfinished.append(Unfinished("cpu", call.fn, call.args, call.kwargs, begun))
-        self._fail(call, _stopped(call) if begun else not_started(call.fn))
+        self._fail(call, verdicts.stopped(call) if begun else not_started(call.fn))
 
     def _stop_all(self) -> None:
         self._stop_at = None
         for process in self._processes.values():
             self._end(process, process.ending or Ending.STOPPED)
             self._sandboxes.cancel(process.key, ExitReason.CANCELLED, "The executors were closed.")
-
-
-def _stopped(call: Call) -> ExecutorStopped:
-    ran_s = time.monotonic() - (call.started_at or call.asked_at)
-    return ExecutorStopped(
-        f"The executors were closed, and {call.name} was ended after {ran_s:.3g} s, when the time of grace was over. Run it "
-        "again if it may run twice.",
-        numbers={"ran_s": round(ran_s, 3)},
-    )
