@@ -167,7 +167,7 @@ def test_a_death_fails_one_call_and_the_next_succeeds(
 def test_of_a_hundred_calls_exactly_the_killed_one_fails(tmp_path: Path) -> None:
     async def check(executors: ExecutorManager) -> None:
         marker = tmp_path / "marker"
-        work = [executors.run_cpu_intensive(calls.add, number, 1) for number in range(100)]
+        work: list[Any] = [executors.run_cpu_intensive(calls.add, number, 1) for number in range(100)]
         work.insert(50, executors.run_cpu_intensive(calls.mark_and_sleep, str(marker)))
         waiting = asyncio.gather(*work, return_exceptions=True)
         await until(marker.exists)
@@ -229,13 +229,14 @@ def test_what_cannot_be_pickled_is_refused_by_name() -> None:
 
     async def check(executors: ExecutorManager) -> None:
         lock = threading.Lock()
-        for args, kwargs, said in [
+        refusals: list[tuple[Any, Any, str]] = [
             ((lambda: 1,), {}, "it is a lambda"),
             ((local,), {}, r"local cannot be sent .* defined inside another function"),
             ((calls.echo, lock), {}, r"Argument 1 of .*\.echo, of type _thread\.lock, cannot be sent"),
             ((calls.pair, 1, lock), {}, r"Argument 2 of .*\.pair, of type _thread\.lock"),
             ((calls.pair, 1), {"right": [lock]}, r"Argument 'right' of .*\.pair, of type list"),
-        ]:
+        ]
+        for args, kwargs, said in refusals:
             with pytest.raises(NotPicklable, match=said):
                 await executors.run_cpu_intensive(*args, **kwargs)
         with pytest.raises(

@@ -32,13 +32,12 @@ def answer(call: Call, frame: Frame, rung: str) -> tuple[Any, BaseException | No
         return content, None
     if frame.kind is Kind.UNSENDABLE:
         return None, content
-    error, trace = content
-    if isinstance(error, MemoryError):
+    raised, trace = content
+    if isinstance(raised, MemoryError):
         refused = _memory_limit(call, None, rung, "was refused memory by")
-        refused.__cause__ = error
-        error = refused
-    error.add_note(f"In a process of the executors:\n{trace}")
-    return None, error
+        refused.__cause__, raised = raised, refused
+    raised.add_note(f"In a process of the executors:\n{trace}")
+    return None, raised
 
 
 def died(end: SandboxEnd, call: Call) -> ExecutorError:
