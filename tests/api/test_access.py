@@ -221,8 +221,10 @@ OWN = {route for route in ASKS if "{job_id}" in route[1] or "{task_id}" in route
 ALLOWED = {
     ("POST", "/api/v1/workers/{worker_id}/stop"): 409,
     ("POST", "/api/v1/monitoring/workers/{worker_id}/control"): 409,
+    ("POST", "/api/v1/ingest/preview"): 422,
 }
-"""What they answer who may, where it is no success: this server has no worker that could be told."""
+"""What they answer who may, where it is no success: this server has no worker that could be told, and the file is none that
+may be read."""
 
 
 def test_every_route_has_its_request_and_its_least_role():
