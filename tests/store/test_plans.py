@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from tidegate.core.identity import Action, Caller, Role, entry
 from tidegate.core.resources import Resources
+from tidegate.ports import AuditFilter
 from tidegate.store import (
     SqlStore,
     attempts,
+    audit,
     jobs,
     leaders,
     open_store,
@@ -206,3 +209,41 @@ def test_postgresql_reads_no_whole_table(on_postgresql, name, statement):
 def test_mariadb_reads_no_whole_table(on_mariadb, name, statement):
     steps = [step for step in _explained(on_mariadb, statement, "EXPLAIN") if step[1] != "INSERT"]
     assert [step for step in steps if step[2] in TABLES and step[3] == "ALL"] == [], steps
+
+
+def _audited(store: SqlStore, filter: AuditFilter, explain: str) -> str:
+    """How the database finds these rows of a trail of which one owner wrote most."""
+
+    def look(tx) -> str:
+        literal = {"literal_binds": True}
+        query = str(audit.wanted(filter).compile(dialect=tx.dialect, compile_kwargs=literal))
+        tx.cursor.execute(f"{explain} {query}")
+        return str(list(tx.cursor.fetchall()))
+
+    world = World(store)
+    if not store.audit(AuditFilter(limit=1)):
+        for owner, count in (("eve", 10), ("ann", 4000)):
+            by = Caller(owner, Role.USER, world.now)
+            store.add_audit([entry(by, Action.CANCEL, f"job {i}") for i in range(count)])
+    return store._db.read(look)
+
+
+def test_what_one_owner_did_is_found_without_reading_the_trail(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/tidegate.db")
+    plans = [_audited(store, AuditFilter(actor=actor), "EXPLAIN QUERY PLAN") for actor in ("eve", None)]
+    store.close()
+    assert "audit_actor (actor=?)" in plans[0]
+    assert "TEMP B-TREE" not in "".join(plans)
+
+
+def test_postgresql_finds_what_one_owner_did_without_reading_the_trail(on_postgresql):
+    explain = "EXPLAIN (FORMAT JSON)"
+    assert "'audit_actor'" in _audited(on_postgresql, AuditFilter(actor="eve"), explain)
+    assert "Sort" not in _audited(on_postgresql, AuditFilter(), explain)
+
+
+def test_mariadb_finds_what_one_owner_did_without_reading_the_trail(on_mariadb):
+    found = _audited(on_mariadb, AuditFilter(actor="eve"), "EXPLAIN")
+    assert "'audit_actor'" in found
+    assert "filesort" not in found
+    assert "filesort" not in _audited(on_mariadb, AuditFilter(), "EXPLAIN")

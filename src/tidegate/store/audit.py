@@ -7,14 +7,14 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, select
+from sqlalchemy import Row, Select, bindparam, delete, select
 
 from tidegate.core.identity import Action, AuditEntry, Caller, Role, entry
 from tidegate.ports import AuditFilter
 from tidegate.store import engine, rules
 from tidegate.store.engine import Statement, Tx
 from tidegate.store.schema import audit
-from tidegate.store.shared import storable
+from tidegate.store.shared import by_index, storable
 from tidegate.store.values import from_json, from_micros, to_json, to_micros
 
 _FIELDS = "at actor role key_id action object outcome request_id address detail"
@@ -74,18 +74,24 @@ def record(tx: Tx, by: Caller | None, action: Action, object: str, **detail: Any
 
 def list_audit(tx: Tx, filter: AuditFilter) -> list[AuditEntry]:
     """See `AuditStore.audit`."""
+    return [_entry(row) for row in tx.connection.execute(wanted(filter))]
+
+
+def wanted(filter: AuditFilter) -> Select[Any]:
+    """The query for these rows."""
     query = select(audit)
-    for column, wanted in (
+    if filter.actor is not None:
+        query = by_index(audit, "audit_actor", query)
+    for column, value in (
         (audit.c.actor, filter.actor),
         (audit.c.action, filter.action),
         (audit.c.object, filter.object),
     ):
-        if wanted is not None:
-            query = query.where(column == str(wanted))
+        if value is not None:
+            query = query.where(column == str(value))
     if filter.before_id is not None and storable(filter.before_id):
         query = query.where(audit.c.id < filter.before_id)
-    rows = tx.connection.execute(query.order_by(audit.c.id.desc()).limit(filter.limit))
-    return [_entry(row) for row in rows]
+    return query.order_by(audit.c.id.desc()).limit(filter.limit)
 
 
 def prune_audit(tx: Tx, before: datetime) -> int:
