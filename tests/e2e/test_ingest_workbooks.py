@@ -83,6 +83,37 @@ def test_a_bad_file_says_what_is_wrong_and_the_others_load(house: House) -> None
     assert names == ["good_t"]
 
 
+def test_rows_that_cannot_be_taken_are_kept_beside_with_their_place(house: House) -> None:
+    ragged = house.file("ragged.csv", "a,b\n1,2\n3\n4,5,6\n7,8\n")
+    job = house.ingest(ragged, table="ragged")
+    assert (job["job_status"], job["result"]["inserted"], job["result"]["bad_rows"]) == ("SUCCEEDED", 2, 2), (
+        job
+    )
+    assert house.rows("select a, b from ragged order by a") == [[1, 2], [7, 8]]
+    bad = house.rows(f"select file, row, code from {job['result']['bad_rows_table']} order by row")
+    assert bad == [["ragged.csv", 3, "too_few_columns"], ["ragged.csv", 4, "too_many_columns"]]
+    assert house.ingest(ragged, table="ragged")["result"]["unchanged"] is True
+    strict = house.ingest(ragged, table="strict", max_bad_rows=1)
+    assert (strict["job_status"], strict["exit"]["code"]) == ("FAILED", "too_many_bad_rows")
+
+    into = f"sqlite:///{house.folder}/ragged.db"
+    assert house.ingest(ragged, into=into, table="ragged")["result"]["bad_rows"] == 2
+    with sqlite3.connect(house.folder / "ragged.db") as db:
+        assert db.execute('select "row", code from ragged_bad_rows order by 1').fetchall() == [
+            (3, "too_few_columns"),
+            (4, "too_many_columns"),
+        ]
+
+
+def test_a_text_in_another_encoding_is_read_or_told(house: House) -> None:
+    latin = house.file("latin.csv", "city\nKöln\nMünchen\n".encode("latin-1"))
+    assert house.ingest(latin, table="latin")["job_status"] == "SUCCEEDED"
+    assert house.rows("select city from latin order by city") == [["Köln"], ["München"]]
+    told = house.ingest(latin, table="latin_8", encoding="utf-8", max_bad_rows=0)
+    assert told["job_status"] == "FAILED"
+    assert told["exit"]["code"] in ("too_many_bad_rows", "not_text", "bad_encoding"), told["exit"]
+
+
 def test_what_a_type_cannot_hold_is_kept_beside_a_source(house: House) -> None:
     path = house.file("typed.xlsx", _workbook({"A": [["n", "t"], [1, "a"], ["many", "b"]]}))
     job = house.ingest(path, table="typed", types={"n": "integer"})
