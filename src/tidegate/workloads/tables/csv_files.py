@@ -1,8 +1,11 @@
 """CSV and TSV by DuckDB's own reader, straight into Parquet.
 
 DuckDB sniffs dialect and types from a sample. What the sample did not show is found while all rows are written: the column of
-a value that is not of the sniffed type becomes a wider one, and the file is read again. Columns of integers are read as text
-and cast strictly, because DuckDB's reader rounds `1.5` without a word.
+a value that is not of the sniffed type becomes a wider one, and the file is read again.
+
+DuckDB casts `1.5` and `007` to integers without a word. So columns of integers are read as text and cast, and each value has
+to be written as its integer is; a column of doubles must not reach 2**53. On the first doubt, all values of all columns of
+numbers are looked at once (`csv_numbers`), and the file is written anew with the types found.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import _duckdb as duckdb
 from tidegate.core.resources import MIB
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.literals import literal, quote, quote_name
-from tidegate.workloads.tables import bad_rows, encodings
+from tidegate.workloads.tables import bad_rows, csv_numbers, encodings
 from tidegate.workloads.tables.bad_rows import BadCells
 from tidegate.workloads.tables.model import (
     BAD_ROWS_FILE,
@@ -41,6 +44,9 @@ _TYPES = {
     "TIME": ColumnType.TIME,
 }
 _WHOLE = (ColumnType.INTEGER, ColumnType.DECIMAL)
+_DOUBT = "tidegate: look closer"
+_INEXACT_FROM = 2**53
+"""From here on not every integer is a double."""
 _READ_WHOLE_BYTES = 4 * MIB
 _SAMPLE_ROWS = 20_480
 _CODES = {
@@ -64,6 +70,8 @@ class _Dialect:
     columns: tuple[Column, ...]
     given: frozenset[int]
     encoding: str
+    settled: bool = False
+    """All values of the columns of numbers have been looked at: nothing is left to be doubted."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -79,38 +87,62 @@ class _Dialect:
 
     def call(self, *, keep_rejects: bool = True) -> str:
         """read_csv with all columns, integers as text; without `keep_rejects` bad rows are passed over."""
+        return self._call({place: column.type for place, column in enumerate(self.columns)}, keep_rejects)
+
+    def texts(self) -> str:
+        """read_csv with all columns as text; bad rows are passed over."""
+        return self._call({}, keep_rejects=False)
+
+    def _call(self, kinds: dict[int, ColumnType], keep_rejects: bool) -> str:
         types = {
-            f"c{place}": "VARCHAR" if column.type in _WHOLE else column.type.sql
-            for place, column in enumerate(self.columns)
+            f"c{place}": kind.sql if (kind := kinds.get(place, ColumnType.TEXT)) not in _WHOLE else "VARCHAR"
+            for place in range(len(self.columns))
         }
         rejects = {"store_rejects": True, **_REJECTS} if keep_rejects else {"ignore_errors": True}
         given = {**self.arguments, "columns": types, "auto_detect": False, **rejects}
         return f"read_csv({quote(self.path)}, {', '.join(f'{name} = {literal(value)}' for name, value in given.items())})"
 
-    def select(self, *, strict: bool = True) -> str:
-        """The rows. A value that is no integer in a column sniffed as one raises and names the column, if `strict`; rows with
-        one in a column given as such are left out."""
+    def select(self) -> str:
+        """The rows. Until the dialect is settled, a value that is to be looked at raises. Rows with no integer in a column
+        given as such are left out."""
         wanted = ", ".join(
-            f"{self._value(place, strict)} AS {quote_name(column.name)}"
-            for place, column in enumerate(self.columns)
+            f"{self._value(place)} AS {quote_name(column.name)}" for place, column in enumerate(self.columns)
+        )
+        casts = "".join(
+            f", CAST(c{place} AS {self.columns[place].type.sql}) AS v{place}"
+            for place in self._sniffed_whole()
         )
         left_out = " OR ".join(wrong for _, wrong in self.wrong_integers())
-        return (
-            f"SELECT {wanted} FROM {self.call()}{f' WHERE NOT ({left_out})' if left_out and strict else ''}"
-        )
+        return f"SELECT {wanted} FROM (SELECT *{casts} FROM {self.call()}){f' WHERE NOT ({left_out})' if left_out else ''}"
 
     def wrong_integers(self) -> list[tuple[int, str]]:
         """For each column given as an integer, its place and the condition under which a row's value is none."""
         places = [place for place in sorted(self.given) if self.columns[place].type in _WHOLE]
-        return [(place, f"(c{place} IS NOT NULL AND {self._value(place, True)} IS NULL)") for place in places]
+        return [(place, f"(c{place} IS NOT NULL AND {self._value(place)} IS NULL)") for place in places]
 
-    def _value(self, place: int, strict: bool) -> str:
-        column = self.columns[place]
-        return (
-            _whole(place, column, strict and place not in self.given)
-            if column.type in _WHOLE
-            else f"c{place}"
+    def sniffed_numbers(self) -> list[int]:
+        """The places of the columns whose type was not given and is one of numbers."""
+        numbers = (*_WHOLE, ColumnType.DOUBLE)
+        return [
+            place for place, one in enumerate(self.columns) if one.type in numbers and place not in self.given
+        ]
+
+    def _sniffed_whole(self) -> list[int]:
+        return [place for place in self.sniffed_numbers() if self.columns[place].type in _WHOLE]
+
+    def _value(self, place: int) -> str:
+        kind = self.columns[place].type
+        if kind in _WHOLE and place in self.given:
+            return _whole(place, kind)
+        cell = f"v{place}" if kind in _WHOLE else f"c{place}"
+        if self.settled or kind not in (*_WHOLE, ColumnType.DOUBLE) or place in self.given:
+            return cell
+        doubt = (
+            f"abs({cell}) >= {_INEXACT_FROM}"
+            if kind is ColumnType.DOUBLE
+            else f"CAST({cell} AS VARCHAR) <> c{place}"
         )
+        return f"CASE WHEN {doubt} THEN error({quote(_DOUBT)}) ELSE {cell} END"
 
 
 def preview(
@@ -118,8 +150,8 @@ def preview(
 ) -> Preview:
     plain = _in_utf8(path, options, staging)
     try:
-        dialect = _sniff(con, path, plain, options)
-        found = con.execute(f"{dialect.select(strict=False)} LIMIT {int(rows)}").fetchall()
+        dialect = _settled(con, _sniff(con, path, plain, options), max(rows, _SAMPLE_ROWS))
+        found = con.execute(f"{dialect.select()} LIMIT {int(rows)}").fetchall()
     finally:
         _drop(con)
         _remove(plain[0], path)
@@ -230,29 +262,36 @@ def _mark(mark: str | None) -> str:
 
 
 def _write(con: duckdb.DuckDBPyConnection, dialect: _Dialect, target: str) -> tuple[_Dialect, int]:
-    """Write all rows, as often as a column turns out to be text; at most once for each column."""
+    """Write all rows, again as long as columns turn out to be wider; at most once for each column, and once on a doubt."""
     while True:
         _drop(con)
         try:
             row_count = write_parquet(con, dialect.select(), target)
-        except duckdb.InvalidInputException as error:
-            wrong = [place for place in range(len(dialect.columns)) if f"<c{place}>" in str(error)]
-            if not wrong:
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            doubted = isinstance(error, duckdb.ConversionException) or _DOUBT in str(error)
+            if dialect.settled or not doubted:
                 raise
-        else:
-            wrong = [place for place in _wrongly_sniffed(con) if place not in dialect.given]
-            if not wrong:
-                return dialect, row_count
-        dialect = replace(dialect, columns=_widened(dialect.columns, wrong))
+            dialect = _settled(con, dialect)
+            continue
+        wrong = dict.fromkeys(_wrongly_sniffed(con), ColumnType.TEXT)
+        wrong = {place: kind for place, kind in wrong.items() if place not in dialect.given}
+        if not wrong:
+            return dialect, row_count
+        dialect = replace(dialect, columns=_retyped(dialect.columns, wrong))
 
 
-def _widened(columns: tuple[Column, ...], wrong: list[int]) -> tuple[Column, ...]:
-    """An integer column with another value is read as doubles first; what is no double either is text."""
-    wider = {ColumnType.INTEGER: ColumnType.DOUBLE}
-    return tuple(
-        replace(column, type=wider.get(column.type, ColumnType.TEXT)) if place in wrong else column
-        for place, column in enumerate(columns)
-    )
+def _settled(con: duckdb.DuckDBPyConnection, dialect: _Dialect, rows: int | None = None) -> _Dialect:
+    """The dialect with the narrowest types of numbers that hold the values of all rows, or of the first `rows`."""
+    places = dialect.sniffed_numbers()
+    found = csv_numbers.types(con, dialect.texts(), places, dialect.arguments["decimal_separator"], rows)
+    for place in places:  # what is a double for the sniffer, such as 1.0, stays one
+        if dialect.columns[place].type is ColumnType.DOUBLE and found[place] is not ColumnType.TEXT:
+            found[place] = ColumnType.DOUBLE
+    return replace(dialect, columns=_retyped(dialect.columns, found), settled=True)
+
+
+def _retyped(columns: tuple[Column, ...], types: dict[int, ColumnType]) -> tuple[Column, ...]:
+    return tuple(replace(column, type=types.get(place, column.type)) for place, column in enumerate(columns))
 
 
 def _wrongly_sniffed(con: duckdb.DuckDBPyConnection) -> list[int]:
@@ -262,15 +301,11 @@ def _wrongly_sniffed(con: duckdb.DuckDBPyConnection) -> list[int]:
     return [int(row[0][1:]) for row in found]
 
 
-def _whole(place: int, column: Column, strict: bool) -> str:
-    """An integer, written as one: no point, no exponent."""
+def _whole(place: int, kind: ColumnType) -> str:
+    """An integer, written as one: no point, no exponent. Else null."""
     cell = f"c{place}"
-    cast = f"TRY_CAST({cell} AS {column.type.sql})"
     plain = f"NOT contains({cell}, '.') AND NOT contains({cell}, 'e') AND NOT contains({cell}, 'E')"
-    other = f"error('<c{place}>')" if strict else "NULL"
-    return (
-        f"CASE WHEN {cell} IS NULL THEN NULL WHEN {plain} AND {cast} IS NOT NULL THEN {cast} ELSE {other} END"
-    )
+    return f"CASE WHEN {plain} THEN TRY_CAST({cell} AS {kind.sql}) END"
 
 
 def _keep_rejects(
