@@ -10,7 +10,7 @@ from pathlib import Path
 COMMANDS: tuple[str, ...] = (
     "", "serve",
     "worker", "worker list", "worker drain", "worker resume", "worker stop",
-    "sql", "ingest", "submit", "jobs",
+    "sql", "ingest", "lint", "submit", "jobs",
     "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job files",
     "job events", "job tasks",
     "sources", "sources list", "sources add", "sources upload", "sources show", "sources preview",

@@ -167,6 +167,7 @@ ASKS: dict[tuple[str, str], Ask] = {
     ("GET", "/api/v1/jobs/{job_id}/events"): job_path("/events"),
     ("GET", "/api/v1/jobs/{job_id}/result"): job_path("/result?limit=1"),
     ("GET", "/api/v1/jobs/{job_id}/logs"): job_path("/logs"),
+    ("GET", "/api/v1/jobs/{job_id}/report"): job_path("/report"),
     ("GET", "/api/v1/jobs/{job_id}/files"): lambda house: {"url": f"/api/v1/jobs/{house.files_id}/files"},
     ("GET", "/api/v1/jobs/{job_id}/files/{name:path}"): lambda house: {
         "url": f"/api/v1/jobs/{house.files_id}/files/out.txt"
@@ -222,9 +223,10 @@ ALLOWED = {
     ("POST", "/api/v1/workers/{worker_id}/stop"): 409,
     ("POST", "/api/v1/monitoring/workers/{worker_id}/control"): 409,
     ("POST", "/api/v1/ingest/preview"): 422,
+    ("GET", "/api/v1/jobs/{job_id}/report"): 404,
 }
 """What they answer who may, where it is no success: this server has no worker that could be told, and the file is none that
-may be read."""
+may be read, and the job is no lint job."""
 
 
 def test_every_route_has_its_request_and_its_least_role():

@@ -64,6 +64,7 @@ def test_every_reference_in_the_description_leads_somewhere(shared: World):
         ("GET", "/api/v1/jobs/{job_id}/tasks", 404, "not_found"),
         ("GET", "/api/v1/jobs/{job_id}/events", 404, "not_found"),
         ("GET", "/api/v1/jobs/{job_id}/logs", 404, "not_found"),
+        ("GET", "/api/v1/jobs/{job_id}/report", 404, "not_found"),
         ("GET", "/api/v1/jobs/{job_id}/result", 404, "not_found"),
         ("GET", "/api/v1/jobs/{job_id}/files", 404, "not_found"),
         ("GET", "/api/v1/jobs/{job_id}/files/{name}", 404, "not_found"),

@@ -235,3 +235,68 @@ def test_zygote_and_keeper_are_small(instance: str, tmp_path: Path) -> None:
     lab.run("answer")
     assert memory_of(lab.zygote_pid()).anonymous_bytes < 24 * 1024 * 1024
     lab.close()
+
+
+WARMED = (
+    "import os\npid = 0\ndef warm():\n    global pid\n    pid = os.getpid()\n"
+    "def run(context):\n    return {'warmed_by': pid, 'pid': os.getpid()}\n"
+)
+
+
+def lab_on_demand(instance: str, tmp_path: Path, module: str, **options: Any) -> Lab:
+    lab = Lab(instance, tmp_path, "watchdog")
+    lab.close()
+    lab.sandboxes = Sandboxes(
+        instance=instance,
+        rung="watchdog",
+        preload=["runners"],
+        on_demand=[module],
+        python_path=[str(tmp_path), RUNNERS_PATH],
+        **options,
+    )
+    lab.sandboxes.open()
+    return lab
+
+
+def run_as(lab: Lab, runner: str) -> Any:
+    order = replace(lab.order("x"), runner=runner)
+    lab.sandboxes.start(order)
+    return lab.end_of(order.key)
+
+
+def test_a_module_on_demand_is_loaded_with_the_first_attempt_that_needs_it(
+    instance: str, tmp_path: Path
+) -> None:
+    (tmp_path / "warmed.py").write_text(WARMED + f"open({str(tmp_path / 'loaded')!r}, 'a').write('x')\n")
+    lab = lab_on_demand(instance, tmp_path, "warmed")
+    assert lab.run("answer").succeeded
+    assert not (tmp_path / "loaded").exists()
+    for _ in range(3):
+        assert run_as(lab, "warmed:run").result["warmed_by"] == lab.zygote_pid()
+        assert lab.run("answer").succeeded
+    assert (tmp_path / "loaded").read_text() == "x"
+    assert len(lab.keeper_pids()) == 2  # one from before, one from after: each serves again
+    lab.close()
+
+
+def test_a_module_that_nobody_has_needed_for_long_is_let_go_of(instance: str, tmp_path: Path) -> None:
+    (tmp_path / "warmed.py").write_text(WARMED)
+    lab = lab_on_demand(instance, tmp_path, "warmed", forgotten_after_s=0.0)
+    first = lab.zygote_pid()
+    assert run_as(lab, "warmed:run").result["warmed_by"] == first
+    assert eventually(lambda: lab.sandboxes.poll(0.01) == [] and lab.zygote_pid() != first)
+    assert lab.run("answer").succeeded
+    assert run_as(lab, "warmed:run").succeeded
+    lab.close()
+
+
+def test_a_module_on_demand_that_cannot_be_loaded_fails_its_own_attempts(
+    instance: str, tmp_path: Path
+) -> None:
+    lab = lab_on_demand(instance, tmp_path, "no_such_module")
+    end = run_as(lab, "no_such_module:run")
+    assert end.exit is not None
+    assert "no_such_module" in end.exit.message
+    assert lab.run("answer").succeeded
+    assert [text.split(":")[0] for text in lab.sandboxes.warnings] == ["no_such_module"]
+    lab.close()

@@ -36,6 +36,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/jobs/{job_id}/events"): VIEWER,
     ("GET", "/api/v1/jobs/{job_id}/result"): VIEWER,
     ("GET", "/api/v1/jobs/{job_id}/logs"): VIEWER,
+    ("GET", "/api/v1/jobs/{job_id}/report"): VIEWER,
     ("GET", "/api/v1/jobs/{job_id}/files"): VIEWER,
     ("GET", "/api/v1/jobs/{job_id}/files/{name:path}"): VIEWER,
     ("GET", "/api/v1/sources"): VIEWER,

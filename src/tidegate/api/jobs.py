@@ -22,14 +22,16 @@ from tidegate.api.dependencies import (
 )
 from tidegate.api.guard import Endpoint
 from tidegate.api.ingest import summed
+from tidegate.api.lint import TASKS_AT_ONCE, lint_task_view, summary_of, tasks_of_verdict
 from tidegate.api.openapi import json_body, problems
-from tidegate.api.pages import Cursor, Limit, decode_number, page
+from tidegate.api.pages import Cursor, Limit, decode_number, encode_cursor, page
 from tidegate.api.problems import problem_of
-from tidegate.api.views import JOBS, job_links, job_view, task_view
+from tidegate.api.views import JOBS, job_links, job_view
 from tidegate.core.job import JobStatus, TaskState
+from tidegate.core.lint import Verdict
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.errors import InvalidInput, NotFound, TidegateError
-from tidegate.ports import JobFilter
+from tidegate.ports import JobFilter, JobRecord
 from tidegate.server.service import Service, Submitted
 
 router = guarded_router(prefix="/api/v1", tags=["jobs"])
@@ -175,12 +177,36 @@ async def list_tasks(
     limit: Limit = 50,
     cursor: Cursor = None,
     state: Annotated[TaskState | None, Query(description="Only tasks in this state.")] = None,
+    verdict: Annotated[
+        Verdict | None, Query(description="Only files of this verdict, of a lint job.")
+    ] = None,
 ) -> JSONResponse:
-    """In their order, each with its attempts and the small facts of its result."""
+    """In their order, each with its attempts and the small facts of its result. A page of a lint job has at most 200, and
+    with `verdict` it may be short although more follow.
+    """
     name = f"tasks-{number}"
     after = decode_number(name, cursor, 0)
+    job = await service.run(service.store.job, number)
+    if job.kind == "lint":
+        limit = min(limit, TASKS_AT_ONCE)
+    if verdict is not None:
+        _refuse_verdict(job, state)
+        found, following = await service.run(tasks_of_verdict, service.store, job, verdict, after, limit)
+        following_cursor = encode_cursor(name, following) if following is not None else None
+        items = [lint_task_view(service, job, task) for task in found]
+        return JSONResponse({"items": items, "next_cursor": following_cursor})
     tasks = await service.run(service.store.tasks, number, after=after, limit=limit + 1, state=state)
-    return page(tasks, limit, name, lambda task: task.key.number, lambda task: task_view(service, task))
+    return page(
+        tasks, limit, name, lambda task: task.key.number, lambda task: lint_task_view(service, job, task)
+    )
+
+
+def _refuse_verdict(job: JobRecord, state: TaskState | None) -> None:
+    if job.kind != "lint" or state is not None:
+        why = f"job {job.id} is of the kind {job.kind!r}" if state is None else "leave out `state`"
+        raise InvalidInput(
+            f"verdict: it is of lint jobs, and stands alone; {why}.", numbers={"field": "verdict"}
+        )
 
 
 @router.get(
@@ -191,7 +217,8 @@ async def show_task(service: ServiceGiven, key: TaskNamed) -> JSONResponse:
     tasks = await service.run(service.store.tasks, key.job_id, after=key.number - 1, limit=1)
     if not tasks or tasks[0].key != key:
         raise NotFound(f"There is no task {str(key)!r}. Job {key.job_id} has others.")
-    return JSONResponse(task_view(service, tasks[0]))
+    job = await service.run(service.store.job, key.job_id)
+    return JSONResponse(lint_task_view(service, job, tasks[0]))
 
 
 async def _show(service: Service, number: int, wait_s: float) -> JSONResponse:
@@ -200,6 +227,8 @@ async def _show(service: Service, number: int, wait_s: float) -> JSONResponse:
     view = job_view(service, job)
     if (sums := await summed(service, job)) is not None:
         view["result"] = sums
+    if job.kind == "lint":
+        view["summary"] = await summary_of(service, job)
     return JSONResponse(view)
 
 

@@ -13,6 +13,7 @@ from tidegate.api.dependencies import CallerGiven, JobNumber, ServiceGiven
 from tidegate.api.downloads import MEDIA_TYPES, SUPPORTED, download
 from tidegate.api.ingest import summed
 from tidegate.api.interactive import with_rows
+from tidegate.api.lint import summary_of
 from tidegate.api.openapi import content, problems
 from tidegate.api.problems import Refusal, exit_numbers
 from tidegate.api.sources import MOST_PREVIEW_ROWS, Offset, preview_rows
@@ -51,7 +52,8 @@ async def result(
 ) -> Response:
     """Where it is and what it looks like; with `limit` also rows of it; with `format` the whole of it as a file."""
     job = await service.run(service.store.job, number)
-    described = await summed(service, job) or finished_result(service, job)
+    sums = await summed(service, job) or await summary_of(service, job)
+    described = sums or finished_result(service, job)
     if format is not None:
         return await download(service, caller, await _source_of(service, job), format)
     head: dict[str, Any] = {

@@ -26,6 +26,7 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
     "command": ("argv", "cwd"),
     "function": ("function",),
     "ingest": ("into", "mode"),
+    "lint": ("submission_type",),
 }
 """What of a kind's own fields is shown: not what may be long or secret, such as variables, input and arguments."""
 
@@ -123,8 +124,8 @@ def waiting_view(waiting: Waiting | None) -> dict[str, Any] | None:
 
 def result_view(service: Service, job: JobRecord) -> dict[str, Any] | None:
     """Source, path, counts, columns and size of a result, as far as the job has them."""
-    if job.status is not JobStatus.SUCCEEDED or job.result is None:
-        return None
+    if job.status is not JobStatus.SUCCEEDED or job.result is None or job.kind == "lint":
+        return None  # what a lint job has found stands with its tasks
     result = _shown(service, job.result)
     columns = result.get("columns")
     if columns is not None:

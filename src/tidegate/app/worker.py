@@ -53,7 +53,8 @@ def make_worker(
         instance=instance,
         rung=settings.enforcement,
         yield_cpu=settings.yield_cpu,
-        preload=sorted({workload.runner.partition(":")[0] for workload in workloads.values()}),
+        preload=_modules(workloads, on_demand=False),
+        on_demand=_modules(workloads, on_demand=True),
         python_path=modules.path,
         modules=modules.warm,
         environment={FUNCTION_MODULES_VARIABLE: ",".join(modules.names)} if modules.names else {},
@@ -77,6 +78,17 @@ def make_worker(
         rules,
         target_urls(settings).get,
         [kind for kind, workload in workloads.items() if getattr(workload, "expands", False)],
+    )
+
+
+def _modules(workloads: Mapping[str, Workload], *, on_demand: bool) -> list[str]:
+    """The runners' modules, of those kinds that are loaded when they are needed or of the others."""
+    return sorted(
+        {
+            workload.runner.partition(":")[0]
+            for workload in workloads.values()
+            if (getattr(workload, "preload", "") == "on_demand") == on_demand
+        }
     )
 
 

@@ -258,6 +258,12 @@ class AsyncClient:
         call = calls.upload_file(file.name, size_bytes, source_name, overwrite, shared)
         return call.parse(await self._exchange(call, _chunks(file)))
 
+    async def send_file(self, path: str | os.PathLike[str]) -> str:
+        """Send a file that a job is to read. See `Client.send_file`."""
+        file, size_bytes = await asyncio.to_thread(file_to_upload, path)
+        call = calls.send_file(f"{new_key()}{file.suffix}", size_bytes)
+        return str(call.parse(await self._exchange(call, _chunks(file)))["path"])
+
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:
     opened = await asyncio.to_thread(file.open, "rb")

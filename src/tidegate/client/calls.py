@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -326,6 +326,17 @@ def upload_file(
         headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
         read_timeout_s=SLOW_READ_S,
     )
+
+
+def send_file(name: str, size_bytes: int) -> Call[Document]:
+    """Send a file's bytes, to be named by a job; they become no source."""
+    call = upload_file(name, size_bytes, None, overwrite=False)
+    return replace(call, params={**call.params, "source": "false"})
+
+
+def lint_report(job_id: str, format: str) -> Call[None]:
+    """The report of a lint job, to be streamed."""
+    return _download(f"{API}/jobs/{_segment(job_id)}/report", format)
 
 
 # Queues

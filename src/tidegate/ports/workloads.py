@@ -92,7 +92,9 @@ class Workload(Protocol):
     (`package.module:function`), which only the sandbox imports. A kind whose specs have `connect_ports` says so by an
     attribute `connects = True`.
 
-    With an attribute `expands = True` its runners may add tasks to their job, see `TaskContext.add_task`.
+    With an attribute `expands = True` its runners may add tasks to their job, see `TaskContext.add_task`. With `preload =
+    "on_demand"` its runner is loaded with the first attempt that needs it, not when the worker starts. A submission without
+    `kind` is of the kind that has one of its fields in `implied_by`.
     """
 
     kind: str

@@ -9,12 +9,11 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.errors import BrokenInvariant, SettingError, Unavailable
-from tidegate.runtime.protocol import Channel
+from tidegate.runtime.on_demand import FORGOTTEN_AFTER_S, OnDemand
 from tidegate.runtime.sandbox_messages import (
     Rungs,
     SandboxEnd,
@@ -28,6 +27,7 @@ from tidegate.runtime.sandbox_messages import (
     order_message,
     rungs_of,
 )
+from tidegate.runtime.slot import Slot
 from tidegate.runtime.zygote_process import ZygoteProcess
 
 __all__ = [
@@ -50,21 +50,6 @@ _IDLE_KEPT = 2
 _TRIM_AFTER_S = 30.0
 
 
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """A keeper as the server sees it. `order` while it is busy; `dead` once its channel has ended."""
-
-    number: int
-    channel: Channel
-    zygote: ZygoteProcess
-    order: SandboxOrder | None = None
-    ended: bool = False
-    dead: bool = False
-    must_end_at: float | None = None
-    idle_since: float = 0.0
-    cancelled: tuple[ExitReason, str | None] | None = None
-
-
 class Sandboxes:
     """All attempts on this machine."""
 
@@ -75,12 +60,15 @@ class Sandboxes:
         rung: str = "auto",
         yield_cpu: str = "idle",
         preload: Sequence[str] = (),
+        on_demand: Sequence[str] = (),
+        forgotten_after_s: float = FORGOTTEN_AFTER_S,
         python_path: Sequence[str] = (),
         modules: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         confine_files: bool = True,
     ) -> None:
-        """`preload` are runners, loaded and warmed once; `modules` are loaded likewise, but are code of users.
+        """`preload` are runners, loaded and warmed once; `on_demand` those loaded when the first attempt needs them, and
+        let go of when none has for `forgotten_after_s`; `modules` are loaded like `preload`, but are code of users.
 
         `confine_files` false lets attempts open what this process may: for an application's own functions.
         """
@@ -95,11 +83,12 @@ class Sandboxes:
             "modules": list(modules),
             "confine_files": confine_files,
         }
+        self._on_demand = OnDemand(on_demand, forgotten_after_s)
         self._environment = dict(environment or {})
         self._zygote: ZygoteProcess | None = None
-        self._slots: dict[int, _Slot] = {}
-        self._running: dict[AttemptKey, _Slot] = {}
-        self._idle: list[_Slot] = []
+        self._slots: dict[int, Slot] = {}
+        self._running: dict[AttemptKey, Slot] = {}
+        self._idle: list[Slot] = []
         self._retiring: list[ZygoteProcess] = []
         self._next_number = 1
         self._waiting_events: list[SandboxEvent] = []
@@ -138,7 +127,7 @@ class Sandboxes:
         """Run an attempt; what becomes of it comes from `poll`. Never waits for the keeper."""
         if order.key in self._running:
             raise BrokenInvariant(f"Attempt {order.key} is already running.")
-        slot = self._idle.pop() if self._idle else self._new_slot()
+        slot = self._slot_with(self._on_demand.needed_by(order.runner))
         slot.order, slot.ended, slot.cancelled = order, False, None
         slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
         self._running[order.key] = slot
@@ -220,6 +209,7 @@ class Sandboxes:
 
     def _start_zygote(self) -> None:
         self._rungs = None
+        self._on_demand.begin_anew()
         self._zygote = zygote = ZygoteProcess(self._config, self._environment)
         self.selector.register(zygote.channel.fileno(), selectors.EVENT_READ, self._on_zygote)
 
@@ -237,17 +227,27 @@ class Sandboxes:
             self._retiring.append(self._zygote)
         self._zygote = None
 
-    def _new_slot(self) -> _Slot:
+    def _slot_with(self, modules: frozenset[str]) -> Slot:
+        """An idle keeper that has these loaded, else a new one."""
+        if modules:
+            self._on_demand.used(time.monotonic())
+        fitting = (at for at in reversed(range(len(self._idle))) if modules <= self._idle[at].loaded)
+        at = next(fitting, None)
+        return self._new_slot(modules) if at is None else self._idle.pop(at)
+
+    def _new_slot(self, modules: frozenset[str]) -> Slot:
         if self._zygote is None:
             self.open()
         assert self._zygote is not None
-        slot = _Slot(self._next_number, self._zygote.fork_keeper(self._next_number), self._zygote)
+        self._on_demand.load(modules, self._zygote)
+        channel = self._zygote.fork_keeper(self._next_number)
+        slot = Slot(self._next_number, channel, self._zygote, self._on_demand.loaded)
         self._next_number += 1
         self._slots[slot.number] = slot
         self.selector.register(slot.channel.fileno(), selectors.EVENT_READ, lambda: self._on_keeper(slot))
         return slot
 
-    def _watch(self, slot: _Slot) -> None:
+    def _watch(self, slot: Slot) -> None:
         """Look at writability only while something could not be sent at once."""
         if slot.dead or slot.channel.fileno() < 0:
             return
@@ -256,7 +256,7 @@ class Sandboxes:
         if key.events != wanted:
             self.selector.modify(slot.channel.fileno(), wanted, key.data)
 
-    def _on_keeper(self, slot: _Slot) -> None:
+    def _on_keeper(self, slot: Slot) -> None:
         if slot.dead:  # hung up by what was heard before, in the same round of the selector
             return
         slot.channel.flush()
@@ -264,13 +264,13 @@ class Sandboxes:
             self._heard(slot, event_of(message))
         self._look_after(slot)
 
-    def _look_after(self, slot: _Slot) -> None:
+    def _look_after(self, slot: Slot) -> None:
         if slot.channel.closed and not slot.dead:
             self._keeper_died(slot)
         else:
             self._watch(slot)
 
-    def _heard(self, slot: _Slot, event: SandboxEvent) -> None:
+    def _heard(self, slot: Slot, event: SandboxEvent) -> None:
         self._waiting_events.append(event)
         if isinstance(event, SandboxEnd):
             self._running.pop(event.key, None)
@@ -279,7 +279,7 @@ class Sandboxes:
         if isinstance(event, SandboxGone) or (isinstance(event, SandboxEnd) and event.tree_gone):
             self._free(slot)
 
-    def _free(self, slot: _Slot) -> None:
+    def _free(self, slot: Slot) -> None:
         slot.order = None
         slot.idle_since = time.monotonic()
         if slot.zygote is not self._zygote:
@@ -287,7 +287,7 @@ class Sandboxes:
         else:
             self._idle.append(slot)
 
-    def _hang_up(self, slot: _Slot) -> None:
+    def _hang_up(self, slot: Slot) -> None:
         if not slot.dead:
             self.selector.unregister(slot.channel.fileno())
             slot.channel.close()
@@ -296,7 +296,7 @@ class Sandboxes:
         if slot in self._idle:
             self._idle.remove(slot)
 
-    def _keeper_died(self, slot: _Slot) -> None:
+    def _keeper_died(self, slot: Slot) -> None:
         """Its attempt ends when the zygote has proven that the tree is gone."""
         self.selector.unregister(slot.channel.fileno())
         slot.channel.close()
@@ -308,7 +308,7 @@ class Sandboxes:
         elif slot.zygote is not self._zygote:
             self._bury(slot, clean=False)
 
-    def _bury(self, slot: _Slot, *, clean: bool) -> None:
+    def _bury(self, slot: Slot, *, clean: bool) -> None:
         self._slots.pop(slot.number, None)
         order = slot.order
         if order is None:
@@ -380,6 +380,8 @@ class Sandboxes:
             self._prove(now)
         while len(self._idle) > _IDLE_KEPT and now - self._idle[0].idle_since > _TRIM_AFTER_S:
             self._hang_up(self._idle[0])
+        if not self._running and not self._unproven and self._on_demand.is_forgotten(now):
+            self.restart()
 
     def _prove(self, now: float) -> None:
         """Of attempts that lost their keeper and their zygote nobody knows the tree: a new zygote sweeps for them.

@@ -118,8 +118,18 @@ class Zygote:
                         [pid for pid, number in self._keepers.items() if number == message["number"]],
                         signal.SIGKILL,
                     )
+                case "load":
+                    self._load(message["name"])
                 case "sweep":
                     self._channel.send({"is": "swept", **self._sweep()})
+
+    def _load(self, name: str) -> None:
+        """For what is forked from now on."""
+        for failure in _preload([name]):
+            self._channel.send({"is": "warning", "message": failure})
+        _refuse_threads([name])
+        gc.collect()
+        gc.freeze()
 
     def _fork_keeper(self, number: int, fd: int) -> None:
         pid = os.fork()
@@ -269,6 +279,14 @@ def _preload(names: Sequence[str]) -> list[str]:
     return failed
 
 
+def _refuse_threads(loaded: Sequence[str]) -> None:
+    if (count := threads_of("self")) != 1:
+        raise BrokenInvariant(
+            f"The zygote has {count} threads after loading {', '.join(loaded)}: forks would not be safe. A runner's module "
+            "must start no thread when it is imported or warmed."
+        )
+
+
 def _import(names: Sequence[str]) -> list[str]:
     """Import the modules of users' functions; answers what failed, which is then told by the attempt that needs it."""
     failed = []
@@ -306,12 +324,7 @@ def main() -> NoReturn:
         sys.path[:0] = config["python_path"]
         for failure in [*_preload(config["preload"]), *_import(config["modules"])]:
             channel.send({"is": "warning", "message": failure})
-        if threads_of("self") != 1:
-            raise BrokenInvariant(
-                f"The zygote has {threads_of('self')} threads after loading "
-                f"{', '.join([*config['preload'], *config['modules']])}: forks would not be safe. A runner's module must "
-                "start no thread when it is imported or warmed."
-            )
+        _refuse_threads([*config["preload"], *config["modules"]])
         Zygote(channel, config).run()
         status = 0
     except TidegateError as error:

@@ -164,12 +164,22 @@ def _excess(asked: Resources, allocatable: Resources) -> float:
 
 def _workload(fields: Mapping[str, Any], rules: Rules, *, internal: bool) -> Workload:
     kinds = sorted(kind for kind, workload in rules.workloads.items() if internal or is_public(workload))
-    kind = fields.get("kind")
+    kind = fields.get("kind") or _implied(fields, rules)
     if kind is None:
         raise InvalidInput(f"`kind` is missing. It must be one of: {', '.join(kinds)}.")
     if not isinstance(kind, str) or kind not in kinds:
         raise InvalidInput(f"There is no kind {kind!r}. It must be one of: {', '.join(kinds)}.")
     return rules.workloads[kind]
+
+
+def _implied(fields: Mapping[str, Any], rules: Rules) -> str | None:
+    """The kind that a submission without one means, by a field that only this kind takes."""
+    if "kind" in fields:
+        return None
+    for kind, workload in rules.workloads.items():
+        if not getattr(workload, "implied_by", frozenset()).isdisjoint(fields):
+            return kind
+    return None
 
 
 def is_public(workload: Workload) -> bool:

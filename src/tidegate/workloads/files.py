@@ -117,11 +117,33 @@ def expand(
     return found
 
 
+def folder_of(path: object, context: IntakeContext, *, what: str = "path") -> str:
+    """The real path of the folder that `path` names, when all below it may be read. Raises InvalidInput."""
+    context.before_look()
+    wanted = _absolute(path, context, what)
+    roots = Roots.of(context)
+    real = os.path.realpath(wanted)
+    if not roots.allow(real) and real not in roots.others:
+        raise _outside(path, what)
+    if not os.path.isdir(real):
+        raise InvalidInput(f"{what} {_show(path)} names no folder.", code="missing_file")
+    _refuse_no_text(real, path, what)
+    return real
+
+
 def roots_of(files: Iterable[DataFile], context: IntakeContext) -> list[str]:
     """The folders of `source_roots`, as real paths, in which files lie that are not in the data directory."""
     roots = Roots.of(context)
     outside = [file.path for file in files if not _is_below(file.path, roots.data_dir)]
     return sorted(root for root in {*roots.others} if any(_is_below(path, root) for path in outside))
+
+
+def own_path(name: object, context: IntakeContext) -> object:
+    """Relative paths of those who see only their own start in their own folder, unless they name it themselves."""
+    if not context.own_folder or not isinstance(name, str) or os.path.isabs(name):
+        return name
+    inside = os.path.relpath(context.own_folder, context.data_dir)
+    return name if name.startswith(f"{inside}/") else f"{inside}/{name}"
 
 
 def refuse_foreign(path: object, context: IntakeContext, *, what: str = "path") -> None:

@@ -18,7 +18,7 @@ from tidegate.core.resources import MIB, Resources, format_bytes
 from tidegate.errors import InvalidInput, NeverFits
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.workloads.errors import TaskError
-from tidegate.workloads.files import DataFile, expand, refuse_foreign
+from tidegate.workloads.files import DataFile, expand, own_path, refuse_foreign
 from tidegate.workloads.ingest_names import TABLE_SUFFIXES, TableNames, is_workbook, refuse_other_formats
 from tidegate.workloads.ingest_targets import Destination, destination
 from tidegate.workloads.sql import within
@@ -130,7 +130,7 @@ def _files(given: object, context: IntakeContext) -> tuple[DataFile, ...]:
         )
     found: dict[str, DataFile] = {}
     for name in names:
-        path = _own_path(name, context)
+        path = own_path(name, context)
         refuse_foreign(path, context, what="files")
         for file in expand(path, context, what="files", suffixes=TABLE_SUFFIXES):
             refuse_foreign(file.path, context, what="files")  # links have been followed now
@@ -182,14 +182,6 @@ def _truth(fields: Mapping[str, Any], name: str) -> bool:
     if value not in (True, False, None):
         raise InvalidInput(f"`{name}` must be true or false, not {value!r:.80}.")
     return bool(value)
-
-
-def _own_path(name: object, context: IntakeContext) -> object:
-    """Relative paths of those who see only their own start in their own folder, unless they name it themselves."""
-    if not context.own_folder or not isinstance(name, str) or os.path.isabs(name):
-        return name
-    inside = os.path.relpath(context.own_folder, context.data_dir)
-    return name if name.startswith(f"{inside}/") else f"{inside}/{name}"
 
 
 def _refuse_many_replacing(asked: _Asked, tables: TableNames, to: Destination) -> None:

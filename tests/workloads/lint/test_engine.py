@@ -10,10 +10,10 @@ import pytest
 from sqlfluff.core.rules.base import BaseRule
 
 from tests.workloads.lint.corpus import DIALECTS, files
+from tidegate.core.lint import FileReport, Summary, Verdict
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.lint.config import ConfigFile, on_the_way
 from tidegate.workloads.lint.engine import Engine
-from tidegate.workloads.lint.model import FileReport, Summary, Verdict
 from tidegate.workloads.lint.options import LintOptions
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tidegate.api.schemas.common import Column, Problem
+from tidegate.core.lint import Verdict
 
 JobStatusText = Literal["ACCEPTED", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 TaskStateText = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
@@ -27,7 +28,10 @@ class JobRequest(BaseModel):
             }
         },
     )
-    kind: str = Field(description="The kind of job, such as `sql`.")
+    kind: str | None = Field(
+        None,
+        description="The kind of job, such as `sql`. Left out, `sql_content` and `zip_file_path` mean `lint`.",
+    )
     name: str | None = Field(None, max_length=200)
     queue: str | None = Field(None, description="Default: the kind's own queue.")
     priority: Literal["low", "normal", "high"] = "normal"
@@ -61,6 +65,15 @@ class JobRequest(BaseModel):
         None,
         description="Kind `ingest`: `all`, a sheet, or several; default: the first visible one with rows.",
     )
+    sql_content: str | None = Field(None, description="Kind `lint`: the text of one SQL file.")
+    zip_file_path: str | None = Field(
+        None, description="Kind `lint`: a ZIP archive, uploaded or on the server's disk."
+    )
+    folder_path: str | None = Field(None, description="Kind `lint`: a folder on the server's disk.")
+    dialect: str | None = Field(None, description="Kind `lint`: SQLFluff's name of the dialect.")
+    rules: list[str] | str | None = Field(None, description="Kind `lint`: only these rules.")
+    exclude_rules: list[str] | str | None = Field(None, description="Kind `lint`: all but these rules.")
+    fix: bool | None = Field(None, description="Kind `lint`: also give the mended SQL.")
     readable_paths: list[str] | None = Field(
         None, description="Kind `command`: what it may read and run besides the system's programs."
     )
@@ -207,6 +220,41 @@ class OutputFile(BaseModel):
     links: dict[str, str]
 
 
+class LintSummary(BaseModel):
+    """What the files of a lint job add up to."""
+
+    files: int
+    clean: bool = Field(description="Whether every file was linted by every rule, and none has an error.")
+    violations: int
+    warnings: int
+    by_verdict: dict[str, int]
+    by_rule: dict[str, int]
+
+
+class Violation(BaseModel):
+    """A place where a rule is broken. Lines and columns count from 1; the end is 0 where nobody knows it."""
+
+    rule: str
+    name: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    description: str
+    severity: Literal["error", "warning"]
+    fixable: bool
+
+
+class LintFileSummary(BaseModel):
+    """What was found in one file, counted."""
+
+    clean: bool
+    violations: int
+    warnings: int
+    fixable: int
+    by_rule: dict[str, int]
+
+
 class Job(BaseModel):
     """A job as it is now."""
 
@@ -231,6 +279,12 @@ class Job(BaseModel):
     exit: Exit | None = None
     waiting: Waiting | None = None
     result: Result | None = None
+    submission_type: Literal["SINGLE_FILE", "ZIP_ARCHIVE", "FOLDER"] | None = Field(
+        None, description="Of kind `lint`."
+    )
+    summary: LintSummary | None = Field(
+        None, description="Of kind `lint`, once it has ended and all its files are known."
+    )
     links: JobLinks
 
 
@@ -279,6 +333,19 @@ class Task(BaseModel):
     attempts: list[Attempt]
     exit: Exit | None = None
     result: dict[str, Any] | None = None
+    file: str | None = Field(None, description="Of a lint job.")
+    verdict: Verdict | None = Field(None, description="Of a lint job: how far the file got.")
+    reason: str | None = Field(
+        None, description="Of a lint job: why the file has not been linted by every rule."
+    )
+    violations: list[Violation] | None = None
+    violations_cut: int | None = Field(
+        None, description="How many more there are than a report has room for."
+    )
+    notes: list[str] | None = Field(None, description="What was left out of the file's own settings.")
+    fixed: str | None = Field(None, description="The mended text, when it was asked for and differs.")
+    size_bytes: int | None = None
+    summary: LintFileSummary | None = None
     links: dict[str, str]
 
 

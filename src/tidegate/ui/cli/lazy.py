@@ -18,6 +18,7 @@ COMMANDS = {
     "worker": "Run the worker of this machine in a cluster",
     "sql": "Run a query as a job and show its first rows.",
     "ingest": "Load Excel and CSV files into a database or a data source of Tidegate's own.",
+    "lint": "Check SQL files with SQLFluff.",
     "submit": "Submit a command, a function, or jobs given as JSON.",
     "jobs": "List jobs, the newest first.",
     "job": "Look at one job, wait for it, cancel it.",

@@ -69,6 +69,9 @@ def build(options: LintOptions, files: Sequence[ConfigFile] = (), *, fast: bool 
             configs=combined, overrides={**_overrides(options), **(_RUST_PARSER if fast else _PYTHON_PARSER)}
         )
     except (SQLFluffUserError, KeyError, ValueError, AssertionError) as error:
+        if "unknown dialect" in str(error).lower():
+            asked = options.dialect or core["dialect"]
+            raise TaskError(f"SQLFluff has no dialect {asked!r:.80}.", code="unknown_dialect") from error
         code = "unknown_dialect" if "dialect" in str(error).lower() else "bad_lint_config"
         raise TaskError(
             f"The configuration of the linter is wrong: {_first_line(error)}.", code=code

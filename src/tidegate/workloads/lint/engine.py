@@ -16,18 +16,22 @@ from typing import Any
 
 import chardet
 import sqlfluff
+import tqdm  # type: ignore[import-untyped]
 from sqlfluff.core import FluffConfig, Linter
 from sqlfluff.core.errors import SQLBaseError, SQLFluffUserError, SQLLintError
 from sqlfluff.core.linter.linted_file import LintedFile
 from sqlfluff.core.rules.base import RulePack
 
+from tidegate.core.lint import FileReport, Verdict, Violation
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.lint.budget import TimeUp, at_most
 from tidegate.workloads.lint.config import ConfigFile, build, inline
-from tidegate.workloads.lint.model import FileReport, Verdict, Violation
 from tidegate.workloads.lint.options import LintOptions
 
 VERSION = sqlfluff.__version__
+tqdm.tqdm.monitor_interval = (
+    0  # SQLFluff's progress bars would start a thread, and a process with threads must not fork
+)
 _BOMS = (
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.workloads.lint.model import FileReport, Verdict, Violation
-from tidegate.workloads.lint.reports import FORMATS
+from tidegate.api.lint_reports import FORMATS
+from tidegate.core.lint import FileReport, Verdict, Violation
 
 BAD = Violation("LT01", "layout.spacing", 3, 5, 3, 7, "Expected only single space.", "error", fixable=True)
 MILD = Violation(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from tidegate.workloads.lint.model import FileReport, Verdict, Violation
+from tidegate.core.lint import FileReport, Verdict, Violation
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 TOOL_ADDRESS = "https://docs.sqlfluff.com/"

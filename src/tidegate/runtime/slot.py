@@ -1,0 +1,27 @@
+"""A place in which one attempt at a time runs, as the server keeps it in mind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.core.job import ExitReason
+from tidegate.runtime.protocol import Channel
+from tidegate.runtime.sandbox_messages import SandboxOrder
+from tidegate.runtime.zygote_process import ZygoteProcess
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """A keeper as the server sees it. `order` while it is busy; `dead` once its channel has ended."""
+
+    number: int
+    channel: Channel
+    zygote: ZygoteProcess
+    loaded: frozenset[str] = frozenset()
+    """What it was forked with beside what every zygote loads; see `OnDemand`."""
+    order: SandboxOrder | None = None
+    ended: bool = False
+    dead: bool = False
+    must_end_at: float | None = None
+    idle_since: float = 0.0
+    cancelled: tuple[ExitReason, str | None] | None = None

@@ -1,0 +1,170 @@
+"""Lints one file inside the sandbox, or looks which there are in an archive or a folder and adds a task for each.
+
+The files of an archive lie one behind the other in one file, `files.bin`, of the folder that the first task leaves; a task is
+told where its own and the `.sqlfluff` files on the way to it stand there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tidegate.core.job import TaskOrder
+from tidegate.core.lint import FileReport, Verdict
+from tidegate.core.resources import KIB, MIB
+from tidegate.ports import TaskContext
+from tidegate.workloads.errors import TaskError
+from tidegate.workloads.lint.archive import Limits, Member, unpack
+from tidegate.workloads.lint.collect import collect
+from tidegate.workloads.lint.config import CONFIG_NAME, ConfigFile, on_the_way
+from tidegate.workloads.lint.engine import VERSION, Engine
+from tidegate.workloads.lint.options import MOST_CONFIG_BYTES, LintOptions
+
+_SUFFIXES = (".sql", ".sql.j2", ".dml", ".ddl", ".pkb")
+"""SQLFluff's `sql_file_exts`."""
+_FOLDER, _FILES = "unpacked", "files.bin"
+_MOST_VIOLATIONS_BYTES = 256 * KIB
+_MOST_FIXED_BYTES = 512 * KIB
+"""An attempt may report 1 MiB."""
+_MARGIN_BYTES = 64 * MIB
+"""Of the disk of the first task, for what it writes beside the files."""
+
+
+def warm() -> None:
+    """Called once by the zygote, before it forks: loads the usual dialect and the rules."""
+    Engine(LintOptions(dialect="ansi")).lint("warm.sql", b"SELECT 1\n")
+
+
+def run(context: TaskContext) -> Mapping[str, Any]:
+    """Raises TaskError for an archive that cannot be read, and for options that make no sense to the linter."""
+    spec = context.spec
+    options = LintOptions.from_json(spec["options"])
+    if "unpack" in spec:
+        Engine(options)  # options that make no sense are told once, not by every file
+        return _unpacked(context)
+    return {"lint": _bounded(_report(context, options)), "engine": VERSION}
+
+
+def _report(context: TaskContext, options: LintOptions) -> FileReport:
+    spec = context.spec
+    name = spec["file"]
+    if "problem" in spec:
+        return FileReport(name, Verdict(spec["problem"]), spec["reason"])
+    if "sql_content" in spec:
+        return Engine(options).lint(name, spec["sql_content"].encode())
+    if context.input_folder is None:
+        raise TaskError("The unpacked files are not there any more. Submit the job again.", code="files_gone")
+    engine = Engine(options)
+    with Path(context.input_folder, _FILES).open("rb") as files:
+        raw = _piece(files, spec["offset"], spec["size_bytes"])
+        configs = tuple(
+            ConfigFile(folder, _piece(files, *place).decode("utf-8", "replace"))
+            for folder, *place in spec["configs"]
+        )
+    try:
+        return engine.lint(name, raw, configs)
+    except TaskError as error:  # of the files on the way to it: other files are none the worse for them
+        return FileReport(name, Verdict.SKIPPED, error.message, size_bytes=len(raw))
+
+
+def _piece(files: BinaryIO, offset: int, size_bytes: int) -> bytes:
+    files.seek(offset)
+    return files.read(size_bytes)
+
+
+def _bounded(report: FileReport) -> dict[str, Any]:
+    """The report as JSON with as many violations as there is room for; `cut` says how many there is not."""
+    room, kept = _MOST_VIOLATIONS_BYTES, 0
+    for violation in report.to_json()["violations"]:
+        room -= len(json.dumps(violation))
+        if room < 0:
+            break
+        kept += 1
+    cut = len(report.violations) - kept
+    fixed, notes = report.fixed, report.notes[:100]
+    if fixed is not None and len(fixed.encode()) > _MOST_FIXED_BYTES:
+        fixed = None
+        notes = (*notes, f"The mended text has more than {_MOST_FIXED_BYTES} bytes and was left out.")
+    if cut:
+        notes = (*notes, f"{cut} more violations were left out: a report has room for {kept} of these.")
+    shown = replace(report, violations=report.violations[:kept], fixed=fixed, notes=notes)
+    return {**shown.to_json(), "clean": report.clean, "cut": cut}
+
+
+def _unpacked(context: TaskContext) -> Mapping[str, Any]:
+    path = Path(context.spec["unpack"])
+    folder = Path(context.staging, _FOLDER)
+    folder.mkdir()
+    limits = Limits(
+        total_bytes=min(Limits().total_bytes, max(context.resources.disk_bytes - _MARGIN_BYTES, MIB))
+    )
+    with (folder / _FILES).open("wb+") as into:
+        source = (
+            unpack(path, into, _wanted, limits, context.progress)
+            if context.spec["submission_type"] == "ZIP_ARCHIVE"
+            else collect(path, into, _wanted, limits)
+        )
+        members = list(source)
+        into.flush()
+        os.fsync(into.fileno())
+    files = [member for member in members if not _is_config(member.name)]
+    if not files:
+        raise TaskError(
+            f"{path.name!r} has no SQL file: none ends in {', '.join(_SUFFIXES)}.", code="no_sql_files"
+        )
+    configs = _configs(members)
+    for member in files:
+        context.add_task(TaskOrder(_task_name(member.name), _spec(member, configs)))
+    return {"folder": _FOLDER, "files": len(files), "engine": VERSION}
+
+
+def _wanted(name: str) -> bool:
+    """Finder of macOS puts a shadow of every file into `__MACOSX`."""
+    return not name.startswith("__MACOSX/") and (_is_config(name) or name.lower().endswith(_SUFFIXES))
+
+
+def _is_config(name: str) -> bool:
+    return name.rpartition("/")[2] == CONFIG_NAME
+
+
+def _configs(members: list[Member]) -> dict[str, Member]:
+    """The `.sqlfluff` files by their folders; of two of one name the first, which is the one that could be read."""
+    found: dict[str, Member] = {}
+    for member in members:
+        if _is_config(member.name):
+            found.setdefault(member.name.rpartition("/")[0], member)
+    return found
+
+
+def _task_name(name: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in name) or "\ufffd"
+
+
+def _spec(member: Member, configs: Mapping[str, Member]) -> dict[str, Any]:
+    name = _task_name(member.name)
+    if member.problem is not None:
+        return {"file": name, "problem": member.problem, "reason": member.reason}
+    above = list(_above(member.name, configs))
+    for folder, config in above:
+        if why := _fault(config):
+            reason = f"The {CONFIG_NAME} file of {folder or 'the top folder'} cannot be used. {why}"
+            return {"file": name, "problem": "skipped", "reason": reason}
+    places = [(folder, config.offset, config.size_bytes) for folder, config in above]
+    return {"file": name, "offset": member.offset, "size_bytes": member.size_bytes, "configs": places}
+
+
+def _above(name: str, configs: Mapping[str, Member]) -> Iterator[tuple[str, Member]]:
+    stubs = {folder: ConfigFile(folder, "") for folder in configs}
+    return ((stub.folder, configs[stub.folder]) for stub in on_the_way(name, stubs))
+
+
+def _fault(config: Member) -> str:
+    if config.problem is not None:
+        return config.reason
+    if config.size_bytes > MOST_CONFIG_BYTES:
+        return f"It has {config.size_bytes} bytes, at most {MOST_CONFIG_BYTES} are taken."
+    return ""

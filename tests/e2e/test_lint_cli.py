@@ -1,0 +1,118 @@
+"""`tidegate lint` as a user has it, with a server of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.ingesting import House
+from tests.e2e.test_lint import archive
+
+BAD, GOOD, MENDED = "SELECT  a from t\n", "SELECT 1\n", "SELECT a FROM t\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "sql"
+    (made / "deep").mkdir(parents=True)
+    (made / ".sqlfluff").write_text("[sqlfluff]\ndialect = duckdb\n")
+    (made / "bad.sql").write_text(BAD)
+    (made / "deep" / "good.sql").write_text(GOOD)
+    return made
+
+
+def lint(folder: Path, house: House, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "tidegate", "lint", *arguments],
+        cwd=folder,
+        env={**kept, "TIDEGATE_URL": house.server.url, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_exit_codes_and_the_report_for_people(folder: Path, house: House) -> None:
+    done = lint(folder, house, ".")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "bad.sql:1:7: LT01 Expected only single space before naked identifier. Found '  '. (layout.spacing)\n"
+        "bad.sql:1:11: CP01 Keywords must be consistently upper case. (capitalisation.keywords)\n",
+    )
+    assert "2 files: 2 linted; 2 violations" in done.stderr
+    assert (lint(folder, house, "deep").returncode, lint(folder, house, "deep").stdout) == (0, "")
+    assert lint(folder, house, "bad.sql", "--exclude-rules", "LT01,CP01").returncode == 0
+    assert lint(folder, house, "bad.sql", "--rules", "LT02").returncode == 0
+
+
+def test_what_cannot_be_done_is_exit_code_2(folder: Path, house: House) -> None:
+    for arguments, why in (
+        (("nowhere",), "neither a file nor a folder"),
+        ((".", "--dialect", "klingon"), "klingon"),
+        (("bad.sql", "--rules", "LT99"), "no rule 'LT99'"),
+        (("bad.sql", "--format", "pdf"), "pdf"),
+        ((".", "--templater", "python"), "templater"),
+    ):
+        done = lint(folder, house, *arguments)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert why in done.stderr
+    (folder / "deep" / "empty").mkdir()
+    assert lint(folder, house, "deep/empty").returncode == 2
+    assert lint(folder, house, ".", TIDEGATE_URL="http://127.0.0.1:9").returncode == 2
+
+
+def test_a_file_without_a_full_verdict_is_not_clean(folder: Path, house: House) -> None:
+    (folder / "deep" / "big.sql").write_text(GOOD * 3000)
+    done = lint(folder, house, "deep")
+    assert done.returncode == 1
+    assert "deep/big.sql: too_large: It has 27000 bytes" in done.stdout
+
+
+def test_each_format_is_written_to_standard_output(folder: Path, house: House) -> None:
+    assert json.loads(lint(folder, house, ".", "--format", "sarif").stdout)["version"] == "2.1.0"
+    files = json.loads(lint(folder, house, ".", "--format", "json").stdout)["files"]
+    assert {file["file"] for file in files} == {"bad.sql", "deep/good.sql"}
+    github = lint(folder, house, "bad.sql", "--format", "github")
+    assert github.returncode == 1
+    assert github.stdout.startswith("::error file=bad.sql,line=1,col=7,")
+    assert lint(folder, house, "bad.sql", "--format", "junit").stdout.startswith("<?xml")
+    assert lint(folder, house, "bad.sql", "--format", "csv").stdout.count("\n") == 3
+
+
+def test_files_are_mended_in_place_and_keep_their_mode(folder: Path, house: House) -> None:
+    (folder / "bad.sql").chmod(0o640)
+    latin = folder / "latin.sql"
+    latin.write_bytes("SELECT  'é'\n".encode("latin-1"))
+    done = lint(folder, house, ".", "--fix")
+    assert (folder / "bad.sql").read_text() == MENDED
+    assert (folder / "bad.sql").stat().st_mode & 0o777 == 0o640
+    assert latin.read_bytes() == "SELECT  'é'\n".encode("latin-1")  # another encoding: told, not mended
+    assert done.returncode == 1
+    latin.unlink()
+    assert "bad.sql: mended" in done.stderr
+    assert lint(folder, house, ".").returncode == 0
+
+
+def test_without_a_server_one_is_started_and_nothing_of_the_archive_stays(
+    folder: Path, house: House, tmp_path: Path
+) -> None:
+    own = {"TIDEGATE_URL": "", "TIDEGATE_DATA_DIR": str(tmp_path / "data"), "TIDEGATE_YIELD_CPU": "off"}
+    done = lint(folder, house, ".", **own)
+    assert done.returncode == 1, done.stderr
+    assert "bad.sql:1:7: LT01" in done.stdout
+    assert not [path for path in (tmp_path / "data" / "files").rglob("*") if path.is_file()]
+
+
+def test_the_names_of_an_archive_cannot_command_a_terminal(house: House) -> None:
+    content = archive({"a\x1b[31m.sql": GOOD})
+    house.http.put("/api/v1/files/escape.zip", params={"source": "false"}, content=content)
+    answer = house.http.post("/api/v1/jobs", json={"zip_file_path": "files/escape.zip"})
+    job = house.http.get(f"/api/v1/jobs/{answer.json()['job_id']}?wait_s=30").json()
+    assert "a\ufffd[31m.sql" in house.tasks(job)
