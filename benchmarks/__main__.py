@@ -36,6 +36,7 @@ NAMES = [
     "ledger",
     "cluster",
     "targets",
+    "tables",
 ]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
