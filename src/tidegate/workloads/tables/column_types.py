@@ -6,7 +6,7 @@ becomes text, in which numbers, dates and truths stand as a spreadsheet shows th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import _duckdb as duckdb
@@ -27,10 +27,11 @@ from tidegate.workloads.tables.staged import StagedRows
 
 _NUMBER_BIT, _TEXT_BIT, _BOOLEAN_BIT, _DATE_BIT, _DURATION_BIT, _ERROR_BIT = 1, 2, 4, 8, 16, 32
 _BITS = {TEXT: _TEXT_BIT, BOOLEAN: _BOOLEAN_BIT, DATE: _DATE_BIT, DURATION: _DURATION_BIT, ERROR: _ERROR_BIT}
-_COLUMNS_AT_ONCE = 256
-"""Of one query that profiles: DuckDB's time to plan a query grows faster than its columns."""
 _EXACT = 2**53
 """Doubles above do not hold every integer."""
+_DAY_MS = 86_400_000
+_FIRST_DAY, _END_DAY = -693_593, 2_958_466
+"""Of the years 1 to 9999, which every target can hold, from 30 December 1899; the end is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Profile:
     @property
     def errors(self) -> bool:
         return bool(self.kinds & _ERROR_BIT) or self.unreadable > 0
+
+    @property
+    def far_dates(self) -> bool:
+        """There may be dates beyond the years 1 to 9999; true of more than those, as days are counted from two beginnings."""
+        return bool(self.kinds & _DATE_BIT) and (self.least < _FIRST_DAY or self.most > _END_DAY - 1500)
 
     @property
     def kind(self) -> int:
@@ -79,43 +85,44 @@ class Profile:
 
 
 def profiles(con: duckdb.DuckDBPyConnection, staged: StagedRows, null_texts: Sequence[str]) -> list[Profile]:
-    """One for each column, over all rows."""
-    found: list[Profile] = []
-    for first in range(0, staged.width, _COLUMNS_AT_ONCE):
-        places = range(first, min(first + _COLUMNS_AT_ONCE, staged.width))
-        found += _profile(con, staged, places, null_texts)
+    """One for each column, over all rows.
+
+    Cells are grouped by column, so that the query does not grow with the columns: planned with aggregates of each it took
+    17 s for 256 columns, and this way 0.2 s for 16,384 (3 rows each); with 10 columns and 100,000 rows both take the same time.
+    """
+    cells = f"SELECT place, {_nulled('cell', null_texts)} AS c FROM {staged.cells()}"
+    kinds = f"SELECT place, c, {kind_sql('c')} AS k FROM ({cells}) WHERE c IS NOT NULL"
+    values = f"SELECT place, c, k, {_serial('c', 'k')} AS d FROM ({kinds})"
+    found = [Profile(0)] * staged.width
+    query = f"SELECT place, {_facts('c', 'k', 'd')} FROM ({values}) GROUP BY place"
+    for place, kind, whole, least, most, rounded, unreadable in con.execute(query).fetchall():
+        found[place] = Profile(kind, whole is not False, least or 0.0, most or 0.0, rounded, unreadable)
     return found
 
 
-def _profile(
-    con: duckdb.DuckDBPyConnection, staged: StagedRows, places: range, null_texts: Sequence[str]
-) -> Iterator[Profile]:
-    kinds = ", ".join(f"c{p}, {kind_sql(f'c{p}')} AS k{p}" for p in places)
-    values = ", ".join(f"c{p}, k{p}, {_serial(f'c{p}', f'k{p}')} AS d{p}" for p in places)
-    facts = ", ".join(
-        f"bit_or(k{p}), bool_and(d{p} = trunc(d{p})), min(d{p}), max(d{p}), "
-        f"count(*) FILTER (k{p} = {_NUMBER_BIT} AND abs(d{p}) >= {_EXACT} AND NOT regexp_full_match(c{p}, '-?[0-9]+')), "
-        f"count(*) FILTER (d{p} IS NULL AND k{p} IN ({_NUMBER_BIT}, {_DATE_BIT}, {_DURATION_BIT}))"
-        for p in places
+def _facts(cell: str, kind: str, serial: str) -> str:
+    """Aggregates in the order of Profile's fields."""
+    return (
+        f"bit_or({kind}), bool_and({serial} = trunc({serial})), min({serial}), max({serial}), "
+        f"count(*) FILTER ({kind} = {_NUMBER_BIT} AND abs({serial}) >= {_EXACT} "
+        f"AND NOT regexp_full_match({cell}, '-?[0-9]+')), "
+        f"count(*) FILTER ({serial} IS NULL AND {kind} IN ({_NUMBER_BIT}, {_DATE_BIT}, {_DURATION_BIT}))"
     )
-    cells = cleaned(staged, places, null_texts)
-    row = con.execute(f"SELECT {facts} FROM (SELECT {values} FROM (SELECT {kinds} FROM {cells}))").fetchone()
-    for start in range(0, len(row or ()), 6):
-        kind, whole, least, most, rounded, unreadable = (row or ())[start : start + 6]
-        yield Profile(kind or 0, whole is not False, least or 0.0, most or 0.0, rounded, unreadable)
 
 
 def cleaned(staged: StagedRows, places: Iterable[int], null_texts: Sequence[str]) -> str:
     """The staged rows as a subquery, with the texts that stand for null taken out."""
-    places = list(places)
+    places = [place for place in places if place < staged.width]
     cells = staged.scan(places)
-    if not null_texts:
+    if not any(null_texts):
         return cells
+    wanted = ", ".join(["r", *(f"{_nulled(f'c{p}', null_texts)} AS c{p}" for p in places)])
+    return f"(SELECT {wanted} FROM {cells})"
+
+
+def _nulled(cell: str, null_texts: Sequence[str]) -> str:
     nulls = ", ".join(quote(text_cell(text)) for text in null_texts if text)
-    wanted = ", ".join(
-        ["r", *(f"CASE WHEN c{p} IN ({nulls}) THEN NULL ELSE c{p} END AS c{p}" for p in places)]
-    )
-    return f"(SELECT {wanted} FROM {cells})" if nulls else cells
+    return f"CASE WHEN {cell} IN ({nulls}) THEN NULL ELSE {cell} END" if nulls else cell
 
 
 def kind_sql(cell: str) -> str:
@@ -134,7 +141,8 @@ def _serial(cell: str, kind: str) -> str:
 
 
 def _finite(value: str) -> str:
-    return f"nullif(nullif(nullif({value}, 'nan'::DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
+    """A double, or null where it is none. Planning takes time by how often `value` stands in it: 25 times as long with 4."""
+    return f"CASE WHEN isfinite({value}) THEN {value} END"
 
 
 class Expressions:
@@ -197,10 +205,12 @@ class Expressions:
         )
 
     def _dated(self, days: str, kind: ColumnType) -> str:
-        at = f"(TIMESTAMP '1899-12-30' + to_milliseconds(CAST(round(({self._days(days)}) * 86400000) AS BIGINT)))"
         if kind is ColumnType.TIME:
-            return f"CAST(TIMESTAMP '1899-12-30' + to_milliseconds(CAST(round(({days}) * 86400000) AS BIGINT)) AS TIME)"
-        in_range = f"({days}) > -700000 AND ({days}) < 2958466"
+            ms = f"least(round(({days}) * {_DAY_MS}), {_DAY_MS - 1})"  # a day's last half millisecond is not its first
+            return f"CAST(TIMESTAMP '1899-12-30' + to_milliseconds(CAST({ms} AS BIGINT)) AS TIME)"
+        ms = f"round(({self._days(days)}) * {_DAY_MS})"
+        at = f"(TIMESTAMP '1899-12-30' + to_milliseconds(CAST({ms} AS BIGINT)))"
+        in_range = f"({ms}) BETWEEN {_FIRST_DAY * _DAY_MS} AND {_END_DAY * _DAY_MS - 1}"
         return f"CASE WHEN {in_range} THEN {f'CAST({at} AS DATE)' if kind is ColumnType.DATE else at} END"
 
     def _days(self, days: str) -> str:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from tidegate.core.resources import MIB
 from tidegate.workloads.literals import quote
-from tidegate.workloads.tables.cells import SEPARATOR, Row
+from tidegate.workloads.tables.cells import ESCAPE, SEPARATOR, Row
 
 _BUFFER_BYTES = MIB
 _LEAST_LINE_BYTES = 2 * MIB
+_WIDE_COLUMNS = 1000
+"""Above, rows are split by a function: DuckDB's CSV reader takes seconds to begin with many thousand columns."""
+_NUMBER = "CAST(cells[1] AS BIGINT) AS r"
 
 
 class StagedRows:
@@ -44,12 +47,29 @@ class StagedRows:
 
     def scan(self, columns: Iterable[int]) -> str:
         """A subquery of `r`, the row's number, and `c0`, `c1` … for these columns; empty cells are null."""
-        names = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(self.width))
-        longest = max(self._longest_bytes + 1, _LEAST_LINE_BYTES)
+        if self.width > _WIDE_COLUMNS:
+            cells = (f"nullif(cells[{place + 2}], '') AS c{place}" for place in columns)
+            return f"(SELECT {', '.join([_NUMBER, *cells])} FROM {self._lines()})"
         wanted = ", ".join(["r", *(f"c{place}" for place in columns)])
+        names = ", ".join(["'r': 'BIGINT'", *(f"'c{place}': 'VARCHAR'" for place in range(self.width))])
+        return f"(SELECT {wanted} FROM {self._read(SEPARATOR, names)})"
+
+    def cells(self) -> str:
+        """A subquery of every cell that is not empty: `place`, its column from 0, and `cell`."""
+        every = (
+            f"SELECT unnest(cells[2:]) AS cell, unnest(range(len(cells) - 1)) AS place FROM {self._lines()}"
+        )
+        return f"(SELECT place, cell FROM ({every}) WHERE cell <> '')"
+
+    def _lines(self) -> str:
+        """A subquery of `cells`, all of a row with its number before them."""
+        read = self._read(ESCAPE * 2, "'line': 'VARCHAR'")  # an escape is followed by a letter
+        return f"(SELECT string_split(line, '{SEPARATOR}') AS cells FROM {read})"
+
+    def _read(self, delimiter: str, columns: str) -> str:
+        longest = max(self._longest_bytes + 1, _LEAST_LINE_BYTES)
         return (
-            f"(SELECT {wanted} FROM read_csv({quote(self.path)}, auto_detect = false, header = false, "
-            f"delim = '{SEPARATOR}', quote = '', escape = '', new_line = '\\n', null_padding = true, "
-            f"max_line_size = {longest}, buffer_size = {8 * longest}, "
-            f"columns = {{'r': 'BIGINT', {names}}}))"
+            f"read_csv({quote(self.path)}, auto_detect = false, header = false, "
+            f"delim = '{delimiter}', quote = '', escape = '', new_line = '\\n', null_padding = true, "
+            f"max_line_size = {longest}, buffer_size = {8 * longest}, columns = {{{columns}}})"
         )

@@ -192,7 +192,7 @@ def _find_bad(bad: BadCells, table: _Table, cells: str, expressions: Expressions
         value = _value(place, column.type, profile, table, expressions)
         if profile.errors:
             bad.add_errors(cells, cell, column.name)
-        if profile.unreadable:
+        if profile.unreadable or (profile.far_dates and place not in table.given):
             bad.add_unreadable(cells, cell, column.name, value)
         if place in table.given:
             bad.add_wrong(cells, cell, column, value)

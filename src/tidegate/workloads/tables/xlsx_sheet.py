@@ -25,7 +25,7 @@ _CELL = re.compile(
     r'(?:<v>|<is><t(?: xml:space="preserve")?>)([^<\r\n\x1c\x1f]*)(?:</v>|</t></is>)</c>'  # by far the most
     r"|(?<=/>)|(?:<f(?: [^<>]*)?(?:/>|>[^<]*</f>))?(?:<v/>|<v></v>)?</c>)"
 )
-_ROW = re.compile(r'<row r="([0-9]{1,7})"[^<>]*>')
+_ROW = re.compile(r'<row r="([0-9]{1,7})"[^<>]*(?<!/)>')
 _ATTRIBUTES = re.compile(r'(?: [a-z]{1,3}="[A-Za-z0-9]*")*/?')
 _ATTRIBUTE = re.compile(r' ([a-z]{1,3})="([A-Za-z0-9]*)"')
 _MERGED = re.compile(r'<mergeCell ref="([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"')
@@ -175,7 +175,10 @@ class _PlainRows:
                 cells += [""] * (place + 1 - self._width)
                 self._width = place + 1
             if form is _SHARED:
-                cells[place] = strings[int(value)]
+                number = int(value)
+                if number < 0:
+                    raise LookupError(value)
+                cells[place] = strings[number]
             elif form is _OWN:
                 cells[place] = text_cell(unescaped(value))
             else:
