@@ -88,7 +88,8 @@ def profiles(con: duckdb.DuckDBPyConnection, staged: StagedRows, null_texts: Seq
     """One for each column, over all rows.
 
     Cells are grouped by column, so that the query does not grow with the columns: planned with aggregates of each it took
-    17 s for 256 columns, and this way 0.2 s for 16,384 (3 rows each); with 10 columns and 100,000 rows both take the same time.
+    17 s for 256 columns, and this way 0.2 s for 16,384 (3 rows); with 10 columns and 100,000 rows
+    both take the same time.
     """
     cells = f"SELECT place, {_nulled('cell', null_texts)} AS c FROM {staged.cells()}"
     kinds = f"SELECT place, c, {kind_sql('c')} AS k FROM ({cells}) WHERE c IS NOT NULL"
