@@ -165,3 +165,25 @@ def test_whatever_is_sent_is_a_job_or_a_clear_refusal(fields: dict[str, Any]) ->
         job = judged({"kind": "echo", **fields})
         assert job.shape.resources.fits_in(LARGE.allocatable)
         assert job.timeout_s > 0
+
+
+class Implied(Echo):
+    """A kind that a submission means by one of its fields."""
+
+    kind = "implied"
+    fields = frozenset({"only_mine", "words"})
+    implied_by = frozenset({"only_mine"})
+
+
+def test_a_field_of_one_kind_alone_says_which_kind_is_meant() -> None:
+    rules = replace(RULES, workloads={"echo": Echo(), "implied": Implied()})
+
+    def judged_by_both(fields: Mapping[str, Any]) -> NewJob:
+        return judge(Submission("ann", fields), rules, (LARGE,), START)
+
+    assert judged_by_both({"only_mine": 1}).kind == "implied"
+    for fields in ({"words": "x"}, {"kind": None, "only_mine": 1}, {"kind": "", "only_mine": 1}):
+        with pytest.raises(InvalidInput, match="kind"):
+            judged_by_both(fields)
+    with pytest.raises(InvalidInput, match="only_mine"):
+        judged_by_both({"kind": "echo", "only_mine": 1})

@@ -46,7 +46,8 @@ def test_a_broken_plugin_is_named(points: list[EntryPoint], part: str) -> None:
 
 
 def test_runners_bring_nothing_into_the_zygote_that_every_fork_would_copy():
-    runners = sorted({one.runner.partition(":")[0] for one in load_workloads().values()})
+    at_start = (one for one in load_workloads().values() if getattr(one, "preload", "") != "on_demand")
+    runners = sorted({one.runner.partition(":")[0] for one in at_start})
     code = (
         "import sys, importlib, tidegate.runtime.zygote\n"
         f"for name in {runners!r}: importlib.import_module(name)\n"

@@ -22,19 +22,18 @@ class OnDemand:
         self._used_at = 0.0
         self.loaded: frozenset[str] = frozenset()
 
-    def needed_by(self, runner: str) -> frozenset[str]:
-        """What a keeper must have been forked with to run this."""
-        return self._modules & {runner.partition(":")[0]}
+    def needed_by(self, runner: str, now: float) -> frozenset[str]:
+        """What a keeper must have been forked with to run this now."""
+        modules = self._modules & {runner.partition(":")[0]}
+        if modules:
+            self._used_at = now
+        return modules
 
     def load(self, modules: frozenset[str], zygote: ZygoteProcess) -> None:
         """Have it loaded by what is forked from now on. It need not be waited for: the zygote does one thing after another."""
         for name in sorted(modules - self.loaded):
             zygote.channel.send({"do": "load", "name": name})
         self.loaded |= modules
-
-    def used(self, now: float) -> None:
-        """An attempt needs it."""
-        self._used_at = now
 
     def is_forgotten(self, now: float) -> bool:
         """Whether something is loaded that nobody has needed for long."""

@@ -69,9 +69,7 @@ class Sandboxes:
     ) -> None:
         """`preload` are runners, loaded and warmed once; `on_demand` those loaded when the first attempt needs them, and
         let go of when none has for `forgotten_after_s`; `modules` are loaded like `preload`, but are code of users.
-
-        `confine_files` false lets attempts open what this process may: for an application's own functions.
-        """
+        `confine_files` false lets attempts open what this process may: for an application's own functions."""
         self.selector = selectors.DefaultSelector()
         """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
         self._config = {
@@ -127,7 +125,7 @@ class Sandboxes:
         """Run an attempt; what becomes of it comes from `poll`. Never waits for the keeper."""
         if order.key in self._running:
             raise BrokenInvariant(f"Attempt {order.key} is already running.")
-        slot = self._slot_with(self._on_demand.needed_by(order.runner))
+        slot = self._slot_for(order.runner)
         slot.order, slot.ended, slot.cancelled = order, False, None
         slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
         self._running[order.key] = slot
@@ -227,10 +225,9 @@ class Sandboxes:
             self._retiring.append(self._zygote)
         self._zygote = None
 
-    def _slot_with(self, modules: frozenset[str]) -> Slot:
-        """An idle keeper that has these loaded, else a new one."""
-        if modules:
-            self._on_demand.used(time.monotonic())
+    def _slot_for(self, runner: str) -> Slot:
+        """An idle keeper that has loaded what it takes, else a new one."""
+        modules = self._on_demand.needed_by(runner, time.monotonic())
         fitting = (at for at in reversed(range(len(self._idle))) if modules <= self._idle[at].loaded)
         at = next(fitting, None)
         return self._new_slot(modules) if at is None else self._idle.pop(at)
