@@ -301,9 +301,21 @@ class MysqlTarget(SqlTarget):
                 "; ".join(str(row[2]) for row in self._run("SHOW WARNINGS LIMIT 3"))
                 or f"{affected} of {self._sent} rows"
             )
-            line = re.search(r"at row (\d+)", told)
-            raise refused_row(told, int(line[1]) if line else None)
+            raise refused_row(told, self._refused_at(told))
         return self._sent
+
+    def _refused_at(self, told: str) -> int | None:
+        """The number of the first row that was refused. Of a duplicate key the text does not tell it; MariaDB knows it
+        since 10.7 (its documentation of GET DIAGNOSTICS), MySQL does not."""
+        line = re.search(r"at row (\d+)", told)
+        if line:
+            return int(line[1])
+        try:
+            self._run("GET DIAGNOSTICS CONDITION 1 @tidegate_row = ROW_NUMBER")
+        except pymysql.Error:
+            return None
+        ((row,),) = self._run("SELECT @tidegate_row")
+        return int(row) or None
 
     def _insert(self, into: str, listed: str, blocks: Iterator[bytes], replace: str) -> int:
         """The escapes of the text are those of a literal, too."""
