@@ -2,7 +2,7 @@
 
 Most rows that programs write have one plain form. `_PlainRows` recognises it with a regular expression and must account for
 every cell of a piece of the sheet; a piece in which anything else occurs is parsed by expat, and so is a whole sheet that
-holds comments, CDATA or prefixed names. Measured with 200,000 rows of 10 cells: 5 s of CPU by expat alone, 2 s so.
+holds comments, CDATA or prefixed names.
 """
 
 from __future__ import annotations
