@@ -69,6 +69,8 @@ class IngestWorkload:
     kind = "ingest"
     connects = True
     expands = True
+    preload = "on_demand"
+    """Its readers bring OpenSSL and the compressors, which every fork for a query would copy."""
     fields = _OWN_FIELDS | _READER_OPTIONS
     internal_fields = frozenset({"preview_rows"})
     """Only the service itself asks for rows in place of a load."""

@@ -18,7 +18,6 @@ import _duckdb as duckdb
 from tidegate.core.resources import KIB, MIB
 from tidegate.ports import TaskContext
 from tidegate.workloads import duckdb_session
-from tidegate.workloads.convert_run import convert
 from tidegate.workloads.duckdb_errors import QueryFacts
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.files import CONVERTED, compression_of
@@ -49,6 +48,9 @@ def run(context: TaskContext) -> Mapping[str, Any]:
     """
     spec = context.spec
     if spec["format"] in CONVERTED:
+        # Its readers would weigh on every fork of the zygote.
+        from tidegate.workloads.convert_run import convert  # noqa: PLC0415
+
         return convert(context)
     paths: Sequence[str] = spec["paths"]
     facts = QueryFacts(
