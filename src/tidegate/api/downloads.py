@@ -34,7 +34,7 @@ async def download(service: Service, caller: Caller, source: Source, format: str
             f"format: {format!r:.40} is not supported. It must be one of: {', '.join(SUPPORTED)}.",
             numbers={"field": "format"},
         )
-    path = Path(service.path_of(source))
+    path = Path(service.sources.path_of(source))
     # Only what Tidegate itself put there: another's path may have become a link to anywhere since it was judged.
     if format == source.format == "parquet" and source.managed and not source.parts[1:]:
         return await _file(service, source.name, path, format, once=False)
@@ -44,7 +44,9 @@ async def download(service: Service, caller: Caller, source: Source, format: str
         "output": {"kind": "file", "format": format},
     }
     _, result = await finished(service, caller, fields, EXPORT_TIMEOUT_S, source.owner)
-    return await _file(service, source.name, Path(service.managed_path(result["path"])), format, once=True)
+    return await _file(
+        service, source.name, Path(service.sources.managed_path(result["path"])), format, once=True
+    )
 
 
 async def _file(service: Service, name: str, path: Path, format: str, *, once: bool) -> FileResponse:

@@ -69,7 +69,7 @@ async def events(
     if job.status.final and not await service.run(service.store.events, number, after=start, limit=1):
         return Response(status_code=204)
     return EventSourceResponse(
-        while_admitted(request, stream(service.follow(number, start), encode)),
+        while_admitted(request, stream(service.following.follow(number, start), encode)),
         headers={"X-Accel-Buffering": "no"},
     )
 

@@ -90,7 +90,7 @@ async def rows_of(
         fields["memory"] = memory
     began = service.clock.monotonic()
     job, result = await finished(service, caller, fields, limits.time_s, reads_as)
-    rows = await service.run(_taken, Path(service.managed_path(result["path"])))
+    rows = await service.run(_taken, Path(service.sources.managed_path(result["path"])))
     return Answer(
         job_id=job.id,
         columns=list(result["columns"]),

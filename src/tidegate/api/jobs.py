@@ -222,7 +222,7 @@ async def show_task(service: ServiceGiven, key: TaskNamed) -> JSONResponse:
 
 
 async def _show(service: Service, number: int, wait_s: float) -> JSONResponse:
-    waited = service.wait(number, wait_s) if wait_s else service.run(service.store.job, number)
+    waited = service.following.wait(number, wait_s) if wait_s else service.run(service.store.job, number)
     job = await waited
     view = job_view(service, job)
     if (sums := await summed(service, job)) is not None:

@@ -77,10 +77,12 @@ async def logs(
     if _wants_events(request):
         return await _events(request, service, record, attempt, tail, last_event_id)
     key = _attempt(record, attempt)
-    path = await service.run(service.log_of, key) if key is not None else None
+    path = await service.run(service.following.log_of, key) if key is not None else None
     if follow:
         offset = await service.run(_offset_of_tail, path, tail)
-        parts = service.output(number, task, key.attempt if key else None, offset, only=attempt is not None)
+        parts = service.following.output(
+            number, task, key.attempt if key else None, offset, only=attempt is not None
+        )
         return StreamingResponse(while_admitted(request, _bytes(parts)), media_type=_TEXT, headers=_LIVE)
     if path is None:
         return PlainTextResponse("")
@@ -107,9 +109,9 @@ async def _events(
         if record.state.final and await service.run(_all_seen, service, record, number, offset):
             return Response(status_code=204)
     else:
-        path = await service.run(service.log_of, key) if key is not None else None
+        path = await service.run(service.following.log_of, key) if key is not None else None
         offset = await service.run(_offset_of_tail, path, tail)
-    parts = service.output(job_id, task, number, offset, only=attempt is not None)
+    parts = service.following.output(job_id, task, number, offset, only=attempt is not None)
     told = stream(whole_characters(parts), encode=encode)
     return EventSourceResponse(while_admitted(request, told), headers=_LIVE)
 
@@ -185,7 +187,7 @@ def _offset_of_tail(path: Path | None, tail: int | None) -> int:
 def _all_seen(service: Service, record: TaskRecord, number: int, offset: int) -> bool:
     if record.attempts and number < record.attempts[-1].key.attempt:
         return False
-    path = service.log_of(AttemptKey(record.key.job_id, record.key.number, number))
+    path = service.following.log_of(AttemptKey(record.key.job_id, record.key.number, number))
     return path is None or path.stat().st_size <= offset
 
 

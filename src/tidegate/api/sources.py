@@ -94,7 +94,7 @@ async def add_source(request: Request, service: ServiceGiven, caller: CallerGive
     """Look at a file, a glob or a folder on the server and register it under a name that queries can use."""
     asked = await json_model(request, schemas.SourceRequest)
     name = check_source_name(asked.name)
-    source = await service.register_source(
+    source = await service.sources.register(
         caller,
         name,
         asked.path,
@@ -116,7 +116,7 @@ async def show_source(
     service: ServiceGiven, caller: CallerGiven, name: str, owner: OwnerName = None
 ) -> JSONResponse:
     """Its columns, types, size, and where it comes from."""
-    return JSONResponse(source_view(service, await service.find_source(caller, name, owner), caller))
+    return JSONResponse(source_view(service, await service.sources.find(caller, name, owner), caller))
 
 
 @router.delete(
@@ -130,7 +130,7 @@ async def delete_source(
     service: ServiceGiven, caller: CallerGiven, name: str, owner: OwnerName = None
 ) -> Response:
     """A file that Tidegate made (an upload or a result) is deleted with it; others stay where they are."""
-    source = await service.find_source(caller, name, owner)
+    source = await service.sources.find(caller, name, owner)
     if not caller.sees(source.owner):
         raise AccessDenied(
             f"The source {source.name!r} belongs to {source.owner!r}. Only its owner may delete it."
@@ -138,7 +138,7 @@ async def delete_source(
     source = await service.run(service.store.delete_source, source.name, source.owner, caller)
     if source.managed:
         # After the commit: a crash here leaves a file that nothing names, which the janitor removes.
-        await service.run(_unlink, [Path(service.managed_path(path)) for path in source.paths])
+        await service.run(_unlink, [Path(service.sources.managed_path(path)) for path in source.paths])
     return Response(status_code=204)
 
 
@@ -157,7 +157,7 @@ async def preview(
     offset: Offset = 0,
 ) -> Response:
     """A page of rows, in the order of the file."""
-    source = await service.find_source(caller, name, owner)
+    source = await service.sources.find(caller, name, owner)
     return rows_response(await preview_rows(service, caller, source, limit, offset), offset=offset)
 
 
@@ -181,7 +181,7 @@ async def download_source(
     format: FormatName = "parquet",
 ) -> FileResponse:
     """As one file. Parquet that lies as one file on disk is sent as it is; all else is exported first."""
-    return await download(service, caller, await service.find_source(caller, name, owner), format)
+    return await download(service, caller, await service.sources.find(caller, name, owner), format)
 
 
 @router.put(
@@ -248,7 +248,7 @@ async def _refuse_early(
     """Before a long body is sent: what would refuse it in the end. The source that an overwrite replaces, if any."""
     if not overwrite and await service.run(target.exists):
         raise taken(target.name)
-    existing = await service.own_source(caller.owner, called) if called is not None else None
+    existing = await service.sources.own(caller.owner, called) if called is not None else None
     if existing and not (overwrite and existing.managed and _made_of(service, existing, target)):
         raise Conflict(
             f"There is a source named {existing.name!r} already. Delete it, or give another `source_name`.",
@@ -260,7 +260,7 @@ async def _refuse_early(
 def _made_of(service: Service, source: Source, file: Path) -> bool:
     """Whether a managed source is this file, or was converted from it."""
     origins = (source.path, *source.lineage) if source.sql is None else (source.path,)
-    return str(file) in map(service.managed_path, origins)
+    return str(file) in map(service.sources.managed_path, origins)
 
 
 async def _place(
@@ -277,7 +277,7 @@ async def _place(
         await service.run(placement.put, overwrite=overwrite)
         if wanted.name is not None:
             path = f"{files_folder(wanted.caller.owner)}/{target.name}"
-            source = await service.look_at_source(
+            source = await service.sources.look_at(
                 wanted.caller, wanted.name, path, sheet=wanted.sheet, managed=True, shared=wanted.shared
             )
     except BaseException:

@@ -168,7 +168,7 @@ def _shown(service: Service, result: Mapping[str, Any]) -> dict[str, Any]:
     """A result with the path of its file as that is called now."""
     shown = {name: value for name, value in result.items() if name != "file"}
     if str(shown.get("path", "")).startswith("results/"):
-        shown["path"] = service.managed_path(shown["path"])
+        shown["path"] = service.sources.managed_path(shown["path"])
     return shown
 
 
@@ -189,7 +189,7 @@ def source_view(service: Service, source: Source, caller: Caller) -> dict[str, A
     return {
         "name": source.name,
         "format": source.format,
-        "path": service.path_of(source),
+        "path": service.sources.path_of(source),
         "owner": source.owner,
         "created_at": instant(source.created_at),
         "columns": [{"name": column.name, "type": column.type} for column in source.columns],

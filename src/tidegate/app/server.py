@@ -38,11 +38,12 @@ from tidegate.runtime.worker import Worker
 from tidegate.server.cycle import Cycle
 from tidegate.server.doorkeeper import check_door
 from tidegate.server.drain import DrainMeter
+from tidegate.server.following import LOOK_AGAIN_S
 from tidegate.server.intake import Intake
 from tidegate.server.judge import Rules
 from tidegate.server.leader import Leader, led
 from tidegate.server.progress import ProgressBoard
-from tidegate.server.service import LOOK_AGAIN_S, Service
+from tidegate.server.service import Service
 from tidegate.server.services.duty import Duty, DutyRunner
 from tidegate.server.services.janitor import Janitor
 from tidegate.server.services.ledger import KeepLedger
