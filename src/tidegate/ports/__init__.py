@@ -23,6 +23,7 @@ from tidegate.ports.jobs import (
 from tidegate.ports.launching import Launcher, WorkerControl
 from tidegate.ports.leading import LeaderStore
 from tidegate.ports.machine import ExecutorStats, Host, PoolStats, Probe, Reading
+from tidegate.ports.pressure import Overload, ReadingStore, Sensor
 from tidegate.ports.queues import QueueRecord, QueueStore
 from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
@@ -69,15 +70,18 @@ __all__ = [
     "LiveAttempt",
     "LostAttempt",
     "Mark",
+    "Overload",
     "PoolStats",
     "Probe",
     "QueueRecord",
     "QueueStore",
     "Reading",
+    "ReadingStore",
     "RescueStore",
     "Rooms",
     "Runner",
     "ScheduleStore",
+    "Sensor",
     "SourceStore",
     "Store",
     "TaskContext",
