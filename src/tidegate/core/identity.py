@@ -46,6 +46,10 @@ class Action(StrEnum):
     CREATE_KEY = "key.create"
     REVOKE_KEY = "key.revoke"
     CONTROL_WORKER = "worker.control"
+    ACKNOWLEDGE_ALERT = "alert.acknowledge"
+    SILENCE_ALERTS = "alert.silence"
+    CHANGE_ALERT_RULE = "alert.rule"
+    TEST_CHANNEL = "alert.test"
     DENIED = "denied"
 
 

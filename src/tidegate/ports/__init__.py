@@ -2,11 +2,24 @@
 
 The store is one database behind several ports, each for one user of it: intake and the API (`JobStore`), the scheduler
 (`ScheduleStore`), the choice of who schedules (`LeaderStore`), its care of workers (`RescueStore`), the workers themselves
-(`AttemptStore`), sources (`SourceStore`), queues (`QueueStore`), keys (`KeyStore`), the audit trail (`AuditStore`) and so on.
-All of them block; callers in an event loop go through a thread. Every write names the state it expects and answers what
-really changed.
+(`AttemptStore`), sources (`SourceStore`), queues (`QueueStore`), keys (`KeyStore`), the audit trail (`AuditStore`), alerts
+(`AlertStore`) and so on. All of them block; callers in an event loop go through a thread. Every write names the state it
+expects and answers what really changed.
 """
 
+from tidegate.ports.alerts import (
+    AlertFilter,
+    AlertState,
+    AlertStore,
+    Channel,
+    ChannelFailed,
+    ChannelState,
+    Message,
+    Notice,
+    RuleChange,
+    RuleChanges,
+    WorkDone,
+)
 from tidegate.ports.attempts import AttemptStore, BeatAnswer, WorkerInfo
 from tidegate.ports.cache import LedgerCache, Mark, Rooms, WorkerRoom
 from tidegate.ports.identity import AuditFilter, AuditStore, KeyStore
@@ -43,6 +56,9 @@ from tidegate.ports.workloads import (
 
 __all__ = [
     "Accepted",
+    "AlertFilter",
+    "AlertState",
+    "AlertStore",
     "AttemptRecord",
     "AttemptStore",
     "AuditFilter",
@@ -51,6 +67,9 @@ __all__ = [
     "Bell",
     "Cancelled",
     "Changes",
+    "Channel",
+    "ChannelFailed",
+    "ChannelState",
     "Clock",
     "Draining",
     "Event",
@@ -70,6 +89,8 @@ __all__ = [
     "LiveAttempt",
     "LostAttempt",
     "Mark",
+    "Message",
+    "Notice",
     "Overload",
     "PoolStats",
     "Probe",
@@ -79,6 +100,8 @@ __all__ = [
     "ReadingStore",
     "RescueStore",
     "Rooms",
+    "RuleChange",
+    "RuleChanges",
     "Runner",
     "ScheduleStore",
     "Sensor",
@@ -86,6 +109,7 @@ __all__ = [
     "Store",
     "TaskContext",
     "TaskRecord",
+    "WorkDone",
     "WorkOrder",
     "WorkerControl",
     "WorkerInfo",

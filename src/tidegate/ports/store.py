@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from tidegate.ports.alerts import AlertStore
 from tidegate.ports.attempts import AttemptStore
 from tidegate.ports.identity import AuditStore, KeyStore
 from tidegate.ports.jobs import JobStore
@@ -27,6 +28,7 @@ class Store(
     WorkerStore,
     KeyStore,
     AuditStore,
+    AlertStore,
     Protocol,
 ):
     """One database, all its faces, and its own care."""

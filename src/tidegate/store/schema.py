@@ -20,7 +20,7 @@ from tidegate.store.types import (
     has_partial_indexes,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
@@ -288,6 +288,86 @@ audit = Table(
 # Ids grow with time, so lists by time need no other. Each index is paid for by every submission, hence none for what was
 # done or to what: rows of one owner are few enough to be looked through.
 Index("audit_actor", audit.c.actor, audit.c.id)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("rule", Name, nullable=False),
+    Column("subject", Name, nullable=False),
+    Column(
+        "open_key", Name
+    ),  # rule and subject while the episode lasts, so that there is one at a time; then NULL
+    Column("level", SmallInteger, nullable=False),  # as `Level`
+    Column("value", Real),
+    Column("raised_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger),
+    Column("acknowledged_at", BigInteger),
+    Column("acknowledged_by", Name),
+    Column("told_level", SmallInteger, nullable=False),
+    Column("told_at", BigInteger),
+    Column("told_count", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("moments", LongText, nullable=False),
+    **OPTIONS,
+)
+Index("alerts_open", alerts.c.open_key, unique=True)
+
+alert_notices = Table(
+    "alert_notices",
+    metadata,
+    Column("alert_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("channel", Name, primary_key=True),
+    Column("what", Word, nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("state", Word, nullable=False),
+    Column("due_at", BigInteger),  # when it may be taken, again or at all; NULL once it is sent or given up
+    Column("tries", Integer, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("value", Real),
+    Column("text", LongText, nullable=False),
+    Column("error", LongText),
+    **WITHOUT_ROWID,
+)
+Index("alert_notices_due", alert_notices.c.channel, alert_notices.c.due_at)
+
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("rule", Name),  # NULL: any
+    Column("subject", Name),  # NULL: any
+    Column("created_by", Name, nullable=False),
+    Column("starts_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("reason", LongText, nullable=False),
+    **OPTIONS,
+)
+
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    Column("rule", Name, primary_key=True),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_by", Name, nullable=False),
+    Column("changes", LongText, nullable=False),
+    **WITHOUT_ROWID,
+)
+
+alert_channels = Table(
+    "alert_channels",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("worked_at", BigInteger),
+    Column("failed_at", BigInteger),
+    Column("error", LongText),
+    **WITHOUT_ROWID,
+)
 
 # What is past retention, for those who want to know later what ran where and what it used: without what users wrote. Nothing
 # of the service reads it. On PostgreSQL it may lie in a partition for each month, hence the instants in the keys.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from tidegate.core.alert_rules import Level
+from tidegate.core.alerts import Alert, Change, Silence
 from tidegate.core.identity import AuditEntry, Caller, KeyRecord
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskState
 from tidegate.core.membership import Beat
@@ -12,10 +14,12 @@ from tidegate.core.plan import Plan, Start
 from tidegate.errors import InvalidInput
 from tidegate.ports import (
     Accepted,
+    AlertFilter,
     AuditFilter,
     BeatAnswer,
     Cancelled,
     Changes,
+    ChannelState,
     Draining,
     Event,
     Held,
@@ -23,13 +27,18 @@ from tidegate.ports import (
     JobRecord,
     LiveAttempt,
     LostAttempt,
+    Notice,
     PoolStats,
     QueueRecord,
+    RuleChange,
+    RuleChanges,
     TaskRecord,
+    WorkDone,
     WorkerInfo,
     WorkerRecord,
 )
 from tidegate.store import (
+    alerts,
     archive,
     attempts,
     audit,
@@ -38,6 +47,7 @@ from tidegate.store import (
     jobs,
     keys,
     leaders,
+    notices,
     queues,
     records,
     reports,
@@ -289,6 +299,66 @@ class SqlStore:
     def prune_audit(self, before: datetime) -> int:
         count = 0
         while pruned := self._db.write(audit.prune_audit, before):
+            count += pruned
+        return count
+
+    # Alerts
+
+    def open_alerts(self) -> list[Alert]:
+        return self._db.read(alerts.open_alerts)
+
+    def alerts(self, filter: AlertFilter) -> list[Alert]:
+        return self._db.read(alerts.list_alerts, filter)
+
+    def alert(self, alert_id: int) -> Alert:
+        return self._db.read(alerts.one_alert, alert_id)
+
+    def record_alerts(
+        self, changes: Sequence[Change], channels: Mapping[str, Level], epoch: int
+    ) -> list[Alert]:
+        return self._db.write(alerts.record_alerts, changes, channels, epoch)
+
+    def acknowledge_alert(self, alert_id: int, at: datetime, by: Caller, note: str = "") -> Alert:
+        return self._db.write(alerts.acknowledge_alert, alert_id, at, by, note)
+
+    def silences(self, at: datetime | None = None) -> list[Silence]:
+        return self._db.read(alerts.silences, at)
+
+    def add_silence(self, silence: Silence, by: Caller) -> Silence:
+        return self._db.write(alerts.add_silence, silence, by)
+
+    def end_silence(self, silence_id: int, at: datetime, by: Caller) -> Silence:
+        return self._db.write(alerts.end_silence, silence_id, at, by)
+
+    def rule_changes(self) -> list[RuleChange]:
+        return self._db.read(alerts.rule_changes)
+
+    def change_rule(self, rule: str, changes: RuleChanges | None, at: datetime, by: Caller) -> None:
+        self._db.write(alerts.change_rule, rule, changes, at, by)
+
+    def notices(self, alert_id: int) -> list[Notice]:
+        return self._db.read(notices.notices, alert_id)
+
+    def claim_notice(self, channel: str, at: datetime, until: datetime) -> Notice | None:
+        return self._db.write(notices.claim_notice, channel, at, until)
+
+    def end_notice(
+        self, notice: Notice, at: datetime, error: str | None = None, again_at: datetime | None = None
+    ) -> bool:
+        return self._db.write(notices.end_notice, notice, at, error, again_at)
+
+    def channel_states(self) -> list[ChannelState]:
+        return self._db.read(notices.channel_states)
+
+    def note_channel(self, name: str, at: datetime, error: str | None) -> None:
+        self._db.write(notices.note_channel, name, at, error)
+
+    def work_done(self, since: datetime, until: datetime) -> WorkDone:
+        return self._db.read(alerts.work_done, since, until)
+
+    def prune_alerts(self, before: datetime) -> int:
+        count = 0
+        while pruned := self._db.write(alerts.prune_alerts, before):
             count += pruned
         return count
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from tidegate.core.job import TaskState
 from tidegate.errors import LedgerError
+from tidegate.testing.memory_alerts import MemoryAlerts
 from tidegate.testing.memory_identity import MemoryIdentity
 from tidegate.testing.memory_jobs import MemoryJobs
 from tidegate.testing.memory_queues import MemoryQueues
@@ -17,7 +18,14 @@ from tidegate.testing.memory_workers import MemoryWorkers
 
 
 class MemoryStore(
-    MemoryJobs, MemorySchedule, MemoryRescue, MemorySources, MemoryQueues, MemoryWorkers, MemoryIdentity
+    MemoryJobs,
+    MemorySchedule,
+    MemoryRescue,
+    MemorySources,
+    MemoryQueues,
+    MemoryWorkers,
+    MemoryIdentity,
+    MemoryAlerts,
 ):
     """A store that forgets everything when it goes. Thread-safe by one lock; counts by looking, not by counters.
 

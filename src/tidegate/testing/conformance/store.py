@@ -10,6 +10,7 @@ import pytest
 from tidegate.core.job import JobStatus, TaskKey, TaskState
 from tidegate.errors import Conflict
 from tidegate.ports import Accepted, Store
+from tidegate.testing.conformance.store_alerts import AlertStoreConformance
 from tidegate.testing.conformance.store_attempts import AttemptStoreConformance
 from tidegate.testing.conformance.store_identity import IdentityStoreConformance
 from tidegate.testing.conformance.store_jobs import JobStoreConformance, QueueStoreConformance
@@ -36,6 +37,7 @@ class StoreConformance(
     WorkerStoreConformance,
     SourceStoreConformance,
     IdentityStoreConformance,
+    AlertStoreConformance,
 ):
     """Give it a fixture `store` that makes an empty store without a default cap, and closes it."""
 
