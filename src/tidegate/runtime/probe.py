@@ -11,20 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tidegate.core.resources import Resources
 from tidegate.errors import Unavailable
 from tidegate.ports import Reading
-from tidegate.runtime.limits.paths import UNIFIED, Hierarchy, own_hierarchies, parse_mounts
-from tidegate.runtime.processes import read_file
-
-
-class _Level(NamedTuple):
-    """A group that bounds this process: its folder, and the name to show for it."""
-
-    folder: str
-    shown: str
+from tidegate.runtime.ancestry import Above, base_of, field_of, groups_above, text_of
+from tidegate.runtime.limits.paths import UNIFIED
 
 
 def own_affinity() -> set[int]:
@@ -46,7 +38,7 @@ class MachineProbe:
         affinity: Callable[[], Collection[int]] = own_affinity,
     ) -> None:
         self._data_dir = data_dir
-        self._base = "" if root == Path("/") else str(root)
+        self._base = base_of(root)
         self._affinity = affinity
 
     def capacity(self) -> Resources:
@@ -62,23 +54,16 @@ class MachineProbe:
 
     def readings(self) -> Mapping[str, list[Reading]]:
         """Every bound that was found, for each amount; what the machine as a whole has comes first."""
-        levels = self._levels()
+        levels = groups_above(self._base)
         return {
             "cpu_milli": list(self._cpus(levels)),
             "memory_bytes": list(self._memory(levels)),
             "disk_bytes": [self._disk()],
         }
 
-    def _levels(self) -> dict[str, list[_Level]]:
-        """For each controller the groups that bound this process: its own first, then the ancestors one can see."""
-        mounts = self._read("/proc/self/mountinfo") or ""
-        hierarchies = own_hierarchies(self._read("/proc/self/cgroup") or "", mounts, self._base)
-        points = {self._base + mount.point for mount in parse_mounts(mounts)}
-        return {name: _ancestry(hierarchy, points, self._base) for name, hierarchy in hierarchies.items()}
-
     # CPUs
 
-    def _cpus(self, levels: Mapping[str, list[_Level]]) -> Iterator[Reading]:
+    def _cpus(self, levels: Mapping[str, list[Above]]) -> Iterator[Reading]:
         online = parse_cpu_list(self._read("/sys/devices/system/cpu/online"))
         yield Reading((len(online) or os.cpu_count() or 1) * 1000, "CPUs online of the machine")
         yield Reading(len(self._affinity()) * 1000, "CPU affinity of this process")
@@ -92,22 +77,22 @@ class MachineProbe:
 
     # Memory
 
-    def _memory(self, levels: Mapping[str, list[_Level]]) -> Iterator[Reading]:
+    def _memory(self, levels: Mapping[str, list[Above]]) -> Iterator[Reading]:
         yield Reading(self._machine_memory_bytes(), "MemTotal of /proc/meminfo")
         for level in levels.get(UNIFIED, ()):
             for name in ("memory.max", "memory.high"):
-                yield from _limit(level, f"cgroup v2 {name}", _text(f"{level.folder}/{name}"))
+                yield from _limit(level, f"cgroup v2 {name}", text_of(f"{level.folder}/{name}"))
         for level in levels.get("memory", ()):
             yield from _limit(
-                level, "cgroup v1 memory.limit_in_bytes", _text(f"{level.folder}/memory.limit_in_bytes")
+                level, "cgroup v1 memory.limit_in_bytes", text_of(f"{level.folder}/memory.limit_in_bytes")
             )
         for level in levels.get("memory", ())[:1]:
             # The least limit of all ancestors, also of those that a container cannot see.
-            hierarchical = _field(_text(f"{level.folder}/memory.stat"), "hierarchical_memory_limit")
+            hierarchical = field_of(text_of(f"{level.folder}/memory.stat"), "hierarchical_memory_limit")
             yield from _limit(level, "cgroup v1 hierarchical_memory_limit", hierarchical)
 
     def _machine_memory_bytes(self) -> int:
-        kibibytes = _field((self._read("/proc/meminfo") or "").replace(":", ""), "MemTotal")
+        kibibytes = field_of((self._read("/proc/meminfo") or "").replace(":", ""), "MemTotal")
         if kibibytes is None:
             raise Unavailable(
                 "The memory of this machine is not known: /proc/meminfo cannot be read. Mount /proc, then start again."
@@ -125,7 +110,7 @@ class MachineProbe:
         return Reading(space.f_bavail * space.f_frsize, f"free space of the file system of {folder}")
 
     def _read(self, path: str) -> str | None:
-        return _text(self._base + path)
+        return text_of(self._base + path)
 
 
 def parse_cpu_list(text: str | None) -> set[int]:
@@ -138,38 +123,26 @@ def parse_cpu_list(text: str | None) -> set[int]:
     return cpus
 
 
-def _ancestry(hierarchy: Hierarchy, points: set[str], base: str) -> list[_Level]:
-    """A process's group and those above it, up to what the hierarchy is mounted at."""
-    levels = []
-    folder = hierarchy.folder
-    while True:
-        levels.append(_Level(folder, folder.removeprefix(base)))
-        parent = os.path.dirname(folder)
-        if folder in points or parent == folder:
-            return levels
-        folder = parent
-
-
-def _cpuset(levels: Sequence[_Level], version: str, *names: str) -> Iterator[Reading]:
+def _cpuset(levels: Sequence[Above], version: str, *names: str) -> Iterator[Reading]:
     """The CPU set of the nearest group that shows one: v2 does so only where the controller is enabled.
 
     An effective set lies within those above it. Its numbers are counted, not compared: lxcfs numbers CPUs anew.
     """
     for level in levels:
         for name in names:
-            cpus = parse_cpu_list(_text(f"{level.folder}/{name}"))
+            cpus = parse_cpu_list(text_of(f"{level.folder}/{name}"))
             if cpus:
                 yield Reading(len(cpus) * 1000, f"cgroup {version} {name} of {level.shown}")
                 return
 
 
-def _quota(level: _Level, name: str, quota: str = "max", period: str = "") -> Iterator[Reading]:
+def _quota(level: Above, name: str, quota: str = "max", period: str = "") -> Iterator[Reading]:
     """A CPU quota as milli-CPUs, rounded down, at least 1; nothing for `max`, -1 and files that are not there."""
     if quota.isdigit() and period.isdigit() and int(period) > 0:
         yield Reading(max(int(quota) * 1000 // int(period), 1), f"{name} of {level.shown}")
 
 
-def _limit(level: _Level, name: str, text: str | None) -> Iterator[Reading]:
+def _limit(level: Above, name: str, text: str | None) -> Iterator[Reading]:
     """A memory limit; nothing for `max`, -1 and files that are not there.
 
     v1 writes "none" as nearly 2**63, which is never the least.
@@ -178,22 +151,5 @@ def _limit(level: _Level, name: str, text: str | None) -> Iterator[Reading]:
         yield Reading(int(text), f"{name} of {level.shown}")
 
 
-def _words(level: _Level, name: str) -> list[str]:
-    return (_text(f"{level.folder}/{name}") or "").split()
-
-
-def _field(text: str | None, name: str) -> str | None:
-    """The second word of the line that begins with `name`."""
-    for line in (text or "").splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == name:
-            return words[1]
-    return None
-
-
-def _text(path: str) -> str | None:
-    """A small file, or None when it is not there or not for us: what cannot be read does not bound us."""
-    try:
-        return read_file(path)
-    except OSError:
-        return None
+def _words(level: Above, name: str) -> list[str]:
+    return (text_of(f"{level.folder}/{name}") or "").split()

@@ -1,0 +1,78 @@
+"""How fast something answers that may hang: a database, Redis."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from tidegate.ports import Clock
+
+EVERY_S = 0.5
+OVER_S = 10.0
+FEWEST = 10
+"""Answers before a p95 is told: of fewer it is only the slowest."""
+
+
+class LatencySensor:
+    """Asks a small question twice a second on a thread of its own, `tidegate-ask-<name>`: `<name>_p95_s` of the answers of the
+    last 10 s, and `<name>_silent_s`, for how long an answer has been owed.
+
+    A question that fails counts as owed from when it was first asked.
+    """
+
+    def __init__(
+        self, name: str, ask: Callable[[], object], clock: Clock, *, every_s: float = EVERY_S
+    ) -> None:
+        self._name = name
+        self._ask = ask
+        self._clock = clock
+        self._every_s = every_s
+        self._lock = threading.Lock()
+        self._answers: deque[tuple[float, float]] = deque()
+        self._owed_since_s: float | None = None
+        self._stopped = threading.Event()
+        # A daemon, since a question that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"tidegate-ask-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask no more. A question under way is not waited for."""
+        self._stopped.set()
+
+    def read(self) -> Mapping[str, float]:
+        now_s = self._clock.monotonic()
+        with self._lock:
+            self._forget(now_s)
+            took = sorted(took_s for _, took_s in self._answers)
+            owed_since_s = self._owed_since_s
+        found = {f"{self._name}_silent_s": 0.0 if owed_since_s is None else now_s - owed_since_s}
+        if len(took) >= FEWEST:
+            found[f"{self._name}_p95_s"] = took[math.ceil(0.95 * len(took)) - 1]
+        return found
+
+    def ask_once(self) -> None:
+        """One question and its answer, on the calling thread."""
+        asked_s = self._clock.monotonic()
+        with self._lock:
+            self._owed_since_s = asked_s if self._owed_since_s is None else self._owed_since_s
+        try:
+            self._ask()
+        except Exception:  # noqa: BLE001 - whatever went wrong, there is no answer
+            return
+        answered_s = self._clock.monotonic()
+        with self._lock:
+            self._owed_since_s = None
+            self._answers.append((answered_s, answered_s - asked_s))
+            self._forget(answered_s)
+
+    def _forget(self, now_s: float) -> None:
+        while self._answers and self._answers[0][0] < now_s - OVER_S:
+            self._answers.popleft()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every_s):
+            self.ask_once()
