@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _OPTIONS = ("cpus", "memory", "disk", "timeout_s", "max_attempts")
-_MORE_OPTIONS = (*_OPTIONS, "queue", "priority", "labels", "not_before", "job_name")
+_MORE_OPTIONS = (*_OPTIONS, "max_memory", "queue", "priority", "labels", "not_before", "job_name")
 _registry: dict[str, Function[Any, Any]] = {}
 
 
@@ -78,8 +78,8 @@ class Function(Generic[P, R]):
         return body
 
     def options(self, **fields: Any) -> Function[P, R]:
-        """The same function with other wishes for its jobs: `cpus`, `memory`, `disk`, `timeout_s`, `max_attempts`,
-        `queue`, `priority`, `labels`, `not_before`, `job_name`.
+        """The same function with other wishes for its jobs: `cpus`, `memory`, `max_memory`, `disk`, `timeout_s`,
+        `max_attempts`, `queue`, `priority`, `labels`, `not_before`, `job_name`.
         """
         for name in fields:
             if name not in _MORE_OPTIONS:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.core.job import ExitReason, TaskState
-from tidegate.core.retry import decide, delay_s
+from tidegate.core.resources import GIB, MIB
+from tidegate.core.retry import MOST_OUT_OF_MEMORY, Decision, Memory, decide, delay_s
 from tidegate.testing.scenario import NOW
 
 OWN = [
@@ -25,8 +26,8 @@ def state(reason, attempt=1, losses=0, max_attempts=1, max_losses=5) -> TaskStat
 
 
 def test_success_and_cancel_are_the_end():
-    assert decide(None, 1, 0, 9, 9, NOW) == (TaskState.SUCCEEDED, None)
-    assert decide(ExitReason.CANCELLED, 1, 0, 9, 9, NOW) == (TaskState.CANCELLED, None)
+    assert decide(None, 1, 0, 9, 9, NOW) == Decision(TaskState.SUCCEEDED)
+    assert decide(ExitReason.CANCELLED, 1, 0, 9, 9, NOW) == Decision(TaskState.CANCELLED)
 
 
 @pytest.mark.parametrize("reason", OWN)
@@ -74,7 +75,7 @@ def test_a_lost_worker_has_a_budget_of_its_own_and_no_delay():
         )
         for losses in (0, 1, 2)
     ]
-    assert decisions == [(TaskState.QUEUED, None), (TaskState.QUEUED, None), (TaskState.FAILED, None)]
+    assert decisions == [Decision(TaskState.QUEUED), Decision(TaskState.QUEUED), Decision(TaskState.FAILED)]
 
 
 def test_the_delay_doubles_up_to_ten_minutes():
@@ -99,3 +100,46 @@ def test_only_scheduled_tasks_have_a_time_and_no_failure_is_tried_for_ever(
     assert decision.state is not TaskState.SUCCEEDED
     if attempt - losses >= most + most_losses and losses >= most_losses:
         assert decision.state.final
+
+
+def out_of_memory(memory: Memory | None, attempt: int = 1, max_attempts: int = 1) -> Decision:
+    return decide(ExitReason.MEMORY_LIMIT, attempt, 0, max_attempts, 5, NOW, memory=memory)
+
+
+@pytest.mark.parametrize(
+    ("asked_mib", "peak_mib", "more_mib"), [(100, 100, 200), (100, 140, 210), (100, 0, 200), (256, 300, 512)]
+)
+def test_who_ran_out_of_memory_asks_for_twice_as_much_or_half_more_than_the_peak(
+    asked_mib: int, peak_mib: int, more_mib: int
+):
+    found = out_of_memory(Memory(asked_mib * MIB, peak_mib * MIB, GIB))
+    assert found == Decision(TaskState.QUEUED, None, more_mib * MIB)
+
+
+def test_more_memory_is_asked_for_up_to_the_ceiling_if_that_is_worth_a_try():
+    assert out_of_memory(Memory(100 * MIB, 0, 150 * MIB)).memory_bytes == 150 * MIB
+    assert out_of_memory(Memory(100 * MIB, 0, 120 * MIB)) == Decision(TaskState.FAILED)
+    assert out_of_memory(Memory(100 * MIB, 0, 100 * MIB)) == Decision(TaskState.FAILED)
+    assert out_of_memory(None) == Decision(TaskState.FAILED)
+
+
+def test_running_out_of_memory_has_a_budget_of_its_own():
+    """Three attempts in all; none of them is one of the job's own, which follow with what was last asked for."""
+    for raises in range(MOST_OUT_OF_MEMORY - 1):
+        assert out_of_memory(Memory(MIB, MIB, GIB, raises), attempt=raises + 1).memory_bytes == 2 * MIB
+    used_up = Memory(MIB, MIB, GIB, MOST_OUT_OF_MEMORY - 1)
+    assert out_of_memory(used_up, attempt=3) == Decision(TaskState.FAILED)
+    assert out_of_memory(used_up, attempt=3, max_attempts=2).state is TaskState.SCHEDULED
+    error = decide(ExitReason.ERROR, 3, 0, 2, 5, NOW, memory=Memory(MIB, MIB, GIB, 2))
+    assert error.state is TaskState.SCHEDULED  # the first try of two that was not out of memory
+
+
+@given(
+    asked=st.integers(MIB, GIB),
+    peak=st.integers(0, 2 * GIB),
+    ceiling=st.integers(0, 8 * GIB),
+    raises=st.integers(0, 5),
+)
+def test_whatever_is_asked_for_next_is_more_and_within_the_ceiling(asked, peak, ceiling, raises):
+    more = Memory(asked, peak, ceiling, raises).more_bytes()
+    assert more is None or (asked < more <= ceiling and raises + 1 < MOST_OUT_OF_MEMORY)

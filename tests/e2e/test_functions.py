@@ -128,6 +128,18 @@ def test_its_environment_has_no_secrets(client: tidegate.Client, words: Any):
     assert "DATABASE_URL" not in seen
 
 
+def test_who_runs_out_of_memory_is_tried_again_with_more(client: tidegate.Client, words: Any):
+    job = client.submit(words.take.options(memory="96MiB", max_memory="1GiB"), 130)
+    assert job.wait(30).status == "SUCCEEDED"
+    assert (job.request["memory_bytes"], job.document["max_memory_bytes"]) == (96 * 2**20, 2**30)
+    (task,) = job.tasks()
+    first, second = task["attempts"]
+    assert (first["exit"]["reason"], first["request"]["memory_bytes"]) == ("memory_limit", 96 * 2**20)
+    assert second["request"]["memory_bytes"] >= 2 * 96 * 2**20
+    assert second["state"] == "succeeded"
+    assert "It is tried again with" in first["exit"]["message"]
+
+
 def test_memory_is_held_to_what_it_asks_for(client: tidegate.Client, words: Any):
     assert failed(client.submit(words.eat))[:2] == ("memory_limit", "memory_limit")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import NewJob, Priority, TaskOrder
+from tidegate.core.job import NO_CEILING_BYTES, NewJob, Priority, TaskOrder
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits, TidegateError
@@ -129,6 +129,22 @@ def test_a_first_start_in_the_past_is_now_and_needs_a_zone() -> None:
         judged({"kind": "echo", "not_before": "2026-01-01T02:00:00"})
 
 
+def test_memory_that_somebody_has_named_is_kept_unless_more_is_allowed() -> None:
+    def most_of(**fields: Any) -> int | None:
+        return judged({"kind": "echo", **fields}).max_memory_bytes
+
+    assert most_of() == NO_CEILING_BYTES
+    assert most_of(memory="128MiB") is None
+    assert most_of(memory="128MiB", max_memory="1GiB") == GIB
+    assert most_of(max_memory="1GiB") == GIB
+    assert judged({"kind": "echo"}, internal=True).max_memory_bytes is None
+    with pytest.raises(
+        InvalidInput, match="at least the memory that the job asks for first, 128 MiB"
+    ) as caught:
+        most_of(memory="128MiB", max_memory="64MiB")
+    assert caught.value.numbers["field"] == "max_memory"
+
+
 def test_the_digest_tells_requests_of_one_key_apart() -> None:
     one, same, other = (
         judged({"kind": "echo", **fields}, key="k").request_digest
@@ -150,6 +166,7 @@ names = st.sampled_from(
         "priority",
         "cpus",
         "memory",
+        "max_memory",
         "disk",
         "timeout_s",
         "max_attempts",

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import Exit, JobStatus, Shape, Source, Usage
+from tidegate.core.job import NO_CEILING_BYTES, Exit, JobStatus, Shape, Source, Usage
 from tidegate.core.resources import Resources
 from tidegate.ports import AttemptRecord, Event, JobRecord, QueueRecord, Rooms, TaskRecord, WorkerRoom
 from tidegate.server.service import Service, Waiting
@@ -71,6 +71,7 @@ def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
         "tasks": {state.value: count for state, count in job.task_counts.items()},
         "progress": service.progress(job),
         "request": request_view(job.shape),
+        "max_memory_bytes": _most_memory(job),
         "usage": usage_view(job.usage),
         "exit": exit_view(job.exit),
         "waiting": waiting_view(service.waiting(job)),
@@ -78,6 +79,12 @@ def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
         "links": job_links(job.id),
     }
     return {**view, **{name: job.spec.get(name) for name in _SHOWN.get(job.kind, ())}}
+
+
+def _most_memory(job: JobRecord) -> int | None:
+    if job.max_memory_bytes is None:
+        return job.shape.resources.memory_bytes
+    return None if job.max_memory_bytes >= NO_CEILING_BYTES else job.max_memory_bytes
 
 
 def request_view(shape: Shape) -> dict[str, Any]:
@@ -142,6 +149,7 @@ def attempt_view(attempt: AttemptRecord) -> dict[str, Any]:
         "started_at": instant(attempt.started_at),
         "ended_at": instant(attempt.ended_at),
         "exit": exit_view(attempt.exit),
+        "request": _amounts(attempt.resources),
         "usage": usage_view(attempt.usage),
     }
 

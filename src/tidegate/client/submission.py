@@ -19,6 +19,8 @@ class CommonFields(TypedDict, total=False):
     """`low`, `normal` or `high`."""
     cpus: float | None
     memory: int | str | None
+    max_memory: int | str | None
+    """What an attempt may ask for after one that ran out of memory; `memory` when that alone is given."""
     disk: int | str | None
     timeout_s: float | None
     max_attempts: int | None

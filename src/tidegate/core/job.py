@@ -179,6 +179,9 @@ class Shape:
     labels: frozenset[tuple[str, str]] = frozenset()
 
 
+NO_CEILING_BYTES = 1 << 62
+"""As `max_memory_bytes`: as much memory as a worker can give."""
+
 MOST_TASKS = 200_000
 """Most tasks of one job, its last one not counted: about 100 MB of rows."""
 
@@ -220,6 +223,8 @@ class NewJob:
     """Digest of the request body, kept beside the idempotency key: the same key with another body is a conflict."""
     by: Caller | None = None
     """Who submitted it, for the audit trail; None for the service's own work."""
+    max_memory_bytes: int | None = None
+    """How much an attempt may ask for after one that ran out of memory; None: no more than the request."""
     last: TaskOrder | None = None
     """One more task, queued when all others have ended, however they did, unless the job is to be cancelled. Its result is
     the job's, and `result_name` is for it alone."""
@@ -373,6 +378,10 @@ class Assignment:
     priority: Priority = Priority.NORMAL
     put_back: int = 0
     """Earlier attempts that an orderly stop put back."""
+    memory_raises: int = 0
+    """Earlier attempts that ran out of memory and let the next one ask for more."""
+    max_memory_bytes: int | None = None
+    """See `NewJob`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +412,8 @@ class AttemptEnd:
     """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""
     put_back: bool = False
     """An orderly stop took the attempt away: it counts neither as a try of the job nor as a loss."""
+    next_memory_bytes: int | None = None
+    """What the task asks for from now on, when it ran out of memory and is tried again with more."""
     new_tasks: Collection[TaskOrder] = ()
     """Of a success: tasks that are queued for the same job in the same transaction. May be read more than once."""
 

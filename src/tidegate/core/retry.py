@@ -10,13 +10,36 @@ from tidegate.core.job import OF_THE_MACHINE, ExitReason, TaskState
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 600.0
 JITTER = 0.1
+MOST_OUT_OF_MEMORY = 3
+"""Attempts of a task that may run out of memory while each asks for more than the one before. Ray has such a budget, too."""
+LEAST_RAISE = 1.25
+"""With less than this times as much, another attempt would most likely end as the last one did."""
 
 
 class Decision(NamedTuple):
-    """The task's next state; `not_before` is set exactly for `scheduled`."""
+    """The task's next state; `not_before` is set exactly for `scheduled`, `memory_bytes` when it asks for more from now on."""
 
     state: TaskState
     not_before: datetime | None = None
+    memory_bytes: int | None = None
+
+
+class Memory(NamedTuple):
+    """What an attempt had and needed, and what the next one may ask for: the job's own ceiling, and what the worker gives."""
+
+    asked_bytes: int
+    peak_bytes: int
+    ceiling_bytes: int
+    raises: int = 0
+    """Earlier attempts that ran out of memory and were followed by one that asked for more."""
+
+    def more_bytes(self) -> int | None:
+        """What the next attempt asks for: twice as much, or half more than the peak; None when that is not to be had."""
+        if self.raises + 1 >= MOST_OUT_OF_MEMORY:
+            return None
+        wanted = max(2 * self.asked_bytes, self.peak_bytes * 3 // 2)
+        given = min(wanted, self.ceiling_bytes)
+        return given if given >= LEAST_RAISE * self.asked_bytes else None
 
 
 def decide(
@@ -28,6 +51,7 @@ def decide(
     now: datetime,
     jitter: float = 0.0,
     put_back: int = 0,
+    memory: Memory | None = None,
 ) -> Decision:
     """Judge the end of attempt number `attempt`; `reason` is None for a success.
 
@@ -38,6 +62,8 @@ def decide(
     - `lease_expired`: again at once, `max_losses` times. The lease was delay enough.
     - `evicted`, `host_memory`: again after a delay that grows with the losses, from the same budget: a job that may be
       tried once must not fail because others filled the machine, nor be tried for ever.
+    - `memory_limit`: again at once with more memory, as far as `memory` allows; at most `MOST_OUT_OF_MEMORY` attempts, none
+      of which uses up the job's own. Then like all others.
     - all others (`error`, `signal` and the limits): again after a delay, while the job's own `max_attempts` allow it.
 
     `jitter` from -1 to 1 spreads the delay by up to 10 %.
@@ -51,7 +77,10 @@ def decide(
     if reason in OF_THE_MACHINE:
         used, most = losses + 1, max_losses + 1
     else:
-        used, most = attempt - put_back - losses, max_attempts
+        more_bytes = memory.more_bytes() if memory and reason is ExitReason.MEMORY_LIMIT else None
+        if more_bytes is not None:
+            return Decision(TaskState.QUEUED, memory_bytes=more_bytes)
+        used, most = attempt - put_back - losses - (memory.raises if memory else 0), max_attempts
     if used >= most:
         return Decision(TaskState.FAILED)
     return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(used, jitter)))

@@ -60,6 +60,8 @@ class JobRecord:
     result_name: str | None = None
     not_before: datetime | None = None
     """Of a job with one task, while that is scheduled: when it may start."""
+    max_memory_bytes: int | None = None
+    """See `NewJob`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class AttemptRecord:
     ended_at: datetime | None
     exit: Exit | None
     usage: Usage
+    resources: Resources = Resources()
+    """What it asked for, and was given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class WorkOrder:
     max_attempts: int = 1
     last: TaskOrder | None = None
     """See `NewJob.last`."""
+    memory_named: bool = False
+    """Whether whoever wrote the work has named its memory: like a submitter's own figure it is then a limit to keep."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class Worker:
         self._ended_attempts: Counter[bool] = Counter()
         self._since = clock.now()
         self.info = describe()
-        self._ends = Ends(self.info.id, rules.max_losses)
+        self._ends = Ends(self.info.id, rules.max_losses, lambda: self.info.allocatable.memory_bytes)
 
     # Called from other threads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,8 @@ from tidegate.core.job import (
     Usage,
 )
 from tidegate.core.names import check_source_name
-from tidegate.core.retry import decide
+from tidegate.core.resources import format_bytes
+from tidegate.core.retry import Decision, Memory, decide
 from tidegate.runtime.publish import (
     DataFolders,
     publish_file,
@@ -38,6 +39,7 @@ from tidegate.runtime.task_file import FILE_NAME, INPUT_FOLDER, BadTasks, TaskFi
 from tidegate.runtime.worker_state import Running
 
 KEEPER_DIED = "keeper_died"
+_ASK_FOR_MORE = "Ask for more with `memory`."
 CANCELLED_UNSTARTED = Exit(ExitReason.CANCELLED, "Cancelled before its worker had started it.")
 UNBEGUN = Exit(ExitReason.LEASE_EXPIRED, "The attempt did not begin on its worker; it will run again.")
 STOPPED_UNBEGUN = Exit(
@@ -190,8 +192,10 @@ class Results:
 class Ends:
     """Makes the ends that a worker reports."""
 
-    def __init__(self, worker_id: str, max_losses: int) -> None:
+    def __init__(self, worker_id: str, max_losses: int, largest_bytes: Callable[[], int]) -> None:
+        """`largest_bytes` is the memory that this worker can give to one attempt."""
         self._worker_id = worker_id
+        self._largest_bytes = largest_bytes
         self._max_losses = max_losses
         self._jitter = random.Random()  # spreads retries only
 
@@ -200,8 +204,11 @@ class Ends:
     ) -> AttemptEnd:
         """Of what ran, or should have run; `stopping` when an orderly stop is under way."""
         put_back = stopping and outcome.state is AttemptState.LOST
-        next_state, not_before = (
-            (TaskState.QUEUED, None) if put_back else self._next(running.assignment, outcome.exit, now)
+        usage = Usage() if end is None else replace(end.usage, enforced_by=end.enforced_by)
+        follows = (
+            Decision(TaskState.QUEUED)
+            if put_back
+            else self._next(running.assignment, outcome.exit, usage.peak_memory_bytes, now)
         )
         return AttemptEnd(
             key=running.assignment.key,
@@ -209,15 +216,16 @@ class Ends:
             generation=running.generation,
             state=outcome.state,
             ended_at=now,
-            next_state=next_state,
-            not_before=not_before,
-            exit=outcome.exit,
-            usage=Usage() if end is None else replace(end.usage, enforced_by=end.enforced_by),
+            next_state=follows.state,
+            not_before=follows.not_before,
+            exit=_with_next_request(outcome.exit, follows),
+            usage=usage,
             result=outcome.result,
             source=outcome.source,
             growths=outcome.growths,
             release=end is None or end.tree_gone,
             put_back=put_back,
+            next_memory_bytes=follows.memory_bytes,
             new_tasks=outcome.new_tasks,
         )
 
@@ -235,8 +243,8 @@ class Ends:
         )
 
     def _next(
-        self, assignment: Assignment, exit: Exit | None, now: datetime
-    ) -> tuple[TaskState, datetime | None]:
+        self, assignment: Assignment, exit: Exit | None, peak_bytes: int | None, now: datetime
+    ) -> Decision:
         reason = exit.reason if exit else None
         if exit is not None and exit.code == KEEPER_DIED:
             reason = ExitReason.EVICTED  # our own process went, not the task's
@@ -249,7 +257,20 @@ class Ends:
             max_losses=self._max_losses,
             now=now,
             jitter=self._jitter.uniform(-1.0, 1.0),
+            memory=self._memory(assignment, peak_bytes or 0),
         )
+
+    def _memory(self, assignment: Assignment, peak_bytes: int) -> Memory:
+        asked_bytes = assignment.resources.memory_bytes
+        ceiling_bytes = min(assignment.max_memory_bytes or asked_bytes, self._largest_bytes())
+        return Memory(asked_bytes, peak_bytes, ceiling_bytes, assignment.memory_raises)
+
+
+def _with_next_request(exit: Exit | None, follows: Decision) -> Exit | None:
+    if exit is None or follows.memory_bytes is None:
+        return exit
+    more = f"It is tried again with {format_bytes(follows.memory_bytes)}."
+    return replace(exit, message=f"{exit.message.removesuffix(_ASK_FOR_MORE)}{more}")
 
 
 def plain(end: AttemptEnd) -> AttemptEnd:
@@ -262,8 +283,7 @@ def plain(end: AttemptEnd) -> AttemptEnd:
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
         end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None,
-        growths=(),
-        new_tasks=(),
+        growths=(), next_memory_bytes=None, new_tasks=(),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import NewJob, Priority, Shape, Source, TaskOrder
+from tidegate.core.job import NO_CEILING_BYTES, NewJob, Priority, Shape, Source, TaskOrder
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
@@ -28,6 +28,7 @@ COMMON_FIELDS = frozenset(
         "priority",
         "cpus",
         "memory",
+        "max_memory",
         "disk",
         "timeout_s",
         "max_attempts",
@@ -125,6 +126,7 @@ def judge(
         idempotency_key=_idempotency_key(submission.idempotency_key),
         request_digest=_digest(fields) if submission.idempotency_key is not None else None,
         by=submission.by,
+        max_memory_bytes=_most_memory(fields, order, shape.resources, internal=submission.internal),
         last=order.last,
     )
 
@@ -237,6 +239,28 @@ def _resources(fields: Mapping[str, Any], order: WorkOrder, *, internal: bool) -
             numbers={"asked": asked.memory_bytes, "limit": SMALLEST_MEMORY_BYTES},
         )
     return asked
+
+
+def _most_memory(
+    fields: Mapping[str, Any], order: WorkOrder, asked: Resources, *, internal: bool
+) -> int | None:
+    """What an attempt may ask for after one that ran out of memory.
+
+    Who names `memory` has set a limit, which is kept unless `max_memory` allows more. The service's own work ends as it is:
+    somebody waits for the answer.
+    """
+    if internal:
+        return None
+    if fields.get("max_memory") is None:
+        return None if order.memory_named or fields.get("memory") is not None else NO_CEILING_BYTES
+    most_bytes = parse_bytes(fields["max_memory"], name="max_memory")
+    if most_bytes < asked.memory_bytes:
+        raise InvalidInput(
+            f"max_memory must be at least the memory that the job asks for first, {format_bytes(asked.memory_bytes)}, "
+            f"not {format_bytes(most_bytes)}.",
+            numbers={"field": "max_memory", "asked": most_bytes, "limit": asked.memory_bytes},
+        )
+    return most_bytes
 
 
 def _labels(fields: Mapping[str, Any]) -> frozenset[tuple[str, str]]:

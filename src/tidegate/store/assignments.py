@@ -21,17 +21,17 @@ _MAKES_RESULT = or_(
 COLUMNS = (
     jobs.c.kind, jobs.c.owner, jobs.c.queue, tasks.c.name, jobs.c.spec, tasks.c.spec, own_timeout_s(),
     jobs.c.max_attempts, tasks.c.losses, tasks.c.put_back, case((_MAKES_RESULT, jobs.c.result_name)), jobs.c.priority,
+    tasks.c.memory_raises, jobs.c.max_memory_bytes,
 )  # fmt: skip
 """What `assignment` reads, in its order."""
 
 
 def assignment(key: AttemptKey, resources: Resources, row: Row) -> Assignment:
     """The assignment of an attempt from a row of `COLUMNS`."""
-    kind, owner, queue, name, spec, own, timeout_s, max_attempts, losses, put_back, result_name, priority = (
-        row
-    )
+    (kind, owner, queue, name, spec, own, timeout_s, max_attempts, losses, put_back, result_name, priority,
+     memory_raises, max_memory_bytes) = row  # fmt: skip
     laid: Mapping[str, Any] = from_json(spec) if own == "{}" else {**from_json(spec), **from_json(own)}
     return Assignment(
         key, kind, owner, queue, name, laid, resources, timeout_s, max_attempts, losses, result_name, PRIORITIES[priority],
-        put_back,
+        put_back, memory_raises, max_memory_bytes,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store.engine import Statement, Tx
 from tidegate.store.growth import own_amounts, own_timeout_s
-from tidegate.store.schema import attempts, events, jobs, queues, tasks
+from tidegate.store.schema import allocations, attempts, events, jobs, queues, tasks
 from tidegate.store.shared import number, storable
 from tidegate.store.values import (
     exit_from_json,
@@ -66,7 +66,8 @@ _EVENTS = Statement(
 )
 _OWNER = Statement(select(jobs.c.owner).where(jobs.c.id == bindparam("job")), "job")
 _WAITING = Statement(select(func.sum(queues.c.waiting)))
-_AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name")
+_AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name",
+                "max_memory_bytes")  # fmt: skip
 _USAGE = (
     "peak_memory_bytes",
     "peak_memory_with_cache_bytes",
@@ -77,6 +78,8 @@ _USAGE = (
     "enforced_by",
 )
 
+_KEY = ("job_id", "number", "attempt")
+_AMOUNTS = ("cpu_milli", "memory_bytes", "disk_bytes")
 _COUNTS = [(state, f"tasks_{state}") for state in TaskState]
 
 
@@ -132,7 +135,11 @@ def list_tasks(tx: Tx, job_id: int, after: int, limit: int, state: TaskState | N
         return []
     tries: dict[int, list[AttemptRecord]] = {}
     numbers = [row["number"] for row in rows]
-    made = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number.in_(numbers))
+    made = (
+        select(attempts, *(allocations.c[name] for name in _AMOUNTS))
+        .join_from(attempts, allocations, and_(*(allocations.c[name] == attempts.c[name] for name in _KEY)))
+        .where(attempts.c.job_id == job_id, attempts.c.number.in_(numbers))
+    )
     for row in tx.connection.execute(made.order_by(attempts.c.number, attempts.c.attempt)).mappings():
         tries.setdefault(row["number"], []).append(_attempt(dict(row)))
     return [_task(dict(row), tuple(tries.get(row["number"], ()))) for row in rows]
@@ -214,6 +221,7 @@ def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
         from_micros_or_none(row["ended_at"]),
         exit_from_json(row["exit"]),
         _usage(row),
+        Resources(*(row[name] for name in _AMOUNTS)),
     )
 
 

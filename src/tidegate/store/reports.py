@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Table, and_, bindparam, func, select
 
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskOrder, TaskState, Usage
 from tidegate.core.resources import Resources
@@ -98,12 +98,14 @@ _END_TASK = Statement(
         state=bindparam("to"), losses=tasks.c.losses + bindparam("lost"),
         put_back=tasks.c.put_back + bindparam("returned"), queued_at=bindparam("queued"),
         not_before=bindparam("later"), change=bindparam("new_change"), exit=bindparam("why"), result=bindparam("facts"),
+        memory_bytes=func.coalesce(bindparam("more", type_=BigInteger), tasks.c.memory_bytes),
+        memory_raises=tasks.c.memory_raises + bindparam("raised"),
     )
     .where(
         tasks.c.job_id == bindparam("job"), tasks.c.number == bindparam("task"),
         tasks.c.state == word(TaskState.RUNNING), tasks.c.attempts == bindparam("try"),
     ),
-    "to lost queued later new_change why facts returned job task try",
+    "to lost queued later new_change why facts returned more raised job task try",
 )  # fmt: skip
 _RELEASE = Statement(
     allocations.update()
@@ -354,7 +356,8 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]
         later = to_micros_or_none(end.not_before) if end.next_state is TaskState.SCHEDULED else None
         rows.append(
             (end.next_state, int(end.counts_as_loss), to_micros(end.ended_at) if queued else None, later,
-             change if queued else None, why, result, int(end.put_back), *end.key)
+             change if queued else None, why, result, int(end.put_back), end.next_memory_bytes,
+             int(end.next_memory_bytes is not None), *end.key)
         )  # fmt: skip
     tx.each(_END_TASK, rows)
     for job_id, job in touched.items():

@@ -91,6 +91,7 @@ def cancelled_end(end: AttemptEnd) -> AttemptEnd:
         state=state,
         next_state=TaskState.CANCELLED,
         not_before=None,
+        next_memory_bytes=None,
         exit=CANCELLED_AT_END,
         result=None,
         source=None,

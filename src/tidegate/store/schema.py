@@ -20,7 +20,7 @@ from tidegate.store.types import (
     has_partial_indexes,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
@@ -84,6 +84,7 @@ jobs = Table(
     Column("spec", LongText, nullable=False),
     Column("last", LongText),  # JSON: the task that comes when all others have ended
     Column("last_number", Integer),  # NULL until it has come
+    Column("max_memory_bytes", BigInteger),  # NULL: attempts ask for no more than the request
     **OPTIONS,
 )
 # Jobs that succeeded are the many, and a list of them finds some at once; the others may be few among millions.
@@ -119,6 +120,7 @@ tasks = Table(
     Column("memory_bytes", BigInteger),
     Column("disk_bytes", BigInteger),
     Column("timeout_s", Real),
+    _count("memory_raises"),
     **WITHOUT_ROWID,
 )
 # `change` is set while a task is queued, and stays with one that was cancelled while it waited; a start clears it. So the

@@ -51,6 +51,7 @@ class MemoryTask:
     timeout_s: float | None = None
     losses: int = 0
     put_back: int = 0
+    memory_raises: int = 0
     attempts: list[MemoryAttempt] = field(default_factory=list)
     exit: Exit | None = None
     result: Mapping[str, Any] | None = None
@@ -150,7 +151,7 @@ class MemoryJob:
             cancel_requested_at=self.cancel_requested_at, task_counts=self.counts(), change=self.change,
             usage=self.usage, exit=None if status is JobStatus.SUCCEEDED else self.exit,
             result=own.result if own else None, result_name=self.result_name,
-            not_before=own.not_before if own else None,
+            not_before=own.not_before if own else None, max_memory_bytes=order.max_memory_bytes,
         )  # fmt: skip
 
     def apply(self, task: MemoryTask, end: AttemptEnd, change: int) -> None:
@@ -161,6 +162,9 @@ class MemoryJob:
         task.state = end.next_state
         task.losses += end.counts_as_loss
         task.put_back += end.put_back
+        if end.next_memory_bytes is not None:
+            task.resources = replace(self.resources(task), memory_bytes=end.next_memory_bytes)
+            task.memory_raises += 1
         task.queued_at = end.ended_at if end.next_state is TaskState.QUEUED else None
         task.change = change if end.next_state is TaskState.QUEUED else None
         task.not_before = end.not_before if end.next_state is TaskState.SCHEDULED else None
@@ -235,5 +239,5 @@ def _memory_task(
     )  # fmt: skip
 
 
-def attempt_record(key: AttemptKey, worker_id: str, at: datetime) -> AttemptRecord:
-    return AttemptRecord(key, AttemptState.STARTING, worker_id, at, None, None, Usage())
+def attempt_record(key: AttemptKey, worker_id: str, at: datetime, resources: Resources) -> AttemptRecord:
+    return AttemptRecord(key, AttemptState.STARTING, worker_id, at, None, None, Usage(), resources)

@@ -66,7 +66,9 @@ class MemorySchedule(MemoryLeading):
         ):
             return False
         task.state, task.change = TaskState.RUNNING, None
-        task.attempts.append(MemoryAttempt(attempt_record(start.key, start.worker_id, at), start.generation))
+        task.attempts.append(
+            MemoryAttempt(attempt_record(start.key, start.worker_id, at, start.resources), start.generation)
+        )
         job.started_at = job.started_at or at
         message, _ = rules.started_event(start.key.attempt, start.worker_id, start.resources)
         data = {"attempt": start.key.attempt, "worker": start.worker_id}

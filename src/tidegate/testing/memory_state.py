@@ -111,7 +111,7 @@ class MemoryState:
         return Assignment(
             key, order.kind, order.owner, order.queue, task.name, {**order.spec, **task.spec},
             self._ledger.live()[key].resources, job.timeout_s(task), order.max_attempts, task.losses,
-            job.result_name_of(task), order.priority, task.put_back,
+            job.result_name_of(task), order.priority, task.put_back, task.memory_raises, order.max_memory_bytes,
         )  # fmt: skip
 
     def _to_cancel(self, key: AttemptKey) -> bool:

@@ -41,6 +41,7 @@ class FunctionWorkload:
             request=within(_request(defaults), context.largest),
             timeout_s=defaults.timeout_s or 0.0,
             max_attempts=defaults.max_attempts or 1,
+            memory_named=defaults.memory_bytes is not None,
         )
 
 

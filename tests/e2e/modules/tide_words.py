@@ -70,6 +70,16 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+@tidegate.function
+def take(mib: int) -> str:
+    """Needs so much memory."""
+    block = bytearray(mib * 2**20)
+    for place in range(0, len(block), 4096):
+        block[place] = 1
+    time.sleep(0.3)  # long enough for whoever only looks from time to time
+    return f"took {len(block)}"
+
+
 @tidegate.function(memory="96MiB")
 def eat() -> None:
     blocks = []

@@ -37,6 +37,11 @@ class JobRequest(BaseModel):
     priority: Literal["low", "normal", "high"] = "normal"
     cpus: float | str | None = Field(None, description="Number of CPUs, such as 2 or 0.5.")
     memory: int | str | None = Field(None, description="Bytes, or text such as `2GiB`.")
+    max_memory: int | str | None = Field(
+        None,
+        description="How much an attempt may ask for after one that ran out of memory; default: `memory` if that is given, "
+        "else as much as a worker can give.",
+    )
     disk: int | str | None = Field(None, description="Scratch disk: bytes, or text such as `10GiB`.")
     timeout_s: float | None = Field(None, gt=0)
     max_attempts: int | None = Field(None, ge=1, le=100)
@@ -275,6 +280,10 @@ class Job(BaseModel):
     tasks: dict[TaskStateText, int] = Field(description="How many tasks are in each state.")
     progress: float | None = Field(None, ge=0, le=1)
     request: Request
+    max_memory_bytes: int | None = Field(
+        None,
+        description="What an attempt may ask for after one that ran out of memory; null: as much as a worker can give.",
+    )
     usage: Usage
     exit: Exit | None = None
     waiting: Waiting | None = None
@@ -298,6 +307,14 @@ class CancelAnswer(BaseModel):
     links: JobLinks
 
 
+class TaskRequest(BaseModel):
+    """What a task asks for: amounts of its own, or those of its job. Of an attempt: what it was given."""
+
+    cpus: float
+    memory_bytes: int
+    disk_bytes: int
+
+
 class Attempt(BaseModel):
     attempt_id: str
     number: int
@@ -306,15 +323,8 @@ class Attempt(BaseModel):
     started_at: str
     ended_at: str | None = None
     exit: Exit | None = None
+    request: TaskRequest
     usage: Usage
-
-
-class TaskRequest(BaseModel):
-    """What a task asks for: amounts of its own, or those of its job."""
-
-    cpus: float
-    memory_bytes: int
-    disk_bytes: int
 
 
 class Task(BaseModel):

@@ -108,7 +108,7 @@ class Rescue:
         self._suspects = frozenset(one.beat.worker_id for one in suspects)
 
     def _end(self, attempt: LostAttempt, dead: Mapping[str, Silent], now: datetime) -> AttemptEnd:
-        next_state, not_before = decide(
+        next_state, not_before, _ = decide(
             ExitReason.LEASE_EXPIRED,
             attempt=attempt.key.attempt,
             losses=attempt.losses,

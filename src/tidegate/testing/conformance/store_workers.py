@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason, JobStatus, TaskState
-from tidegate.core.resources import Resources
+from tidegate.core.resources import GIB, Resources
 from tidegate.errors import NotFound
 from tidegate.ports import Draining, Store
 from tidegate.testing.conformance.world import LARGE, SMALL, World
@@ -175,6 +175,24 @@ class WorkerStoreConformance:
         (lost,) = world.store.lost()
         assert (lost.key.attempt, lost.losses, lost.put_back) == (3, 0, 2)
         world.store.check()
+
+    def test_who_ran_out_of_memory_asks_for_more_from_then_on(self, world: World) -> None:
+        job_id = world.submit(max_memory_bytes=GIB)
+        (first,) = world.claim()
+        assert (first.memory_raises, first.max_memory_bytes) == (0, GIB)
+        more = SMALL.memory_bytes * 2
+        assert world.report(first.key, TaskState.QUEUED, next_memory_bytes=more) is not None
+        assert [task.shape.resources.memory_bytes for task in world.waiting()] == [more]
+        (second,) = world.claim()
+        assert second.resources == replace(SMALL, memory_bytes=more)
+        assert (second.key.attempt, second.memory_raises, second.losses) == (2, 1, 0)
+        world.store.check()
+        assert world.report(second.key) is not None
+        (task,) = world.store.tasks(job_id)
+        assert [one.resources.memory_bytes for one in task.attempts] == [SMALL.memory_bytes, more]
+        assert task.resources == second.resources
+        job = world.store.job(job_id)
+        assert (job.shape.resources, job.max_memory_bytes) == (SMALL, GIB)
 
     def test_an_attempt_that_no_worker_claimed_can_be_lost(self, world: World) -> None:
         job_id = world.submit()

@@ -15,6 +15,12 @@ Name = Annotated[str, typer.Argument(help="The name.", show_default=False)]
 Queue = Annotated[str | None, typer.Option("--queue", help="The line to wait in.")]
 Priority = Annotated[str | None, typer.Option("--priority", help="low, normal or high.")]
 Cpus = Annotated[float | None, typer.Option("--cpus", help="CPUs to ask for, such as 2 or 0.5.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory", help="What it may ask for when it ran out of memory; default: --memory, if given."
+    ),
+]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory to ask for, such as 512MiB.")]
 Disk = Annotated[str | None, typer.Option("--disk", help="Scratch disk to ask for, such as 10GiB.")]
 TimeLimit = Annotated[float | None, typer.Option("--timeout", help="Seconds it may run.")]

@@ -18,7 +18,18 @@ from tidegate.ui.cli import fields as fields_of
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import JOB_FAILED, exit_code_of, problem_of, report
 from tidegate.ui.cli.job import write_output
-from tidegate.ui.cli.options import Cpus, DataDir, Disk, Json, Memory, Priority, Queue, TimeLimit, Url
+from tidegate.ui.cli.options import (
+    Cpus,
+    DataDir,
+    Disk,
+    Json,
+    MaxMemory,
+    Memory,
+    Priority,
+    Queue,
+    TimeLimit,
+    Url,
+)
 from tidegate.ui.cli.output import print_json
 from tidegate.ui.cli.progress import ending_sentence
 from tidegate.ui.cli.progress import follow as follow_state
@@ -97,6 +108,7 @@ def submit(
     priority: Priority = None,
     cpus: Cpus = None,
     memory: Memory = None,
+    max_memory: MaxMemory = None,
     disk: Disk = None,
     timeout: TimeLimit = None,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1, help="Most tries.")] = None,
@@ -136,6 +148,7 @@ def submit(
         "priority": priority,
         "cpus": cpus,
         "memory": memory,
+        "max_memory": max_memory,
         "disk": disk,
         "timeout_s": timeout,
         "max_attempts": max_attempts,
