@@ -46,6 +46,8 @@ class Action(StrEnum):
     CREATE_KEY = "key.create"
     REVOKE_KEY = "key.revoke"
     CONTROL_WORKER = "worker.control"
+    CHANGE_PRESSURE_RULES = "pressure.rules"
+    ACT_ON_PRESSURE = "pressure.act"
     ACKNOWLEDGE_ALERT = "alert.acknowledge"
     SILENCE_ALERTS = "alert.silence"
     CHANGE_ALERT_RULE = "alert.rule"

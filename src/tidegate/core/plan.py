@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tidegate.core.job import Assignment, AttemptKey, Shape, TaskKey, WaitingTask
+from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
 
 
@@ -60,6 +61,8 @@ class WorkerView:
     lease_s: float = 60.0
     silent_s: float | None = None
     """For how long it has said nothing, if that is longer than its lease: it is suspect (`membership.marked`)."""
+    level: Level = Level.NORMAL
+    """How much pressure it feels, by its last beat."""
 
     @property
     def takes_work(self) -> bool:

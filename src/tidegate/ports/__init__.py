@@ -20,7 +20,7 @@ from tidegate.ports.alerts import (
     RuleChanges,
     WorkDone,
 )
-from tidegate.ports.attempts import AttemptStore, BeatAnswer, WorkerInfo
+from tidegate.ports.attempts import AttemptStore, BeatAnswer, WorkerInfo, WorkerPressure
 from tidegate.ports.cache import LedgerCache, Mark, Rooms, WorkerRoom
 from tidegate.ports.identity import AuditFilter, AuditStore, KeyStore
 from tidegate.ports.jobs import (
@@ -36,7 +36,7 @@ from tidegate.ports.jobs import (
 from tidegate.ports.launching import Launcher, WorkerControl
 from tidegate.ports.leading import LeaderStore
 from tidegate.ports.machine import ExecutorStats, Host, PoolStats, Probe, Reading
-from tidegate.ports.pressure import Overload, ReadingStore, Sensor
+from tidegate.ports.pressure import ChangedRules, Overload, ReadingStore, Sensor
 from tidegate.ports.queues import QueueRecord, QueueStore
 from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
@@ -66,6 +66,7 @@ __all__ = [
     "BeatAnswer",
     "Bell",
     "Cancelled",
+    "ChangedRules",
     "Changes",
     "Channel",
     "ChannelFailed",
@@ -113,6 +114,7 @@ __all__ = [
     "WorkOrder",
     "WorkerControl",
     "WorkerInfo",
+    "WorkerPressure",
     "WorkerRecord",
     "WorkerRoom",
     "WorkerStore",

@@ -9,7 +9,21 @@ from typing import Any, NamedTuple, Protocol
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.pressure import Level
+from tidegate.core.readings import Readings, Sample
 from tidegate.core.resources import Resources
+
+
+class WorkerPressure(NamedTuple):
+    """What a worker feels: its level and since when, its last readings, and those of the last minute as one sample."""
+
+    level: Level = Level.NORMAL
+    since: datetime | None = None
+    readings: Readings = Readings()
+    minute: Sample | None = None
+
+
+NO_PRESSURE = WorkerPressure()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,7 @@ class WorkerInfo:
     rungs: tuple[str, ...] = ()
     stats: Mapping[str, Any] = field(default_factory=dict)
     """How its process does, as JSON: `pid`, `pool`, `processes`, `kinds`, `begun` by kind since `since`, `rusage`."""
+    pressure: WorkerPressure = NO_PRESSURE
 
 
 class BeatAnswer(NamedTuple):
@@ -55,6 +70,8 @@ class AttemptStore(Protocol):
         running: Collection[AttemptKey],
     ) -> BeatAnswer | None:
         """Renew the lease and the capacity, and compare what the worker runs with what it holds.
+
+        Its minute, if it tells one, is kept as a sample of `worker:<id>`.
 
         None when the generation is no longer the worker's: stop everything and register again.
         """

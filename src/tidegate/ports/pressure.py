@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+from tidegate.core.identity import Caller
 from tidegate.core.overload import Allowed
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, Sample
+
+
+class ChangedRules(NamedTuple):
+    """What an operator has changed of the rules (`core.pressure_rules`), when, and who."""
+
+    changes: Mapping[str, Any]
+    changed_at: datetime
+    changed_by: str
 
 
 class Sensor(Protocol):
@@ -43,7 +52,7 @@ class Overload(Protocol):
 
 
 class ReadingStore(Protocol):
-    """Readings of workers and servers, a sample a minute each."""
+    """Readings of workers and servers, a sample a minute each, and the rules on pressure that an operator has changed."""
 
     def add_sample(self, place: str, sample: Sample) -> None:
         """Keep a sample of a worker or server, named `place`. One of the same instant is replaced."""
@@ -55,4 +64,14 @@ class ReadingStore(Protocol):
 
     def prune_samples(self, before: datetime) -> int:
         """Forget older ones; how many."""
+        ...
+
+    def pressure_rules(self) -> ChangedRules | None:
+        """What differs from the rules of the settings; None when nothing was ever changed. Asked twice a second."""
+        ...
+
+    def set_pressure_rules(
+        self, changes: Mapping[str, Any], at: datetime, by: Caller | None = None
+    ) -> ChangedRules:
+        """Let this differ from now on, and nothing else."""
         ...

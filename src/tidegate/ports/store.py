@@ -10,6 +10,7 @@ from tidegate.ports.attempts import AttemptStore
 from tidegate.ports.identity import AuditStore, KeyStore
 from tidegate.ports.jobs import JobStore
 from tidegate.ports.leading import LeaderStore
+from tidegate.ports.pressure import ReadingStore
 from tidegate.ports.queues import QueueStore
 from tidegate.ports.rescue import RescueStore
 from tidegate.ports.schedule import ScheduleStore
@@ -28,6 +29,7 @@ class Store(
     WorkerStore,
     KeyStore,
     AuditStore,
+    ReadingStore,
     AlertStore,
     Protocol,
 ):

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from tidegate.core.identity import Caller
 from tidegate.core.job import AttemptKey
+from tidegate.core.pressure import Level
+from tidegate.core.readings import Readings
 from tidegate.core.resources import Resources
 
 
@@ -45,6 +47,10 @@ class WorkerRecord:
     """Attempts that hold something there."""
     stats: Mapping[str, Any] = field(default_factory=dict)
     """As of the last beat; see `WorkerInfo`."""
+    level: Level = Level.NORMAL
+    """How much pressure it felt at its last beat; a change makes it beat at once."""
+    level_since: datetime | None = None
+    readings: Readings = field(default_factory=Readings)
 
 
 @dataclass(frozen=True, slots=True)

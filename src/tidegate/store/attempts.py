@@ -14,17 +14,18 @@ from tidegate.ports import BeatAnswer, WorkerInfo
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment
 from tidegate.store.engine import Row, Statement, Tx
+from tidegate.store.readings import add_sample
 from tidegate.store.reports import IS_LIVE, LIVE, report
 from tidegate.store.schedule import worker_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import HEARD_ORDER, heard, insert_into, lock_jobs, number, word
-from tidegate.store.values import labels_to_json, to_json, to_micros
+from tidegate.store.values import labels_to_json, to_json, to_micros, to_micros_or_none
 
 _OFFER = (
     "lease_until beat_at capacity_cpu_milli capacity_memory_bytes capacity_disk_bytes allocatable_cpu_milli "
     "allocatable_memory_bytes allocatable_disk_bytes"
 )
-_ABOUT = "hostname labels versions rungs stats"
+_ABOUT = "hostname labels versions rungs stats level level_since level_at readings"
 _INSERT_WORKER = insert_into(
     workers, f"id generation present {_OFFER.replace('lease_until', 'lease_until registered_at')} {_ABOUT}"
 )
@@ -161,6 +162,10 @@ def _offer_row(worker: WorkerInfo, lease_until: int, at: int) -> tuple[Row, Row,
         to_json(dict(worker.versions)),
         to_json(list(worker.rungs)),
         to_json(dict(worker.stats)),
+        int(worker.pressure.level),
+        to_micros_or_none(worker.pressure.since),
+        at,
+        to_json(worker.pressure.readings.known()),
     )
     return (lease_until, at, *capacity, *allocatable), allocatable, about
 
@@ -187,6 +192,8 @@ def beat(
     offer, amounts, about = _offer_row(worker, *_lease(at, lease_s))
     if not tx.run(_BEAT, (*offer, *amounts, *about, worker.id, generation)):
         return None
+    if worker.pressure.minute is not None:
+        add_sample(tx, f"worker:{worker.id}", worker.pressure.minute)
     held = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_HELD, (worker.id, generation))}
     runs = set(running)
     return BeatAnswer(

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, BindParameter, ColumnElement, and_, bindparam
 
 from tidegate.core.job import AttemptState, TaskKey, TaskState, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
+from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
 from tidegate.ports import Changes
 from tidegate.store import rules
@@ -26,6 +27,7 @@ from tidegate.store.shared import (
     by_index,
     count_in_queues,
     insert_into,
+    level_now,
     lock_jobs,
     number,
     take,
@@ -55,7 +57,7 @@ _WORKERS = Statement(
         workers.c.id, workers.c.generation, workers.c.labels, workers.c.draining,
         workers.c.allocatable_cpu_milli, workers.c.allocatable_memory_bytes, workers.c.allocatable_disk_bytes,
         workers.c.allocated_cpu_milli, workers.c.allocated_memory_bytes, workers.c.allocated_disk_bytes,
-        workers.c.beat_at, workers.c.lease_until,
+        workers.c.beat_at, workers.c.lease_until, level_now(),
     ).where(workers.c.present == number(1)).order_by(workers.c.id)
 )  # fmt: skip
 
@@ -229,6 +231,7 @@ def _view(row: Row) -> WorkerView:
         accepting=not row[3],
         beat_at=from_micros(row[10]),
         lease_s=(row[11] - row[10]) / 1e6,
+        level=Level(row[12]),
     )
 
 

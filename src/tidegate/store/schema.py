@@ -20,7 +20,21 @@ from tidegate.store.types import (
     has_partial_indexes,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+)
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
 metadata = MetaData()
@@ -241,6 +255,32 @@ workers = Table(
     Column("rungs", LongText, nullable=False),
     Column("draining", SmallInteger, nullable=False, server_default=text("0")),  # as `ports.Draining`
     Column("stats", LongText),  # JSON: how the worker's process does, as of its last beat
+    # How much pressure it feels, by the beat at `level_at`. Older than its registration, that was told by another version.
+    Column("level", SmallInteger),
+    Column("level_since", BigInteger),
+    Column("level_at", BigInteger),
+    Column("readings", LongText),  # JSON
+    **WITHOUT_ROWID,
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("place", String(128), primary_key=True),  # `worker:<id>` or `server:<host>`
+    Column("at", BigInteger, primary_key=True, autoincrement=False),  # begin of a minute
+    Column("level", SmallInteger, nullable=False),
+    Column("readings", LongText, nullable=False),  # JSON
+    **WITHOUT_ROWID,
+)
+Index("samples_at", samples.c.at)
+
+pressure_rules = Table(
+    "pressure_rules",
+    metadata,
+    Column("name", Word, primary_key=True),  # `changes`: there is one row
+    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_by", Name, nullable=False),
+    Column("changes", LongText, nullable=False),  # JSON
     **WITHOUT_ROWID,
 )
 

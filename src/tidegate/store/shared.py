@@ -70,6 +70,11 @@ def heard() -> dict[str, ColumnElement[int]]:
     }
 
 
+def level_now() -> ColumnElement[int]:
+    """The level of a worker; normal for one that was last registered by a version that knows none."""
+    return case((workers.c.level_at >= workers.c.registered_at, workers.c.level), else_=number(0))
+
+
 HEARD_ORDER = "at at at at"
 
 

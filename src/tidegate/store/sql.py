@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Silence
@@ -11,6 +12,7 @@ from tidegate.core.identity import AuditEntry, Caller, KeyRecord
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskState
 from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
+from tidegate.core.readings import Sample
 from tidegate.errors import InvalidInput
 from tidegate.ports import (
     Accepted,
@@ -18,6 +20,7 @@ from tidegate.ports import (
     AuditFilter,
     BeatAnswer,
     Cancelled,
+    ChangedRules,
     Changes,
     ChannelState,
     Draining,
@@ -49,6 +52,7 @@ from tidegate.store import (
     leaders,
     notices,
     queues,
+    readings,
     records,
     reports,
     rescue,
@@ -361,6 +365,28 @@ class SqlStore:
         while pruned := self._db.write(alerts.prune_alerts, before):
             count += pruned
         return count
+
+    # Readings
+
+    def add_sample(self, place: str, sample: Sample) -> None:
+        try:
+            self._db.write(readings.add_sample, place, sample)
+        except Duplicate:  # by another server of this machine, meanwhile
+            self._db.write(readings.add_sample, place, sample)
+
+    def samples(self, place: str | None, since: datetime, until: datetime) -> Sequence[tuple[str, Sample]]:
+        return self._db.read(readings.list_samples, place, since, until)
+
+    def prune_samples(self, before: datetime) -> int:
+        return self._db.write(readings.prune_samples, before)
+
+    def pressure_rules(self) -> ChangedRules | None:
+        return self._db.read(readings.changed_rules)
+
+    def set_pressure_rules(
+        self, changes: Mapping[str, Any], at: datetime, by: Caller | None = None
+    ) -> ChangedRules:
+        return self._db.write(readings.set_changed_rules, changes, at, by)
 
     # Care
 

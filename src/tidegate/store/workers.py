@@ -6,14 +6,16 @@ from sqlalchemy import Integer, and_, bindparam, func, or_, select
 
 from tidegate.core.identity import Action, Caller
 from tidegate.core.job import AttemptKey, AttemptState
+from tidegate.core.pressure import Level
+from tidegate.core.readings import Readings, readings_from
 from tidegate.core.resources import Resources
 from tidegate.errors import NotFound
 from tidegate.ports import Draining, Held, LiveAttempt, WorkerRecord
 from tidegate.store import audit, rules
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
-from tidegate.store.shared import number, word
-from tidegate.store.values import from_json, from_micros, labels_from_json
+from tidegate.store.shared import level_now, number, word
+from tidegate.store.values import from_json, from_micros, from_micros_or_none, labels_from_json
 
 _KNOWN = Statement(
     select(
@@ -23,6 +25,7 @@ _KNOWN = Statement(
         workers.c.allocatable_cpu_milli, workers.c.allocatable_memory_bytes, workers.c.allocatable_disk_bytes,
         workers.c.allocated_cpu_milli, workers.c.allocated_memory_bytes, workers.c.allocated_disk_bytes,
         workers.c.labels, workers.c.versions, workers.c.rungs, workers.c.stats,
+        level_now(), workers.c.level_since, workers.c.readings,
     ).order_by(workers.c.id)
 )  # fmt: skip
 _RUNNING = Statement(
@@ -120,4 +123,7 @@ def _record(row: Row, running: int) -> WorkerRecord:
         rungs=tuple(from_json(row[19])),
         running=running,
         stats=from_json(row[20]) if row[20] else {},
+        level=Level(row[21]),
+        level_since=from_micros_or_none(row[22]),
+        readings=readings_from(from_json(row[23])) if row[23] else Readings(),
     )

@@ -52,6 +52,8 @@ class MemoryAttempts(MemoryState):
         if not self._current(worker.id, generation):
             return None
         self._offer(worker, generation, at, lease_s)
+        if worker.pressure.minute is not None:
+            self._samples[worker.pressure.minute.at, f"worker:{worker.id}"] = worker.pressure.minute
         held = {
             attempt.record.key: attempt.record.state
             for attempt in sorted(self._live(), key=lambda attempt: attempt.record.key)

@@ -14,8 +14,9 @@ from tidegate.core.job import Assignment, AttemptKey, Source, TaskKey, TaskState
 from tidegate.core.ledger import Ledger
 from tidegate.core.names import source_key
 from tidegate.core.plan import QueueView, WorkerView
+from tidegate.core.readings import Sample
 from tidegate.errors import NotFound
-from tidegate.ports import Draining, Event
+from tidegate.ports import ChangedRules, Draining, Event
 from tidegate.store import rules
 from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryTask, MemoryWorker
 
@@ -66,6 +67,8 @@ class MemoryState:
         self._epoch = 0
         self._api_keys: dict[str, KeyRecord] = {}
         self._audit: list[AuditEntry] = []
+        self._samples: dict[tuple[datetime, str], Sample] = {}
+        self._pressure_rules: ChangedRules | None = None
         self._last_job = self._last_change = self._last_event = self._last_audit = 0
 
     def _note(self, by: Caller | None, action: Action, object: str, **detail: Any) -> None:
@@ -146,7 +149,7 @@ class MemoryState:
         accepting = worker.draining is Draining.NO
         return WorkerView(
             worker_id, worker.generation, offered, allocated, worker.info.labels, accepting,
-            worker.beat_at, worker.lease_s,
+            worker.beat_at, worker.lease_s, level=worker.info.pressure.level,
         )  # fmt: skip
 
     def _next_change(self) -> int:

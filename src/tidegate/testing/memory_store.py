@@ -10,6 +10,7 @@ from tidegate.testing.memory_alerts import MemoryAlerts
 from tidegate.testing.memory_identity import MemoryIdentity
 from tidegate.testing.memory_jobs import MemoryJobs
 from tidegate.testing.memory_queues import MemoryQueues
+from tidegate.testing.memory_readings import MemoryReadings
 from tidegate.testing.memory_rescue import MemoryRescue
 from tidegate.testing.memory_schedule import MemorySchedule
 from tidegate.testing.memory_sources import MemorySources
@@ -26,6 +27,7 @@ class MemoryStore(
     MemoryWorkers,
     MemoryIdentity,
     MemoryAlerts,
+    MemoryReadings,
 ):
     """A store that forgets everything when it goes. Thread-safe by one lock; counts by looking, not by counters.
 

@@ -68,5 +68,8 @@ class MemoryWorkers(MemoryState):
             versions=worker.info.versions,
             rungs=worker.info.rungs,
             stats=worker.info.stats,
+            level=worker.info.pressure.level,
+            level_since=worker.info.pressure.since,
+            readings=worker.info.pressure.readings,
             running=sum(held.worker_id == worker_id for held in self._ledger.live().values()),
         )

@@ -42,6 +42,7 @@ class Janitor:
         retention: timedelta,
         audit_retention: timedelta,
         archive: timedelta | None = None,
+        readings: timedelta | None = None,
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
@@ -53,6 +54,7 @@ class Janitor:
         self._retention = retention
         self._audit_retention = audit_retention
         self._archive = archive or retention
+        self._readings = readings or retention
 
     def at_start(self, now: datetime) -> None:
         for folder in self._attempts.iterdir():
@@ -66,6 +68,7 @@ class Janitor:
             log.info("%s finished jobs past their retention were deleted.", pruned)
         self._store.prune_audit(now - self._audit_retention)
         self._store.prune_archive(now - self._archive)
+        self._store.prune_samples(now - self._readings)
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:

@@ -15,6 +15,7 @@ from tidegate.testing.conformance.store_attempts import AttemptStoreConformance
 from tidegate.testing.conformance.store_identity import IdentityStoreConformance
 from tidegate.testing.conformance.store_jobs import JobStoreConformance, QueueStoreConformance
 from tidegate.testing.conformance.store_leading import LeaderStoreConformance
+from tidegate.testing.conformance.store_readings import ReadingStoreConformance
 from tidegate.testing.conformance.store_rescue import RescueStoreConformance
 from tidegate.testing.conformance.store_schedule import ScheduleStoreConformance
 from tidegate.testing.conformance.store_sources import SourceStoreConformance
@@ -37,6 +38,7 @@ class StoreConformance(
     WorkerStoreConformance,
     SourceStoreConformance,
     IdentityStoreConformance,
+    ReadingStoreConformance,
     AlertStoreConformance,
 ):
     """Give it a fixture `store` that makes an empty store without a default cap, and closes it."""
