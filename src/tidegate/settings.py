@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,8 +17,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tidegate.core.names import check_labels
 from tidegate.core.resources import GIB, MIB, Resources, parse_bytes, parse_cpus
-from tidegate.errors import SettingError
+from tidegate.errors import InvalidInput, SettingError
 
 ANYONE = "anyone-may-do-everything"
 """The value of `anonymous_access` that does without keys wherever the server listens."""
@@ -109,6 +110,10 @@ class Settings(BaseSettings):
         None, description="Memory the worker offers; default: what the machine or container has."
     )
     disk: str | None = Field(None, description="Scratch disk the worker offers; default: what is free.")
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels of the worker, such as `disk` = `ssd`: jobs that ask for labels run only where all of them are.",
+    )
     headroom_cpus: float = Field(
         0.0, ge=0, description="CPUs kept for system and service; weights protect them anyway."
     )
@@ -219,6 +224,15 @@ class Settings(BaseSettings):
         """Whether only programs of this machine reach the server. `allowed_hosts` says that a proxy brings others."""
         host = self.host.lower()
         return (host in _LOOPBACK_NAMES or host.startswith("127.")) and not self.allowed_hosts
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        try:
+            check_labels(labels)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+        return labels
 
     @model_validator(mode="after")
     def _check_beats(self) -> Settings:

@@ -167,6 +167,7 @@ def _describer(settings: Settings, worker_id: str, probe: Probe) -> Callable[[],
             hostname=socket.gethostname(),
             capacity=capacity,
             allocatable=settings.allocatable(capacity),
+            labels=frozenset(settings.labels.items()),
             versions={
                 "tidegate": version("tidegate"),
                 "python": sys.version.split()[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from tidegate.core.identity import LOCAL_OWNER
 from tidegate.errors import InvalidInput
@@ -19,6 +20,8 @@ CONVERTED_ENDINGS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".arrow", ".feat
 """Files that become Parquet when they are registered as sources, which may take a while."""
 PARTS = "parts"
 """The folder among the results that holds the files of sources made by loads."""
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}")
+MOST_LABELS = 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 RESULT_PREFIX = "async_result_"
 """Results that nobody named are registered as this and the job's id; nobody else may use such a name."""
@@ -62,6 +65,20 @@ def check_source_name(name: object, *, field: str = "name", reserved_ok: bool = 
             f"{field} must not start with '{RESULT_PREFIX}': results that nobody named are called so."
         )
     return name
+
+
+def check_labels(labels: object) -> frozenset[tuple[str, str]]:
+    """The labels of a worker or of a request as pairs. Raises InvalidInput that says which rule they break."""
+    if not isinstance(labels, Mapping) or len(labels) > MOST_LABELS:
+        raise InvalidInput(
+            f'labels must be an object of at most {MOST_LABELS} names and values, such as {{"disk": "ssd"}}.'
+        )
+    for name, value in labels.items():
+        if not (isinstance(value, str) and _LABEL.fullmatch(str(name)) and _LABEL.fullmatch(value)):
+            raise InvalidInput(
+                f"Label {name!r}: names and values are 1 to 63 letters, digits, or _ . / -, not {value!r}."
+            )
+    return frozenset(labels.items())
 
 
 def source_name_of(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidegate.core.identity import Caller
 from tidegate.core.job import NO_CEILING_BYTES, NewJob, Priority, Shape, Source, TaskOrder
-from tidegate.core.names import INTERACTIVE_QUEUE
+from tidegate.core.names import INTERACTIVE_QUEUE, check_labels
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
 from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits
@@ -41,7 +41,6 @@ SMALLEST_CPU_MILLI = 10
 LONGEST_TIMEOUT_S = 30 * 86400.0
 MOST_ATTEMPTS = 100
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +264,7 @@ def _most_memory(
 
 def _labels(fields: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     labels = fields.get("labels")
-    if labels is None:
-        return frozenset()
-    if not isinstance(labels, Mapping) or len(labels) > 20:
-        raise InvalidInput(
-            'labels must be an object of at most 20 names and values, such as {"disk": "ssd"}.'
-        )
-    for name, value in labels.items():
-        if not (isinstance(value, str) and _LABEL.fullmatch(str(name)) and _LABEL.fullmatch(value)):
-            raise InvalidInput(
-                f"Label {name!r}: names and values are 1 to 63 letters, digits, or _ . / -, not {value!r}."
-            )
-    return frozenset(labels.items())
+    return frozenset() if labels is None else check_labels(labels)
 
 
 def _text(fields: Mapping[str, Any], name: str, default: str, *, longest: int) -> str:

@@ -33,6 +33,11 @@ def field(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def labels_of(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """Labels by their names; None where none is given."""
+    return dict(pair(text, "--label") for text in texts) if texts else None
+
+
 def read_json(text: str, option: str, kind: type) -> Any:
     """A list or an object given as JSON."""
     try:

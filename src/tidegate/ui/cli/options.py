@@ -23,7 +23,23 @@ MaxMemory = Annotated[
 ]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory to ask for, such as 512MiB.")]
 Disk = Annotated[str | None, typer.Option("--disk", help="Scratch disk to ask for, such as 10GiB.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VALUE", help="A label that the worker must have. Repeatable."),
+]
 TimeLimit = Annotated[float | None, typer.Option("--timeout", help="Seconds it may run.")]
+
+OfferedCpus = Annotated[float | None, typer.Option("--cpus", help="CPUs to offer; default: what there is.")]
+OfferedMemory = Annotated[
+    str | None, typer.Option("--memory", help="Memory to offer; default: what there is.")
+]
+OwnLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="NAME=VALUE", help="A label of this worker, for jobs that ask for it. Repeatable."
+    ),
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 
 
 class RowFormat(StrEnum):

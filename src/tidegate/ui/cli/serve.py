@@ -12,6 +12,8 @@ import typer
 
 from tidegate.app.serving import serve as run_server
 from tidegate.settings import load_settings
+from tidegate.ui.cli.fields import labels_of
+from tidegate.ui.cli.options import LogLevel, OfferedCpus, OfferedMemory, OwnLabels
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,15 +27,10 @@ def serve(
         int | None, typer.Option("--port", help="Port; 0 picks a free one; default: 8420.")
     ] = None,
     data_dir: Annotated[str | None, typer.Option("--data-dir", help="Where everything is kept.")] = None,
-    cpus: Annotated[
-        float | None, typer.Option("--cpus", help="CPUs to offer; default: what there is.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Memory to offer; default: what there is.")
-    ] = None,
-    log_level: Annotated[
-        str | None, typer.Option("--log-level", help="debug, info, warning or error.")
-    ] = None,
+    cpus: OfferedCpus = None,
+    memory: OfferedMemory = None,
+    label: OwnLabels = None,
+    log_level: LogLevel = None,
     die_with_parent: Annotated[
         bool, typer.Option("--die-with-parent", help="Stop when standard input closes.")
     ] = False,
@@ -43,7 +40,13 @@ def serve(
     The first line on standard output has its address; logs go to standard error.
     """
     settings = load_settings(
-        host=host, port=port, data_dir=data_dir, cpus=cpus, memory=memory, log_level=log_level
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        cpus=cpus,
+        memory=memory,
+        labels=labels_of(label),
+        log_level=log_level,
     )
 
     def announce(url: str) -> None:

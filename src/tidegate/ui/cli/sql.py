@@ -17,11 +17,13 @@ from tidegate.client.shapes import job_failed
 from tidegate.errors import NotFound, TidegateError
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import INTERRUPTED
+from tidegate.ui.cli.fields import labels_of
 from tidegate.ui.cli.options import (
     Cpus,
     DataDir,
     Disk,
     Json,
+    Labels,
     Memory,
     Priority,
     Queue,
@@ -62,6 +64,7 @@ def sql(
     cpus: Cpus = None,
     memory: Memory = None,
     disk: Disk = None,
+    label: Labels = None,
     timeout: TimeLimit = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and do not wait.")] = False,
     limit: Annotated[
@@ -88,6 +91,7 @@ def sql(
         "cpus": cpus,
         "memory": memory,
         "disk": disk,
+        "labels": labels_of(label),
         "timeout_s": timeout,
         "result_name": result_name,
     }

@@ -23,6 +23,7 @@ from tidegate.ui.cli.options import (
     DataDir,
     Disk,
     Json,
+    Labels,
     MaxMemory,
     Memory,
     Priority,
@@ -110,6 +111,7 @@ def submit(
     memory: Memory = None,
     max_memory: MaxMemory = None,
     disk: Disk = None,
+    label: Labels = None,
     timeout: TimeLimit = None,
     max_attempts: Annotated[int | None, typer.Option("--max-attempts", min=1, help="Most tries.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key: one key, one job.")] = None,
@@ -150,6 +152,7 @@ def submit(
         "memory": memory,
         "max_memory": max_memory,
         "disk": disk,
+        "labels": fields_of.labels_of(label),
         "timeout_s": timeout,
         "max_attempts": max_attempts,
     }

@@ -11,7 +11,17 @@ from tidegate.client.views import Worker
 from tidegate.core.resources import format_bytes
 from tidegate.settings import load_settings
 from tidegate.ui.cli.connection import client
-from tidegate.ui.cli.options import DataDir, Json, Name, Url
+from tidegate.ui.cli.fields import labels_of
+from tidegate.ui.cli.options import (
+    DataDir,
+    Json,
+    LogLevel,
+    Name,
+    OfferedCpus,
+    OfferedMemory,
+    OwnLabels,
+    Url,
+)
 from tidegate.ui.cli.output import print_json, print_table
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, invoke_without_command=True)
@@ -22,15 +32,10 @@ def worker(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Option("--name", help="Its name; default: the host's.")] = None,
     data_dir: Annotated[str | None, typer.Option("--data-dir", help="The shared path.")] = None,
-    cpus: Annotated[
-        float | None, typer.Option("--cpus", help="CPUs to offer; default: what there is.")
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Memory to offer; default: what there is.")
-    ] = None,
-    log_level: Annotated[
-        str | None, typer.Option("--log-level", help="debug, info, warning or error.")
-    ] = None,
+    cpus: OfferedCpus = None,
+    memory: OfferedMemory = None,
+    label: OwnLabels = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Run the worker of this machine in a cluster, until Ctrl-C; or look at workers and tell them what to do.
 
@@ -39,7 +44,9 @@ def worker(
     """
     if ctx.invoked_subcommand is not None:
         return
-    settings = load_settings(data_dir=data_dir, cpus=cpus, memory=memory, log_level=log_level)
+    settings = load_settings(
+        data_dir=data_dir, cpus=cpus, memory=memory, labels=labels_of(label), log_level=log_level
+    )
 
     def announce(worker_id: str) -> None:
         print(f"Tidegate worker {worker_id} is ready (data in {settings.data_dir.expanduser()})", flush=True)
@@ -49,14 +56,14 @@ def worker(
 
 @app.command("list")
 def list_workers(json: Json = False, url: Url = None, data_dir: DataDir = None) -> None:
-    """List all workers: what each has for jobs, how much of it is allocated, and how it is."""
+    """List all workers: what each has for jobs, how much of it is allocated, its labels, and how it is."""
     with client(url, data_dir) as server:
         found = list(server.workers.list())
     if json:
         print_json([worker.document for worker in found])
         return
-    rows = [(w.id, w.document["hostname"], w.status, len(w.running), *_amounts(w)) for w in found]
-    print_table(("Worker", "Host", "State", "Running", "CPUs", "Memory"), rows, right=(3, 4, 5))
+    rows = [(w.id, w.document["hostname"], w.status, len(w.running), *_amounts(w), _labels(w)) for w in found]
+    print_table(("Worker", "Host", "State", "Running", "CPUs", "Memory", "Labels"), rows, right=(3, 4, 5))
 
 
 @app.command()
@@ -84,6 +91,10 @@ def _amounts(worker: Worker) -> tuple[str, str]:
     has, taken = worker.document["allocatable"], worker.document["allocated"]
     memory = f"{format_bytes(taken['memory_bytes'])} of {format_bytes(has['memory_bytes'])}"
     return f"{taken['cpus']:g} of {has['cpus']:g}", memory
+
+
+def _labels(worker: Worker) -> str:
+    return " ".join(f"{name}={value}" for name, value in worker.document["labels"].items())
 
 
 def _say(worker: Worker, as_json: bool) -> None:
