@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         description="Where the database, uploads, results and scratch space live.",
         validation_alias=AliasChoices("TIDEGATE_DATA_DIR", "NFS_SHARE_ROOT_PATH", "data_dir"),
     )
+    scratch_dir: Path | None = Field(
+        None,
+        description="Folder on a disk of this machine for what running jobs spill and write; default: below `data_dir`. For "
+        "workers whose `data_dir` is a shared path.",
+    )
     database_url: str | None = Field(
         None,
         description="Database of record, as a SQLAlchemy URL; default: SQLite in the data directory.",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.core.job import AttemptKey
-from tidegate.runtime.attempt_folders import MOST_SPARE, AttemptFolders
+from tidegate.runtime.attempt_folders import MOST_SPARE, AttemptFolders, WorkFolders
 from tidegate.runtime.publish import DataFolders
 
 ONE, OTHER = AttemptKey(81, 1, 2), AttemptKey(82, 1, 1)
@@ -20,7 +20,7 @@ def places(tmp_path: Path) -> DataFolders:
 
 @pytest.fixture
 def folders(places: DataFolders) -> AttemptFolders:
-    return AttemptFolders(places)
+    return AttemptFolders(places.attempts)
 
 
 def contents(folder: Path) -> list[str]:
@@ -94,3 +94,29 @@ def test_removing_an_attempt_twice_is_harmless(places: DataFolders, folders: Att
     folders.remove(ONE)
     folders.remove(ONE)
     assert contents(places.attempts) == []
+
+
+def test_with_a_scratch_disk_an_attempt_works_there_and_hands_over_to_the_shared_path(
+    places: DataFolders, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "left-by-an-earlier-worker").mkdir()
+    folders = WorkFolders(places.attempts, scratch)
+    folders.clear_scratch()
+    taken = folders.take(ONE)
+    assert taken == (str(scratch / str(ONE)), f"{places.attempt(ONE)}/staging")
+    assert contents(scratch) == [str(ONE), f"{ONE}/staging"]
+    (scratch / str(ONE) / "staging" / "spilled").write_text("secret")
+    assert not folders.keep(ONE)
+    folders.remove(ONE)
+    again = folders.take(OTHER)
+    assert again == (str(scratch / str(OTHER)), f"{places.attempt(OTHER)}/staging")
+    assert contents(scratch) == contents(places.attempts) == [str(OTHER), f"{OTHER}/staging"]
+    assert folders.keep(OTHER)
+
+
+def test_without_a_scratch_disk_nothing_is_handed_over(places: DataFolders) -> None:
+    folders = WorkFolders(places.attempts)
+    folders.clear_scratch()
+    assert folders.take(ONE) == (str(places.attempt(ONE)), None)

@@ -49,7 +49,7 @@ class FakeMachine(Machine):
     duckdb: str | None = "2.0.0"
     asked: list[str] = field(default_factory=list)
 
-    def probe(self, data_dir: Path) -> Probe:
+    def probe(self, data_dir: Path, scratch: Path | None = None) -> Probe:
         return FakeProbe(self.amounts)
 
     def rungs(self, settings: Settings) -> Rungs:
@@ -153,6 +153,30 @@ def test_a_wanted_rung_that_does_not_work_is_an_error_and_the_others_are_still_f
 def test_errors_come_before_warnings(settings: Settings) -> None:
     report = examine(settings, FakeMachine(abi=0, duckdb=None))
     assert list(problems(report)) == ["no_duckdb", "no_landlock"]
+
+
+ON_NFS = "31 1 0:5 / / rw - nfs4 host:/x rw"
+IN_MEMORY = "31 1 0:5 / / rw - tmpfs none rw"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "scratch", "severity", "code"),
+    [
+        (ON_NFS, None, "info", "scratch_on_network"),
+        (ON_NFS, "/tmp", "warning", "scratch_on_network"),
+        (f"{ON_NFS}\n{IN_MEMORY.replace('/ / ', '/ /tmp ')}", "/tmp", "warning", "scratch_in_memory"),
+        (ON_NFS, "/proc/none", "error", "scratch"),
+    ],
+)
+def test_where_scratch_of_a_cluster_lies_is_judged(
+    tmp_path: Path, mounts: str, scratch: str | None, severity: str, code: str
+) -> None:
+    settings = Settings(
+        data_dir=tmp_path, port=0, broker_url="redis://x", database_url="postgresql://x", scratch_dir=scratch
+    )
+    report = examine(settings, FakeMachine(mountinfo=mounts))
+    assert problems(report)[code] == severity
+    assert (report["scratch"] is None) == (scratch is None)
 
 
 def test_a_data_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

@@ -43,6 +43,39 @@ def root_of(settings: Settings) -> Path:
     return settings.data_dir.expanduser().resolve()
 
 
+def scratch_root_of(settings: Settings) -> Path | None:
+    """The folder that all workers of this machine have for scratch; None where that lies below the data directory.
+
+    Raises SettingError where users could name what lies there as a source.
+    """
+    if settings.scratch_dir is None:
+        return None
+    scratch = settings.scratch_dir.expanduser().resolve()
+    for name, roots in (("data_dir", [settings.data_dir]), ("source_roots", settings.source_roots)):
+        root = next((root for root in roots if scratch.is_relative_to(root.expanduser().resolve())), None)
+        if root is not None:
+            raise SettingError(
+                f"scratch_dir must not lie in a folder of {name}, where others could read it: {scratch} is below {root}. "
+                "Choose another folder."
+            )
+    return scratch
+
+
+def open_scratch(settings: Settings, instance: str) -> Path | None:
+    """The worker's own folder below `scratch_dir`, made if need be; None without that setting. Raises SettingError."""
+    root = scratch_root_of(settings)
+    if root is None:
+        return None
+    scratch = root / f"tidegate-{instance}"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingError(
+            f"scratch_dir {root} cannot be used: {error.strerror}. Choose another folder."
+        ) from None
+    return scratch
+
+
 def check_file_is_ours(settings: Settings, *, made_by_us: bool = True) -> None:
     """Raise SettingError where the database is a file that this user may not write, or not `made_by_us`: where making it
     would leave a file that the owner of the data directory could not write. Only the superuser can do that by mistake."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 from importlib.metadata import version
 
 from tidegate.app.database import open_database
-from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders, root_of
+from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders, open_scratch, root_of
 from tidegate.app.kinds import function_modules, target_urls
 from tidegate.app.wiring import wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
@@ -49,6 +49,7 @@ def make_worker(
 ) -> Worker:
     """A worker with its sandboxes, not started yet. `fences`: others can run again what it lost contact about."""
     modules = function_modules(settings)
+    scratch = open_scratch(settings, instance)
     sandboxes = Sandboxes(
         instance=instance,
         rung=settings.enforcement,
@@ -70,7 +71,7 @@ def make_worker(
         store,
         sandboxes,
         folders,
-        _describer(settings, worker_id, MachineProbe(folders.root)),
+        _describer(settings, worker_id, MachineProbe(folders.root, scratch=scratch)),
         bell,
         clock,
         watcher,
@@ -78,6 +79,7 @@ def make_worker(
         rules,
         target_urls(settings).get,
         [kind for kind, workload in workloads.items() if getattr(workload, "expands", False)],
+        scratch,
     )
 
 

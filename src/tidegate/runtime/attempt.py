@@ -55,6 +55,7 @@ class Order:
         self.folder = str(message["folder"])
         self.log_path = message.get("log") or f"{self.folder}/log"
         self.staging = f"{_real_path(os.path.dirname(self.folder))}/{os.path.basename(self.folder)}/staging"
+        self.hand_over: str | None = message.get("hand_over")
         self.bounds = Bounds(
             max(self.resources.memory_bytes, LEAST_MEMORY_BYTES),
             max(self.resources.disk_bytes, LEAST_DISK_BYTES),
@@ -65,6 +66,11 @@ class Order:
         return GroupLimits(
             self.bounds.memory_bytes, self.resources.cpu_milli, MAX_PROCESSES, self.interactive
         )
+
+    @property
+    def writable(self) -> list[str]:
+        """The folders that the attempt writes to. Its disk limit holds for each: they lie on different disks."""
+        return [self.staging] if self.hand_over is None else [self.staging, self.hand_over]
 
     def make_folders(self) -> None:
         """Where the server has not made them. Raises OSError."""
@@ -118,7 +124,7 @@ class Attempt:
         self._watch = Watch(
             group,
             self._order.bounds,
-            self._order.staging,
+            self._order.writable,
             kernel_holds_memory=self._world.rung.kernel_holds_memory,
         )
         self._fork(group)
@@ -148,6 +154,7 @@ class Attempt:
             resources=order.resources,
             timeout_s=order.bounds.timeout_s,
             staging=order.staging,
+            hand_over=order.hand_over,
             interactive=order.interactive,
             expands=order.expands,
             group=group,

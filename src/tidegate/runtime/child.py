@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.ports import TaskContext
+from tidegate.runtime.hand_over import hand_over
 from tidegate.runtime.limits import landlock, process
 from tidegate.runtime.limits.files import used_memory
 from tidegate.runtime.limits.group import Group
@@ -56,6 +57,7 @@ class ChildOrder(NamedTuple):
     resources: Resources
     timeout_s: float
     staging: str
+    hand_over: str | None
     interactive: bool
     expands: bool
     group: Group
@@ -212,10 +214,14 @@ def _confine(order: ChildOrder) -> None:
     landlock.confine(
         order.confinement,
         _paths(order, "readable_paths"),
-        [order.staging, *_paths(order, "writable_paths")],
+        [*_own_folders(order), *_paths(order, "writable_paths")],
         runnable=_paths(order, "runnable_paths"),
         connectable=_ports(order),
     )
+
+
+def _own_folders(order: ChildOrder) -> list[str]:
+    return [order.staging] if order.hand_over is None else [order.staging, order.hand_over]
 
 
 def _paths(order: ChildOrder, name: str) -> list[str]:
@@ -236,7 +242,7 @@ def _run(order: ChildOrder, reporter: Reporter) -> int:
         tasks = TaskWriter(order.staging)
         result = dict(function(_context(order, reporter, tasks)))
         tasks.close()
-        _write_through(order.staging, result)
+        _keep(order, result)
         reporter.result(result)
     except TaskError as error:
         reporter.error(_facts(error, error.message, error.code, error.reason, error.numbers))
@@ -250,6 +256,20 @@ def _run(order: ChildOrder, reporter: Reporter) -> int:
     else:
         return 0
     return 1
+
+
+def _keep(order: ChildOrder, result: Mapping[str, Any]) -> None:
+    """What was made onto the disk that it is published on, before anybody is told of it."""
+    if order.hand_over is None:
+        _write_through(order.staging, result)
+        return
+    try:
+        hand_over(order.staging, order.hand_over, result)
+    except OSError as error:
+        raise TaskError(
+            f"The result could not be written to the shared path: {error.strerror}. See that it has room and may be written.",
+            code="hand_over",
+        ) from None
 
 
 def _write_through(staging: str, result: Mapping[str, Any]) -> None:

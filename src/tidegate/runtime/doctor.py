@@ -43,16 +43,18 @@ def examine(settings: Settings, machine: Machine | None = None) -> dict[str, Any
 
     Sections: `problems` (the worst first), `software`, `capacity` (each amount with its origin and every bound that was
     found), `offered` (amounts that jobs may share, and what is kept back), `limits` (rungs, Landlock, CPU policy),
-    `data_dir`, `server`.
+    `data_dir`, `scratch` (None when that lies in the data directory), `server`.
     """
     machine = machine or Machine()
     data_dir = settings.data_dir.expanduser().absolute()
     problems: list[Problem] = []
     report: dict[str, Any] = {"problems": problems}
     report["software"] = _software(machine, problems)
-    report |= _capacity(settings, machine.probe(data_dir), problems)
+    scratch = settings.scratch_dir.expanduser().absolute() if settings.scratch_dir is not None else None
+    report |= _capacity(settings, machine.probe(data_dir, scratch), problems)
     report["limits"] = _limits(settings, machine, problems)
     report["data_dir"] = found = _data_dir(settings, data_dir, machine, problems)
+    report["scratch"] = _scratch(settings, scratch, found["file_system"], machine, problems)
     report["server"] = _server(settings, found["used_by"], problems)
     _commands(settings, report["software"]["user_id"], machine.landlock_abi(), problems)
     report["problems"] = worst_first(map(asdict, problems))
@@ -190,9 +192,7 @@ def _limit_problems(settings: Settings, rungs: Rungs | None, abi: int, yields: b
 def _data_dir(
     settings: Settings, data_dir: Path, machine: Machine, problems: list[Problem]
 ) -> dict[str, Any]:
-    present = data_dir
-    while not present.exists() and present != present.parent:
-        present = present.parent
+    present = _present(data_dir)
     fault = write_fault(present)
     point, kind = file_system_of(present.resolve(), machine.mounts())
     used_by = server_of(data_dir)
@@ -207,6 +207,40 @@ def _data_dir(
         "mounted_at": point,
         "used_by": used_by,
     }
+
+
+def _present(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
+
+
+def _scratch(
+    settings: Settings, scratch: Path | None, data_file_system: str, machine: Machine, problems: list[Problem]
+) -> dict[str, Any] | None:
+    """Where running jobs spill and write, when that is not the data directory."""
+    if scratch is None:
+        if settings.broker_url is not None and data_file_system in _NETWORK_FILE_SYSTEMS:
+            message = f"Running jobs spill to the shared path, over the network ({data_file_system})."
+            advice = "Set `scratch_dir` to a folder on a disk of this machine."
+            problems.append(Problem("info", "scratch_on_network", message, advice))
+        return None
+    present = _present(scratch)
+    fault = write_fault(present)
+    point, kind = file_system_of(present.resolve(), machine.mounts())
+    problems.extend(_scratch_problems(scratch, fault, kind))
+    return {"path": str(scratch), "writable": fault is None, "file_system": kind, "mounted_at": point}
+
+
+def _scratch_problems(scratch: Path, fault: str | None, kind: str) -> Iterator[Problem]:
+    advice = "Choose a folder on a disk of this machine."
+    if fault is not None:
+        yield Problem("error", "scratch", f"scratch_dir {scratch} cannot be written: {fault}.", advice)
+    if kind in _MEMORY_FILE_SYSTEMS:
+        message = f"scratch_dir {scratch} lies in memory ({kind}): what jobs spill takes memory."
+        yield Problem("warning", "scratch_in_memory", message, advice)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        message = f"scratch_dir {scratch} lies on a network ({kind}), where spilling is slow."
+        yield Problem("warning", "scratch_on_network", message, advice)
 
 
 def _holds_database(settings: Settings) -> bool:

@@ -26,8 +26,8 @@ from tidegate.settings import Settings
 class Machine:
     """What is asked of the machine; tests give other answers."""
 
-    def probe(self, data_dir: Path) -> Probe:
-        return MachineProbe(data_dir)
+    def probe(self, data_dir: Path, scratch: Path | None = None) -> Probe:
+        return MachineProbe(data_dir, scratch=scratch)
 
     def rungs(self, settings: Settings) -> Rungs:
         """The ladder as a server would find it. Raises SettingError when the wanted rung does not work."""

@@ -25,7 +25,8 @@ def own_affinity() -> set[int]:
 
 
 class MachineProbe:
-    """Capacity of the machine or container that this process lives in; disk is what is free below the data directory.
+    """Capacity of the machine or container that this process lives in; disk is what is free below the data directory and,
+    where that lies elsewhere, below the `scratch` of attempts: they may fill both.
 
     `root` is where `/proc` and `/sys` lie and `affinity` tells the CPUs this process may use: tests give their own.
     """
@@ -36,8 +37,9 @@ class MachineProbe:
         root: Path = Path("/"),
         *,
         affinity: Callable[[], Collection[int]] = own_affinity,
+        scratch: Path | None = None,
     ) -> None:
-        self._data_dir = data_dir
+        self._disks = [data_dir] if scratch is None else [data_dir, scratch]
         self._base = base_of(root)
         self._affinity = affinity
 
@@ -58,7 +60,7 @@ class MachineProbe:
         return {
             "cpu_milli": list(self._cpus(levels)),
             "memory_bytes": list(self._memory(levels)),
-            "disk_bytes": [self._disk()],
+            "disk_bytes": [_disk(folder) for folder in self._disks],
         }
 
     # CPUs
@@ -99,18 +101,17 @@ class MachineProbe:
             )
         return int(kibibytes) * 1024
 
-    # Disk
-
-    def _disk(self) -> Reading:
-        """Free space for users other than root. The data directory may still have to be made."""
-        folder = self._data_dir.absolute()
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        space = os.statvfs(folder)
-        return Reading(space.f_bavail * space.f_frsize, f"free space of the file system of {folder}")
-
     def _read(self, path: str) -> str | None:
         return text_of(self._base + path)
+
+
+def _disk(folder: Path) -> Reading:
+    """Free space for users other than root. The folder may still have to be made."""
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    space = os.statvfs(folder)
+    return Reading(space.f_bavail * space.f_frsize, f"free space of the file system of {folder}")
 
 
 def parse_cpu_list(text: str | None) -> set[int]:

@@ -15,7 +15,8 @@ from tidegate.runtime.limits.group import Finding
 class SandboxOrder:
     """One attempt to run. `folder` is its own, made if need be; the runner writes to `staging` in it.
 
-    What it prints goes into the file `log_path`, made with the first byte; by default `log` in the folder.
+    What it prints goes into the file `log_path`, made with the first byte; by default `log` in the folder. What it has made
+    is copied to `hand_over` at the end, when that is given: a folder that is there, and that it alone may write to.
     """
 
     key: AttemptKey
@@ -28,6 +29,7 @@ class SandboxOrder:
     expands: bool = False
     """Whether the runner may add tasks to its job."""
     log_path: str | None = None
+    hand_over: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def order_message(order: SandboxOrder) -> dict[str, Any]:
         "interactive": order.interactive,
         "expands": order.expands,
         "log": order.log_path,
+        "hand_over": order.hand_over,
     }
 
 

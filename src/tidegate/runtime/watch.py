@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tidegate.core.job import ExitReason
@@ -37,10 +38,12 @@ class Seen(NamedTuple):
 class Watch:
     """Samples of one attempt. Short gaps at first, so that short attempts are seen too; then a quarter of a second."""
 
-    def __init__(self, group: Group, bounds: Bounds, staging: str, *, kernel_holds_memory: bool) -> None:
+    def __init__(
+        self, group: Group, bounds: Bounds, folders: Sequence[str], *, kernel_holds_memory: bool
+    ) -> None:
         self._group = group
         self._bounds = bounds
-        self._staging = staging
+        self._folders = folders
         self._kernel_holds_memory = kernel_holds_memory
         self._over_limit = 0
         self._oom_baseline: int | None = None
@@ -101,7 +104,7 @@ class Watch:
         return Seen()
 
     def _look_at_disk(self, now: float) -> Seen:
-        used = disk_use_bytes(self._staging)
+        used = max(map(disk_use_bytes, self._folders))
         took = time.monotonic() - now
         self._disk_at = now + max(_DISK_S, 50 * took)  # a folder of very many files must not keep us busy
         if used > self._bounds.disk_bytes:

@@ -16,13 +16,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, Exit, ExitReason, TaskState
 from tidegate.core.plan import Start
 from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
-from tidegate.runtime.attempt_folders import AttemptFolders
+from tidegate.runtime.attempt_folders import WorkFolders
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import (
     SandboxEnd,
@@ -109,8 +110,10 @@ class Worker:
         rules: WorkerRules,
         target_url: Callable[[str], str | None] = lambda name: None,
         expanding: Collection[str] = (),
+        scratch: Path | None = None,
     ) -> None:
-        """`runners` by kind; the kinds in `expanding` may add tasks to their jobs.
+        """`runners` by kind; the kinds in `expanding` may add tasks to their jobs. Attempts work in `scratch`, which is this
+        worker's alone, or else below the data directory.
 
         `target_url` gives the URL of a target of the settings: such a secret is in no database and in no other spec.
         """
@@ -118,7 +121,7 @@ class Worker:
         self._store = store
         self._sandboxes = sandboxes
         self._folders = folders
-        self._private = AttemptFolders(folders)
+        self._private = WorkFolders(folders.attempts, scratch)
         self._results = Results(folders, expanding)
         self._expanding = frozenset(expanding)
         self._describe = describe
@@ -146,6 +149,7 @@ class Worker:
     def start(self) -> None:
         """End what an earlier server of this data directory left running, register, and begin to work."""
         self._sandboxes.sweep_leftovers()
+        self._private.clear_scratch()
         self._sandboxes.open()
         self._sandboxes.selector.register(self._wake_up.fileno(), 1, None)
         self._tell(self._register())
@@ -332,6 +336,7 @@ class Worker:
         return None
 
     def _order(self, assignment: Assignment) -> SandboxOrder:
+        folder, hand_over = self._private.take(assignment.key)
         return SandboxOrder(
             key=assignment.key,
             runner=self._runners[assignment.kind],
@@ -339,7 +344,8 @@ class Worker:
             expands=assignment.kind in self._expanding,
             resources=assignment.resources,
             timeout_s=assignment.timeout_s,
-            folder=self._private.take(assignment.key),
+            folder=folder,
+            hand_over=hand_over,
             interactive=assignment.queue == self._rules.interactive_queue,
             log_path=str(self._folders.log(assignment.key)),
         )

@@ -13,7 +13,7 @@ JobStatusText = Literal["ACCEPTED", "QUEUED", "RUNNING", "SUCCEEDED", "FAILED", 
 TaskStateText = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
 
 
-class JobRequest(BaseModel):
+class JobRequest(BaseModel):  # type: ignore[no-redef]  # pydantic's plugin gives it **kwargs beside the field
     """A submission: the common fields, and beside them those of its kind."""
 
     model_config = ConfigDict(
@@ -88,6 +88,9 @@ class JobRequest(BaseModel):
     function: str | None = Field(None, description="Kind `function`: `module:name` of a registered function.")
     args: list[JsonValue] | None = Field(
         None, description="Kind `function`: arguments; see docs/functions.md."
+    )
+    kwargs: dict[str, JsonValue] | None = Field(
+        None, description="Kind `function`: arguments by their names."
     )
 
 

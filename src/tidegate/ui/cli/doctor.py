@@ -51,7 +51,7 @@ def show(findings: Mapping[str, Any]) -> None:
     print()
     print_facts(_protection(limits))
     print()
-    print_facts(_place(findings["data_dir"], findings["server"]), title="Data directory and port")
+    print_facts(_place(findings), title="Data directory and port")
     print()
     if services := list(_services(findings["services"])):
         print_facts(services, title="Services")
@@ -100,10 +100,17 @@ def _protection(limits: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     )
 
 
-def _place(found: Mapping[str, Any], server: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _place(findings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    found, scratch, server = findings["data_dir"], findings["scratch"], findings["server"]
     state = "writable" if found["writable"] else "not writable"
     system = f"{found['file_system']} mounted at {found['mounted_at']}"
     yield "data", f"{found['path']} ({state if found['exists'] else 'will be made'}; {system})"
+    if scratch is not None:
+        writable = "writable" if scratch["writable"] else "not writable"
+        yield (
+            "scratch",
+            f"{scratch['path']} ({writable}; {scratch['file_system']} mounted at {scratch['mounted_at']})",
+        )
     used_by = found["used_by"]
     yield (
         "server",
