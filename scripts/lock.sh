@@ -30,7 +30,7 @@ uv=$(command -v uv || true)
 [ -x "$uv" ] || die "there is no uv. Put it on PATH, or run: .venv/bin/python -m pip install --require-hashes -r scripts/uv-requirements.lock"
 export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 
-compile pyproject.toml --extra dev --extra cluster --extra lint --extra alerts -o requirements.lock
+compile pyproject.toml --all-extras -o requirements.lock
 compile --no-deps examples/requirements.in -o examples/requirements.lock
 compile --no-deps scripts/uv-requirements.in -o scripts/uv-requirements.lock
 check

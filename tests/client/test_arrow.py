@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
 import pytest
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pyarrow") is None,
-    reason="not tested: pyarrow is missing; install the extra `arrow` (pip install 'tidegate[arrow]' pandas)",
-)
 
 SQL = (
     "select i as n, 'x' || i as t, date '2026-01-01' + i::int as d, (i / 4)::decimal(9, 2) as m, [i, null] as l "
@@ -54,8 +48,6 @@ print("both faces")
 
 @pytest.mark.parametrize("what", ["tables", "frames"])
 def test_results_are_arrow_tables_and_data_frames_in_both_faces(client, what):
-    if what == "frames" and importlib.util.find_spec("pandas") is None:
-        pytest.skip("not tested: pandas is missing beside pyarrow")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, client.url, what],
         capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import subprocess
 import sys
@@ -143,8 +142,8 @@ def test_queues_are_set(client):
     assert "default" in [queue.name for queue in client.queues.list()]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed here")
-def test_arrow_names_the_extra_that_brings_it(client):
+def test_arrow_names_the_extra_that_brings_it(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = client.sql("select 1 as one").result()
     with pytest.raises(ImportError, match=r"tidegate\[arrow\]"):
         result.arrow()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
-
-import pytest
 
 from tests.e2e.ingesting import House
 
@@ -84,7 +81,6 @@ def test_a_file_is_shown_before_it_is_loaded(house: House) -> None:
 
 
 def test_what_excel_cannot_hold_is_refused_with_the_limit(house: House) -> None:
-    pytest.importorskip("xlsxwriter")
     house.ingest(house.file("long.csv", "t\n" + "x" * 32_768 + "\n"), table="long_text")
     answer = house.http.get("/api/v1/sources/long_text/download", params={"format": "xlsx"})
     assert (answer.status_code, answer.json()["code"], answer.json()["numbers"]["limit"]) == (
@@ -103,14 +99,3 @@ def test_urls_and_their_secrets_are_not_shown(house: House) -> None:
     events = house.http.get(f"/api/v1/jobs/{job['job_id']}/events", headers={"Accept": "application/json"})
     assert "hunter2" not in events.text
     assert job["into"] == "postgresql://127.0.0.1:9/db"
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed here")
-def test_what_needs_a_package_that_is_missing_names_the_extra(house: House) -> None:
-    house.ingest(house.file("plain.csv", "a\n1\n"), table="plain")
-    download = house.http.get("/api/v1/sources/plain/download", params={"format": "arrow"})
-    file = house.file("some.feather", b"ARROW1")
-    source = house.http.post("/api/v1/sources", json={"name": "feathered", "path": file})
-    for answer in (download, source):
-        assert (answer.status_code, answer.json()["code"]) == (422, "missing_package")
-        assert "tidegate[arrow]" in answer.json()["detail"]

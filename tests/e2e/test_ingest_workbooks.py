@@ -155,8 +155,6 @@ def test_a_workbook_becomes_tables_and_a_source(house: House) -> None:
 
 @pytest.mark.parametrize("format", ["xlsx", "arrow"])
 def test_a_source_comes_as_a_file_of_another_kind_and_goes_back(house: House, format: str) -> None:
-    if format == "arrow":
-        pytest.importorskip("pyarrow")
     table = f"wide_{format}"
     house.ingest(
         house.file("wide.csv", "i,d,t\n1,2026-01-31,Grüße\n,,\n12345678901234567,2026-02-28,x\n"), table=table
