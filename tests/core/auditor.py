@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tidegate.core.job import Shape, TaskKey, WaitingTask
 from tidegate.core.plan import QueueView, Start, WorkerView
+from tidegate.core.resources import Resources
 
 
 def oversold(workers: Iterable[WorkerView]) -> list[str]:
@@ -86,5 +88,29 @@ def misplaced(
         if start.worker_id not in known
         or known[start.worker_id].generation != start.generation
         or not shapes[start.task].labels <= known[start.worker_id].labels
-        or shapes[start.task].resources != start.resources
+        or start.resources != (shapes[start.task].resources if start.head is None else Resources())
     ]
+
+
+def ill_batched(starts: Sequence[Start], waiting: Iterable[WaitingTask]) -> list[Start]:
+    """Starts in the sandbox of one that does not start before them on the same worker, or is of another job, queue, owner or
+    shape, or with more than their job allows."""
+    tasks = {task.key: task for task in waiting}
+    heads = {start.key: start for start in starts if start.head is None}
+    sizes = Counter(start.head for start in starts)
+    return [
+        start
+        for start in starts
+        if start.head is not None
+        and (
+            start.head not in heads
+            or starts.index(heads[start.head]) > starts.index(start)
+            or _place(heads[start.head], tasks) != _place(start, tasks)
+            or sizes[start.head] + 1 > tasks[start.task].batch
+        )
+    ]
+
+
+def _place(start: Start, tasks: Mapping[TaskKey, WaitingTask]) -> tuple[object, ...]:
+    task = tasks[start.task]
+    return (start.worker_id, start.generation, start.key.job_id, task.queue, task.owner, task.shape)

@@ -93,3 +93,38 @@ def test_a_ledger_that_does_not_add_up_says_so(damage, story):
     damage(ledger)
     with pytest.raises(LedgerError, match=story):
         ledger.check()
+
+
+def test_a_batch_holds_once_and_until_its_last_end(ledger):
+    head, second, third = AttemptKey(1, 1, 1), AttemptKey(1, 2, 1), AttemptKey(1, 3, 1)
+    assert ledger.allocate(head, "w", 1, "q", amounts(1, "3GiB"))
+    for key in (second, third):
+        assert ledger.allocate(key, "w", 1, "q", amounts(0, 0), head)
+    assert (ledger.allocated("w"), ledger.running("q")) == (amounts(1, "3GiB"), 3)
+    assert ledger.release(head) == ()
+    assert ledger.release(head) == ()
+    ledger.check()
+    assert ledger.release(third) == (third,)
+    assert ledger.sharing(head) == {second}
+    assert (ledger.allocated("w"), ledger.running("q"), set(ledger.live())) == (
+        amounts(1, "3GiB"), 1, {head, second},
+    )  # fmt: skip
+    assert ledger.release(second) == (second, head)
+    assert (ledger.allocated("w"), ledger.running("q"), dict(ledger.live())) == (amounts(0, 0), 0, {})
+
+
+def test_only_who_is_there_alone_and_has_not_ended_can_be_shared(ledger):
+    head, other = AttemptKey(1, 1, 1), AttemptKey(1, 2, 1)
+    nothing = amounts(0, 0)
+    assert not ledger.allocate(other, "w", 1, "q", nothing, head)
+    assert ledger.allocate(head, "w", 1, "q", amounts())
+    assert not ledger.allocate(other, "w", 1, "q", amounts(), head)
+    assert not ledger.allocate(SECOND, "w", 1, "q", nothing, head)
+    assert ledger.allocate(other, "w", 1, "q", nothing, head)
+    assert not ledger.allocate(AttemptKey(1, 3, 1), "w", 1, "q", nothing, other)
+    assert ledger.release(head) == ()
+    assert not ledger.allocate(AttemptKey(1, 3, 1), "w", 1, "q", nothing, head)
+    assert ledger.release(other, keep=True) == (other,)
+    assert ledger.allocated("w") == amounts()
+    ledger.check()
+    assert ledger.release(head) == (head,)

@@ -1,7 +1,8 @@
 """The invariants of the scheduler, attacked by random worlds.
 
-I1 never oversold · I2 allocations equal the live attempts · I3 nothing that fits stays waiting · I5 equal shapes keep
-priority and order · I9 the same events lead to the same decisions · I10 what is delivered again changes nothing.
+I1 never oversold · I2 allocations equal the live attempts, of a batch its head's
+I3 nothing that fits stays waiting · I5 equal shapes keep priority and order
+I9 the same events lead to the same decisions · I10 what is delivered again changes nothing
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.core.auditor import left_idle, misplaced, oversold, passed_over, through_closed_gates
+from tests.core.auditor import (
+    ill_batched,
+    left_idle,
+    misplaced,
+    oversold,
+    passed_over,
+    through_closed_gates,
+)
 from tidegate.core.job import AttemptKey, ExitReason, Priority, TaskKey, TaskState
 from tidegate.core.resources import Resources
 from tidegate.testing.scenario import (
@@ -50,6 +58,7 @@ JOBS = st.tuples(
     st.sampled_from(Priority),
     st.sampled_from(SHAPES),
     st.integers(1, 3),
+    st.sampled_from([1, 1, 2, 20]),
 )
 QUEUE_SETTINGS = [
     (None, False),
@@ -74,9 +83,9 @@ class Scheduling(RuleBasedStateMachine):
     def a_first_worker(self, cpus, labels):
         self.world.deliver(Register(a_worker("w1", cpus, "8GiB", labels=labels)))
 
-    @rule(jobs=st.lists(JOBS, min_size=1, max_size=5), tasks=st.integers(1, 3))
+    @rule(jobs=st.lists(JOBS, min_size=1, max_size=5), tasks=st.sampled_from([1, 2, 3, 9]))
     def submit(self, jobs, tasks):
-        for queue, owner, priority, (cpus, memory, labels), max_attempts in jobs:
+        for queue, owner, priority, (cpus, memory, labels), max_attempts, batch in jobs:
             self.jobs += 1
             for number in range(1, tasks + 1):
                 task = a_task(
@@ -88,6 +97,7 @@ class Scheduling(RuleBasedStateMachine):
                     cpus=cpus,
                     memory=memory,
                     labels=labels,
+                    batch=batch,
                 )
                 self.world.deliver(Submit(task, max_attempts))
         self.schedule_with(512)
@@ -115,9 +125,9 @@ class Scheduling(RuleBasedStateMachine):
     @precondition(lambda self: self.world.ledger.live())
     @rule(data=st.data(), count=st.integers(1, 4), budget=st.sampled_from([1, 2, 512]))
     def end(self, data, count, budget):
-        for _ in range(min(count, len(self.world.ledger.live()))):
-            key = data.draw(st.sampled_from(sorted(self.world.ledger.live())))
-            self.world.deliver(End(key, data.draw(REASONS)))
+        for _ in range(min(count, len(self.world.attempts()))):
+            key = data.draw(st.sampled_from(sorted(self.world.attempts())))
+            self.world.deliver(End(key, data.draw(REASONS), put_back=data.draw(ONE_IN_FOUR)))
         self.schedule_with(budget)
 
     @precondition(lambda self: self.world.entries)
@@ -149,6 +159,7 @@ class Scheduling(RuleBasedStateMachine):
         assert through_closed_gates(starts, queues) == []
         shapes = {task.key: task.shape for task in before}
         assert misplaced(starts, shapes, self.world.worker_views()) == []
+        assert ill_batched(starts, before) == []
         assert len(starts) <= budget
         if len(starts) < budget:
             assert left_idle(self.world.waiting(), self.world.worker_views(), queues) == []
@@ -181,11 +192,12 @@ class Scheduling(RuleBasedStateMachine):
             key: entry for key, entry in self.world.entries.items() if entry.state is TaskState.RUNNING
         }
         live = self.world.ledger.live()
-        assert {key.task: key for key in live} == {
-            key: AttemptKey(*key, entry.task.attempts) for key, entry in running.items()
-        }
+        attempts = {AttemptKey(*key, entry.task.attempts) for key, entry in running.items()}
+        heads = {live[key].head or key for key in attempts}
+        assert set(live) == attempts | heads
         for key, allocation in live.items():
-            assert allocation.resources == running[key.task].task.shape.resources
+            shape = self.world.entries[key.task].task.shape
+            assert allocation.resources == (shape.resources if key in heads else Resources())
         by_worker = dict.fromkeys(self.world.workers, Resources())
         for allocation in live.values():
             by_worker[allocation.worker_id] += allocation.resources

@@ -4,6 +4,7 @@ import pytest
 
 from tidegate.core.job import AttemptKey, Priority
 from tidegate.core.plan import LineKey, QueueView, ReasonCode, Start
+from tidegate.core.resources import Resources
 from tidegate.core.scheduler import explain, plan
 from tidegate.testing.scenario import NOW, a_snapshot, a_task, a_worker, amounts
 
@@ -184,3 +185,63 @@ def test_a_task_that_fits_but_was_not_reached_is_behind_others():
     snapshot = a_snapshot(tasks, [a_worker()], [QueueView("paused", paused=True)])
     reason = explain(snapshot, tasks[3], NOW)
     assert (reason.code, reason.numbers) == (ReasonCode.BEHIND, {"ahead": 2})
+
+
+def batches(starts):
+    """How many tasks each sandbox gets, in order."""
+    sizes: dict[AttemptKey, int] = {}
+    for start in starts:
+        head = start.head or start.key
+        sizes[head] = sizes.get(head, 0) + 1
+    return list(sizes.values())
+
+
+def many(count, *, batch=64, job_id=1, **changes):
+    return [a_task(job_id, number, batch=batch, **changes) for number in range(1, count + 1)]
+
+
+def test_tasks_of_a_job_that_says_so_share_a_sandbox():
+    plan_ = plan(a_snapshot(many(1000), [a_worker(cpus=2)], [QueueView("default")]), NOW, budget=2000)
+    assert batches(plan_.starts) == [64, 64]
+    head, second = plan_.starts[0], plan_.starts[1]
+    assert (head.head, head.resources) == (None, amounts(1))
+    assert (second.head, second.resources, second.key.number) == (head.key, Resources(), 2)
+    assert not plan_.more
+    assert plan_.verdicts
+
+
+def test_batches_become_smaller_towards_the_end_so_that_all_places_end_together():
+    left, sizes = many(200), []
+    while left:
+        plan_ = plan(a_snapshot(left, [a_worker(cpus=2, allocated=amounts(1))], [QueueView("default")]), NOW)
+        sizes += batches(plan_.starts)
+        started = {start.task for start in plan_.starts}
+        left = [task for task in left if task.key not in started]
+    assert sizes[:4] == [50, 38, 28, 21]
+    assert sizes[-3:] == [1, 1, 1]
+
+
+def test_a_batch_is_of_one_job_and_takes_its_share_of_the_budget():
+    tasks = [*many(3, job_id=1), *many(400, job_id=2)]
+    queues = [QueueView("default")]
+    one = a_snapshot(tasks, [a_worker(cpus=4)], queues)
+    assert batches(plan(one, NOW).starts) == [1, 1, 1, 50]
+    few = plan(a_snapshot(many(400), [a_worker(cpus=4)], queues), NOW, budget=60)
+    assert batches(few.starts) == [50, 10]
+    assert few.more
+
+
+def test_a_cap_is_shared_out_so_that_no_batch_keeps_a_place_empty():
+    worker = a_worker(cpus=4)
+    capped = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=4)])
+    assert batches(plan(capped, NOW).starts) == [1, 1, 1, 1]
+    wider = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=20)])
+    assert batches(plan(wider, NOW).starts) == [5, 5, 5, 5]
+    narrow = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=2)])
+    assert batches(plan(narrow, NOW).starts) == [1, 1]
+
+
+def test_what_waits_elsewhere_counts_as_room_that_will_come():
+    workers = [a_worker("a", cpus=2, allocated=amounts(2)), a_worker("b", cpus=2)]
+    plan_ = plan(a_snapshot(many(40), workers, [QueueView("default")]), NOW)
+    assert batches(plan_.starts) == [5, 5]

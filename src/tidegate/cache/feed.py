@@ -157,13 +157,20 @@ class _Fed:
         return left
 
     def _ended(self, recorded: list[AttemptEnd]) -> list[AttemptEnd]:
-        self._feed.released([end.key for end in recorded if end.release])
+        self._feed.released([key for end in recorded for key in _released(end)])
         return recorded
 
     def _unnamed(self, count: int) -> int:
         if count:
             self._feed.doubt()
         return count
+
+
+def _released(end: AttemptEnd) -> Sequence[AttemptKey]:
+    """Whose allocations an end has given back."""
+    if end.released is not None:
+        return end.released
+    return [end.key] if end.release else []
 
 
 __all__ = ["Feed", "LedgerFeed", "fed"]

@@ -228,6 +228,8 @@ class NewJob:
     last: TaskOrder | None = None
     """One more task, queued when all others have ended, however they did, unless the job is to be cancelled. Its result is
     the job's, and `result_name` is for it alone."""
+    batch: int = 1
+    """How many of its tasks may run one after another in one sandbox: a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,8 @@ class WaitingTask:
     queued_at: datetime
     attempts: int = 0
     """Attempts made so far; the next one gets this number plus one."""
+    batch: int = 1
+    """How many tasks of its job may share a sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,11 +381,18 @@ class Assignment:
     result_name: str | None
     priority: Priority = Priority.NORMAL
     put_back: int = 0
-    """Earlier attempts that an orderly stop put back."""
+    """Earlier attempts that were put back, see `AttemptEnd.put_back`."""
     memory_raises: int = 0
     """Earlier attempts that ran out of memory and let the next one ask for more."""
     max_memory_bytes: int | None = None
     """See `NewJob`."""
+    head: AttemptKey | None = None
+    """The first attempt of its batch, in whose sandbox it runs; None for that one itself, and outside of batches."""
+
+    @property
+    def sandbox(self) -> AttemptKey:
+        """The attempt after which its sandbox is named."""
+        return self.head or self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,11 +422,15 @@ class AttemptEnd:
     release: bool = True
     """False when the process tree is not proven gone: the allocation stays until `AttemptStore.release`."""
     put_back: bool = False
-    """An orderly stop took the attempt away: it counts neither as a try of the job nor as a loss."""
+    """The attempt was taken away by an orderly stop, or never began since its batch ended before: it counts neither as a
+    try of the job nor as a loss."""
     next_memory_bytes: int | None = None
     """What the task asks for from now on, when it ran out of memory and is tried again with more."""
     new_tasks: Collection[TaskOrder] = ()
     """Of a success: tasks that are queued for the same job in the same transaction. May be read more than once."""
+    released: tuple[AttemptKey, ...] | None = None
+    """In a store's answer, of an attempt of a batch: whose allocations this end released. Outside of batches None: its own,
+    if `release`."""
 
     @property
     def counts_as_loss(self) -> bool:

@@ -14,12 +14,16 @@ from tidegate.errors import LedgerError
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What one attempt holds, from the commit of the plan until its processes are proven gone."""
+    """What one attempt holds, from the commit of the plan until its processes are proven gone.
+
+    Of a batch the head holds it all, until the last one has ended, and the others hold nothing.
+    """
 
     worker_id: str
     generation: int
     queue: str
     resources: Resources
+    head: AttemptKey | None = None
 
 
 @dataclass(slots=True)
@@ -38,6 +42,10 @@ class Ledger:
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
         self._live: dict[AttemptKey, Allocation] = {}
+        self._batches: dict[AttemptKey, set[AttemptKey]] = {}
+        """The attempts of a batch that have not ended, by its head."""
+        self._ended: set[AttemptKey] = set()
+        """Heads that have ended and hold on for the others."""
         self._queues: Counter[str] = Counter()
 
     def set_worker(self, worker_id: str, generation: int, allocatable: Resources) -> None:
@@ -49,30 +57,75 @@ class Ledger:
         )
 
     def allocate(
-        self, key: AttemptKey, worker_id: str, generation: int, queue: str, resources: Resources
+        self,
+        key: AttemptKey,
+        worker_id: str,
+        generation: int,
+        queue: str,
+        resources: Resources,
+        head: AttemptKey | None = None,
     ) -> bool:
-        """Take room for an attempt. False, and nothing changed, when the attempt holds some already, the worker is not
-        known under this generation, or there is not enough left."""
+        """Take room for an attempt, or let it share that of `head`, and then `resources` are nothing. False, and nothing
+        changed, when the attempt holds some already, the worker is not known under this generation, there is not enough
+        left, or the head's sandbox is not there.
+        """
         account = self._accounts.get(worker_id)
         if key in self._live or account is None or account.generation != generation:
             return False
+        if head is not None and not self._may_share(key, head, worker_id, resources):
+            return False
         if not resources.fits_in(account.allocatable - account.allocated):
             return False
-        self._live[key] = Allocation(worker_id, generation, queue, resources)
+        self._live[key] = Allocation(worker_id, generation, queue, resources, head)
+        if head is not None:
+            self._batches.setdefault(head, {head}).add(key)
         self._queues[queue] += 1
         account.allocated += resources
         return True
 
-    def release(self, key: AttemptKey) -> bool:
-        """Give back what an attempt holds. False when it holds nothing (any more)."""
-        allocation = self._live.pop(key, None)
-        if allocation is None:
+    def sharing(self, head: AttemptKey) -> frozenset[AttemptKey]:
+        """The attempts of a batch of this head that have not ended; empty where there is no batch."""
+        return frozenset(self._batches.get(head, ()))
+
+    def _may_share(self, key: AttemptKey, head: AttemptKey, worker_id: str, resources: Resources) -> bool:
+        there = self._live.get(head)
+        if there is None or there.head is not None or head in self._ended:
             return False
+        return (there.worker_id, head.job_id, Resources()) == (worker_id, key.job_id, resources)
+
+    def release(self, key: AttemptKey, *, keep: bool = False) -> tuple[AttemptKey, ...]:
+        """An attempt has ended. Whose allocations that gives back: its own; of a batch the head's with the last end alone, and
+        not even then if `keep`. Empty when the attempt holds nothing (any more)."""
+        allocation = self._live.get(key)
+        if allocation is None:
+            return ()
+        head = allocation.head or key
+        batch = self._batches.get(head)
+        if batch is None:
+            return self._give_back(key)
+        if key not in batch:
+            return ()
+        batch.remove(key)
+        released = self._end_head(key) if key == head else self._give_back(key)
+        if not batch:
+            del self._batches[head]
+            released += () if keep else self._give_back(head)
+        return released
+
+    def _end_head(self, key: AttemptKey) -> tuple[()]:
+        self._ended.add(key)
+        self._queues[self._live[key].queue] -= 1
+        return ()
+
+    def _give_back(self, key: AttemptKey) -> tuple[AttemptKey, ...]:
+        allocation = self._live.pop(key)
         account = self._accounts[allocation.worker_id]
         account.allocated -= allocation.resources
         account.ceiling = _larger(account.allocatable, account.allocated)
-        self._queues[allocation.queue] -= 1
-        return True
+        if key not in self._ended:
+            self._queues[allocation.queue] -= 1
+        self._ended.discard(key)
+        return (key,)
 
     def available(self, worker_id: str) -> Resources:
         """What is left; negative amounts where capacity was taken away below what is allocated. Raises KeyError."""
@@ -84,11 +137,11 @@ class Ledger:
         return self._accounts[worker_id].allocated
 
     def running(self, queue: str) -> int:
-        """How many attempts of a queue hold something."""
+        """How many attempts of a queue hold or share something."""
         return self._queues[queue]
 
     def live(self) -> Mapping[AttemptKey, Allocation]:
-        """All that is held now; a view that follows later changes."""
+        """All that is held now, also by heads that have ended; a view that follows later changes."""
         return MappingProxyType(self._live)
 
     def check(self) -> None:
@@ -110,7 +163,10 @@ class Ledger:
                 raise LedgerError(
                     f"Worker '{worker_id}' is oversold: {account.allocated!r} of {account.ceiling!r}."
                 )
-        queues = Counter(allocation.queue for allocation in self._live.values())
+        for key, allocation in self._live.items():
+            if allocation.head is not None and key not in self._batches.get(allocation.head, ()):
+                raise LedgerError(f"Attempt {key} shares what {allocation.head} does not hold.")
+        queues = Counter(each.queue for key, each in self._live.items() if key not in self._ended)
         if queues != +self._queues:
             raise LedgerError(f"Queues count {dict(+self._queues)} running; the attempts are {dict(queues)}.")
 

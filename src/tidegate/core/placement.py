@@ -107,7 +107,7 @@ _NO_SIZE = _Size((0.0, 0.0))
 class Probe:
     """Looks for room for one shape. Made by `Room.probe`."""
 
-    __slots__ = ("_asked", "_best", "_labels", "_least", "_refused", "_room", "_seen", "shape")
+    __slots__ = ("_asked", "_best", "_labels", "_least", "_places", "_refused", "_room", "_seen", "shape")
 
     def __init__(self, shape: Shape, room: Room) -> None:
         self.shape = shape
@@ -119,6 +119,7 @@ class Probe:
         self._best = -1
         self._seen = 0
         self._refused = False
+        self._places: int | None = None
 
     def find(self) -> WorkerView | None:
         """The worker where the shape fits best; None when it fits nowhere."""
@@ -138,6 +139,15 @@ class Probe:
     def take(self) -> None:
         """Use up the room that `find` has just found."""
         self._room.take(self._best, self._asked)
+
+    def places(self) -> int:
+        """How many tasks of this shape all workers that accept could run at a time if they were empty, at least 1."""
+        if self._places is None:
+            whole = (
+                _whole(self._room.workers[index]) for _, index in self._room.by_cpu if self._has_labels(index)
+            )
+            self._places = max(sum(_times(amounts, self._asked) for amounts in whole), 1)
+        return self._places
 
     def refusal(self, who: str) -> Reason:
         """Why there is no room for `who` (`Job 81`). For use after `find` found nothing."""
@@ -312,6 +322,15 @@ def _free(worker: WorkerView) -> _Amounts:
         whole.memory_bytes - allocated.memory_bytes,
         whole.disk_bytes - allocated.disk_bytes,
     )
+
+
+def _whole(worker: WorkerView) -> _Amounts:
+    return _amounts(worker.allocatable)
+
+
+def _times(whole: _Amounts, asked: _Amounts) -> int:
+    """How often an amount goes into a worker; what is asked none of counts for nothing."""
+    return min((max(there, 0) // one for there, one in zip(whole, asked, strict=True) if one), default=1)
 
 
 def _weights(whole: Resources) -> tuple[float, float]:

@@ -134,6 +134,9 @@ class Start(NamedTuple):
     resources: Resources
     assignment: Assignment | None = None
     """What runs it, when it was claimed by the commit that made it true; None: its worker is still to claim it."""
+    head: AttemptKey | None = None
+    """The attempt in whose sandbox and under whose allocation it runs, after those that come before it; `resources` is then
+    nothing. None: it has a sandbox of its own."""
 
     @property
     def task(self) -> TaskKey:

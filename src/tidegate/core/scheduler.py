@@ -6,14 +6,27 @@ may pass a larger one that does not fit. Tasks that ask for the same never pass 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import heapify, heappop, heapreplace
+from math import ceil
 
 from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
-from tidegate.core.placement import Room
-from tidegate.core.plan import LineKey, Plan, QueueView, Reason, ReasonCode, Snapshot, Start
+from tidegate.core.placement import Probe, Room
+from tidegate.core.plan import (
+    LineKey,
+    LineView,
+    Plan,
+    QueueView,
+    Reason,
+    ReasonCode,
+    Snapshot,
+    Start,
+    WorkerView,
+)
 from tidegate.core.queueing import order_key
+from tidegate.core.resources import Resources
 
 BUDGET = 512
 """Starts of one pass: about 5 ms of planning, and as much as one transaction of the store carries well."""
@@ -48,15 +61,14 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
             heappop(heads)
             continue
 
-        # 5. Start it, and charge it at once.
-        task = line.heads[at[index]]
+        # 5. Start it, with those that may share its sandbox, and charge them at once.
+        count = min(sharing(line, at[index], probe, gates), budget - len(starts))
         probe.take()
-        gates.take(line.key.queue)
-        attempt = AttemptKey(task.key.job_id, task.key.number, task.attempts + 1)
-        starts.append(Start(attempt, line.key.queue, worker.id, worker.generation, line.key.shape.resources))
+        gates.take(line.key.queue, count)
+        starts += _starts(line.key, line.heads[at[index] : at[index] + count], worker)
 
         # 6. The next of its line. When it is not shown the pass ends, so that none behind it passes it.
-        at[index] += 1
+        at[index] += count
         if at[index] < len(line.heads):
             heapreplace(heads, (order_key(line.heads[at[index]]), index))
         elif at[index] < line.waiting:
@@ -66,6 +78,29 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
 
     # 7. What is left waits, each line for a reason that is put into words when somebody asks.
     return Plan(tuple(starts), Verdicts(snapshot, room, gates, at), more=bool(heads))
+
+
+def sharing(line: LineView, at: int, probe: Probe, gates: Gates) -> int:
+    """How many tasks of the line, from `at` on, are started together in one sandbox: a batch.
+
+    Half of an equal share of what waits of their job for each place, so that all places end at about the same time whatever
+    the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows. A cap counts tasks: it
+    is shared out so that batches do not keep places empty.
+    """
+    first = line.heads[at]
+    if first.batch <= 1:
+        return 1
+    behind = (-first.priority, first.key.job_id + 1, 0)
+    waiting = bisect_left(line.heads, behind, at, key=order_key) - at
+    places, most = gates.shared_out(line.key.queue, probe.places(), first.batch)
+    return max(min(most, ceil(waiting / (2 * places))), 1)
+
+
+def _starts(line: LineKey, tasks: Sequence[WaitingTask], worker: WorkerView) -> list[Start]:
+    """One start for each; all but the first in its sandbox."""
+    keys = [AttemptKey(task.key.job_id, task.key.number, task.attempts + 1) for task in tasks]
+    head = Start(keys[0], line.queue, worker.id, worker.generation, line.shape.resources)
+    return [head, *(head._replace(key=key, resources=Resources(), head=head.key) for key in keys[1:])]
 
 
 def explain(snapshot: Snapshot, task: WaitingTask, now: datetime) -> Reason:
@@ -105,9 +140,17 @@ class Gates:
     def closed(self, queue: str) -> bool:
         return queue in self._paused or self._places.get(queue, 1) <= 0
 
-    def take(self, queue: str) -> None:
+    def take(self, queue: str, count: int) -> None:
         if queue in self._places:
-            self._places[queue] -= 1
+            self._places[queue] -= count
+
+    def shared_out(self, queue: str, places: int, most: int) -> tuple[int, int]:
+        """Of so many places how many the queue's cap lets be used, and how many of `most` tasks then each of them."""
+        if queue not in self._places:
+            return places, most
+        cap = self._queues[queue].max_concurrent or 0
+        places = max(min(places, cap), 1)
+        return places, min(most, cap // places, self._places[queue])
 
     def refusal(self, who: str, queue: str) -> Reason:
         """Why a closed queue is closed."""

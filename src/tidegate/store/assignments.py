@@ -26,12 +26,12 @@ COLUMNS = (
 """What `assignment` reads, in its order."""
 
 
-def assignment(key: AttemptKey, resources: Resources, row: Row) -> Assignment:
+def assignment(key: AttemptKey, resources: Resources, row: Row, head: AttemptKey | None) -> Assignment:
     """The assignment of an attempt from a row of `COLUMNS`."""
     (kind, owner, queue, name, spec, own, timeout_s, max_attempts, losses, put_back, result_name, priority,
      memory_raises, max_memory_bytes) = row  # fmt: skip
     laid: Mapping[str, Any] = from_json(spec) if own == "{}" else {**from_json(spec), **from_json(own)}
     return Assignment(
         key, kind, owner, queue, name, laid, resources, timeout_s, max_attempts, losses, result_name, PRIORITIES[priority],
-        put_back, memory_raises, max_memory_bytes,
+        put_back, memory_raises, max_memory_bytes, head,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
@@ -96,6 +97,7 @@ _UNCLAIMED = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.queue, attempts.c.worker_id,
         attempts.c.generation, allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+        allocations.c.head_number, allocations.c.head_attempt,
     )
     .select_from(LIVE)
     .where(
@@ -116,7 +118,8 @@ _HEARD = Statement(
 _CLAIMABLE = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, jobs.c.cancel_requested_at,
-        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes, *COLUMNS,
+        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
+        allocations.c.head_number, allocations.c.head_attempt, allocations.c.sharing, *COLUMNS,
     )
     .select_from(
         wanted.join(
@@ -219,7 +222,13 @@ def claim(
     lock_jobs(tx, (key.job_id for key in keys))
     tx.want(set(keys))
     found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation))}
-    mine = [(key, found[key]) for key in dict.fromkeys(keys) if key in found]
+    heads = {key: _head(key, row[4:6]) for key, row in found.items()}
+    there = Counter(head or key for key, head in heads.items())
+    mine = [
+        (key, found[key])
+        for key in dict.fromkeys(keys)
+        if key in found and _is_whole(heads[key] or key, found, there)
+    ]
     cancelled = [key for key, row in mine if row[0] is not None]
     claimed = [(key, row) for key, row in mine if row[0] is None]
     now = to_micros(at)
@@ -227,7 +236,18 @@ def claim(
     tx.each(_CLAIM, rows)
     tx.each(_HEARD, [(now, now, now, now, worker_id, generation)])
     report(tx, list(_unstarted(cancelled, worker_id, generation, at)))
-    return [assignment(key, Resources(*row[1:4]), row[4:]) for key, row in claimed]
+    amounts = {key: Resources(*row[1:4]) for key, row in claimed}
+    return [assignment(key, amounts[heads[key] or key], row[7:], heads[key]) for key, row in claimed]
+
+
+def _head(key: AttemptKey, named: Sequence[int | None]) -> AttemptKey | None:
+    number, attempt = named
+    return None if number is None or attempt is None else AttemptKey(key.job_id, number, attempt)
+
+
+def _is_whole(head: AttemptKey, found: Mapping[AttemptKey, Row], there: Mapping[AttemptKey, int]) -> bool:
+    """Whether all that shares its allocation is there: a batch is claimed whole or not at all."""
+    return head in found and found[head][6] == there[head]
 
 
 def _unstarted(
@@ -252,5 +272,10 @@ def unclaimed(tx: Tx, before: datetime, worker_id: str | None) -> list[Start]:
         if worker_id not in (None, view.id):
             continue
         rows = tx.rows(_UNCLAIMED, (view.id, view.generation, to_micros(before)))
-        found += (Start(AttemptKey(*row[:3]), row[3], row[4], row[5], Resources(*row[6:])) for row in rows)
-    return sorted(found)
+        found += (_start(row) for row in rows)
+    return sorted(found, key=lambda start: start.key)
+
+
+def _start(row: Row) -> Start:
+    key = AttemptKey(*row[:3])
+    return Start(key, row[3], row[4], row[5], Resources(*row[6:9]), head=_head(key, row[9:11]))

@@ -31,6 +31,14 @@ _COUNTED = ", ".join(
 _COUNTS = ", ".join(f"j.tasks_{state}" for state in _STATES)
 
 
+_SHARING = f"""
+        SELECT l.job_id AS job_id, COALESCE(l.head_number, l.number) AS number,
+            COALESCE(l.head_attempt, l.attempt) AS attempt, COUNT(a.job_id) AS live
+        FROM allocations l LEFT JOIN attempts a ON {_SAME_ATTEMPT} AND a.state IN ('starting', 'running')
+        WHERE l.released_at IS NULL
+        GROUP BY l.job_id, COALESCE(l.head_number, l.number), COALESCE(l.head_attempt, l.attempt)"""
+
+
 def _differ(stated: str, counted: str) -> str:
     pairs = zip(_columns(stated), _columns(counted), strict=True)
     return " OR ".join(f"{one} <> {other}" for one, other in pairs)
@@ -63,7 +71,16 @@ _WRONG = {
         WHERE a.state IN ('starting', 'running') AND l.job_id IS NULL""",
     "the attempt has ended, and its allocation was neither released nor kept": f"""
         SELECT l.job_id FROM allocations l JOIN attempts a ON {_SAME_ATTEMPT}
-        WHERE l.released_at IS NULL AND l.kept = 0 AND a.state NOT IN ('starting', 'running')""",
+        WHERE l.released_at IS NULL AND l.kept = 0 AND a.state NOT IN ('starting', 'running')
+        AND (l.head_number IS NOT NULL OR l.sharing = 0)""",
+    "the allocation counts other attempts than share it": f"""
+        SELECT h.job_id FROM allocations h LEFT JOIN ({_SHARING}) s
+        ON s.job_id = h.job_id AND s.number = h.number AND s.attempt = h.attempt
+        WHERE h.released_at IS NULL AND h.kept = 0 AND h.head_number IS NULL AND h.sharing <> COALESCE(s.live, 0)""",
+    "the live attempt shares an allocation that is not live": """
+        SELECT l.job_id FROM allocations l LEFT JOIN allocations h ON h.job_id = l.job_id AND h.number = l.head_number
+        AND h.attempt = l.head_attempt AND h.released_at IS NULL
+        WHERE l.released_at IS NULL AND l.head_number IS NOT NULL AND (h.job_id IS NULL OR h.worker_id <> l.worker_id)""",
     "the allocation belongs to no attempt": f"""
         SELECT l.job_id FROM allocations l LEFT JOIN attempts a ON {_SAME_ATTEMPT} WHERE a.job_id IS NULL""",
     "the live attempt is not the newest of a running task": """

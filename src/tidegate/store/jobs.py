@@ -56,7 +56,7 @@ _INSERT_JOB = insert_into(
     jobs,
     "id kind name owner queue priority status cpu_milli memory_bytes disk_bytes labels timeout_s max_attempts created_at "
     "change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued spec last "
-    "max_memory_bytes",
+    "max_memory_bytes batch",
 )
 _RESERVE = Statement(
     sources.insert().values(
@@ -259,7 +259,7 @@ def _job_row(job_id: int, job: NewJob, created_at: int, change: int) -> Row:
         job.timeout_s, job.max_attempts, created_at, change,
         rules.default_result_name(job_id) if job.result_name == "" else job.result_name,
         job.idempotency_key, job.request_digest, count, count if scheduled else 0, 0 if scheduled else count,
-        to_json(job.spec), order_to_json(job.last), job.max_memory_bytes,
+        to_json(job.spec), order_to_json(job.last), job.max_memory_bytes, job.batch,
     )  # fmt: skip
 
 

@@ -6,22 +6,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Table, and_, bindparam, func, select
+from sqlalchemy import BigInteger, bindparam, func, select
 
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskOrder, TaskState, Usage
 from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import add_tasks, order_from_json
+from tidegate.store.releases import Holding, end_holdings, of_attempt, same
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
     EventRow,
     add_events,
     count_in_queues,
     drop_reservations,
-    give_back,
     lock_jobs,
-    number,
     take,
     word,
 )
@@ -50,46 +49,38 @@ _STATES = {state.value: state for state in AttemptState}
 _LIVE = (word(AttemptState.STARTING), word(AttemptState.RUNNING))
 
 
-def _same(one: FromClause, other: FromClause, *names: str) -> ColumnElement[bool]:
-    return and_(*(one.c[name] == other.c[name] for name in names))
-
-
 _ENDING = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.state, attempts.c.worker_id,
         attempts.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
         allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
         jobs.c.result_name, jobs.c.owner, jobs.c.task_count, jobs.c.exit, jobs.c.last, jobs.c.last_number,
+        allocations.c.head_number, allocations.c.head_attempt, allocations.c.sharing,
         *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
-        wanted.join(attempts, _same(attempts, wanted, "job_id", "number", "attempt"))
-        .join(tasks, _same(tasks, attempts, "job_id", "number"))
+        wanted.join(attempts, same(attempts, wanted, "job_id", "number", "attempt"))
+        .join(tasks, same(tasks, attempts, "job_id", "number"))
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(allocations, _same(allocations, attempts, "job_id", "number", "attempt"))
+        .join(allocations, same(allocations, attempts, "job_id", "number", "attempt"))
     )
     .where(attempts.c.state.in_(_LIVE)),
 )  # fmt: skip
 
 GENERATION = Statement(select(workers.c.generation).where(workers.c.id == bindparam("worker")), "worker")
 
-LIVE = allocations.join(attempts, _same(attempts, allocations, "job_id", "number", "attempt")).join(
+LIVE = allocations.join(attempts, same(attempts, allocations, "job_id", "number", "attempt")).join(
     jobs, jobs.c.id == attempts.c.job_id
 )
 """Allocations with their attempts and jobs; with `IS_LIVE` those of live attempts."""
 IS_LIVE = (allocations.c.released_at.is_(None), attempts.c.state.in_(_LIVE))
 
 
-def _of_attempt(of: Table) -> tuple[ColumnElement[bool], ...]:
-    names = (("job_id", "job"), ("number", "task"), ("attempt", "try"))
-    return tuple(of.c[name] == bindparam(param) for name, param in names)
-
-
 _END_ATTEMPT = Statement(
     attempts.update()
     .values({"state": bindparam("to"), "ended_at": bindparam("at"), "exit": bindparam("why")}
             | {name: bindparam(f"used_{name}") for name in _USAGE})
-    .where(*_of_attempt(attempts), attempts.c.state.in_(_LIVE)),
+    .where(*of_attempt(attempts), attempts.c.state.in_(_LIVE)),
     "to at " + " ".join(f"used_{name}" for name in _USAGE) + " why job task try",
 )  # fmt: skip
 _END_TASK = Statement(
@@ -106,36 +97,6 @@ _END_TASK = Statement(
         tasks.c.state == word(TaskState.RUNNING), tasks.c.attempts == bindparam("try"),
     ),
     "to lost queued later new_change why facts returned more raised job task try",
-)  # fmt: skip
-_RELEASE = Statement(
-    allocations.update()
-    .values(released_at=bindparam("at"), kept=number(0))
-    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),
-    "at job task try",
-)
-_KEEP = Statement(
-    allocations.update()
-    .values(kept=number(1))
-    .where(*_of_attempt(allocations), allocations.c.released_at.is_(None)),
-    "job task try",
-)
-_HELD = Statement(
-    select(
-        allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
-        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
-    )
-    .select_from(wanted.join(allocations, _same(allocations, wanted, "job_id", "number", "attempt")))
-    .where(allocations.c.released_at.is_(None), allocations.c.kept == number(1)),
-)  # fmt: skip
-_KEPT_ON = Statement(
-    select(
-        allocations.c.job_id, allocations.c.number, allocations.c.attempt, allocations.c.worker_id,
-        allocations.c.cpu_milli, allocations.c.memory_bytes, allocations.c.disk_bytes,
-    )
-    .where(
-        allocations.c.released_at.is_(None), allocations.c.kept == number(1), allocations.c.worker_id == bindparam("worker")
-    ),
-    "worker",
 )  # fmt: skip
 _END_JOB = Statement(
     jobs.update()
@@ -217,7 +178,7 @@ class _Live:
     worker_id: str
     generation: int
     newest_attempt: int
-    resources: Resources
+    holding: Holding
 
     def believes(self, end: AttemptEnd, generations: Mapping[str, int]) -> bool:
         """Whether the end is for the newest attempt, from who holds it. A worker that came back under a new
@@ -255,7 +216,8 @@ def report(
         job.settle()
     _write_attempts(tx, recorded)
     _write_tasks(tx, recorded, touched)
-    _write_allocations(tx, recorded, live, heard=heard)
+    holdings = {end.key: live[end.key].holding for end in recorded}
+    recorded = end_holdings(tx, recorded, holdings, heard=heard)
     _write_jobs(tx, touched)
     _write_queues(tx, recorded, touched)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
@@ -269,9 +231,11 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
     live: dict[AttemptKey, _Live] = {}
     jobs_of: dict[int, _Job] = {}
     for row in tx.rows(_ENDING):
-        live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], Resources(*row[7:10]))
+        head = None if row[18] is None else AttemptKey(row[0], row[18], row[19])
+        holding = Holding(row[4], Resources(*row[7:10]), head, row[20])
+        live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], holding)
         if row[0] not in jobs_of:
-            counts = dict(zip(rules.TASK_STATES, row[25:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[28:], strict=True))
             jobs_of[row[0]] = _Job(
                 row[10],
                 row[11] is not None,
@@ -281,7 +245,7 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
                 row[15],
                 row[16],
                 row[17],
-                Usage(*row[18:25]),
+                Usage(*row[21:28]),
                 counts,
                 counts[TaskState.RUNNING],
             )
@@ -365,18 +329,6 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]
             add_tasks(tx, job_id, grown.first, grown.orders, grown.at, change)
 
 
-def _write_allocations(
-    tx: Tx, ends: Sequence[AttemptEnd], live: dict[AttemptKey, _Live], *, heard: bool
-) -> None:
-    released = [end for end in ends if end.release]
-    rows: list[Row] = [(to_micros(end.ended_at), *end.key) for end in released]
-    tx.each(_RELEASE, rows)
-    kept: list[Row] = [tuple(end.key) for end in ends if not end.release]
-    tx.each(_KEEP, kept)
-    heard_at = max((to_micros(end.ended_at) for end in released), default=0) if heard else None
-    give_back(tx, [(live[end.key].worker_id, live[end.key].resources) for end in released], heard_at)
-
-
 def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
     rows: list[Row] = []
     for job_id, job in touched.items():
@@ -434,23 +386,3 @@ def _grown_event(grown: _Grown, job: _Job) -> tuple[str, str, str]:
 def _data(end: AttemptEnd, data: Mapping[str, Any]) -> str:
     """The data as JSON; the usual case is spelled out, since an encoder takes 3 µs."""
     return f'{{"attempt":{end.key.attempt}}}' if end.exit is None else to_json(data)
-
-
-def release(tx: Tx, keys: Sequence[AttemptKey], at: int) -> int:
-    """See `AttemptStore.release`."""
-    if not keys:
-        return 0
-    tx.want(set(keys))
-    return _release(tx, tx.rows(_HELD), at)
-
-
-def release_kept(tx: Tx, worker_id: str, at: int) -> int:
-    """See `AttemptStore.release_kept`."""
-    return _release(tx, tx.rows(_KEPT_ON, (worker_id,)), at)
-
-
-def _release(tx: Tx, held: Sequence[Row], at: int) -> int:
-    rows: list[Row] = [(at, *row[:3]) for row in held]
-    tx.each(_RELEASE, rows)
-    give_back(tx, [(row[3], Resources(*row[4:])) for row in held])
-    return len(rows)

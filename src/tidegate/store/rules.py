@@ -15,6 +15,7 @@ from tidegate.core.growing import grown
 from tidegate.core.job import (
     MOST_TASKS,
     AttemptEnd,
+    AttemptKey,
     AttemptState,
     Exit,
     ExitReason,
@@ -286,9 +287,12 @@ def accepted_message(queue: str, priority: Priority, task_count: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def started_event(attempt: int, worker_id: str, resources: Resources) -> tuple[str, str]:
+def started_event(
+    attempt: int, worker_id: str, resources: Resources, head: AttemptKey | None = None
+) -> tuple[str, str]:
     """Message and data (as JSON) of `started`."""
-    message = f"Attempt {attempt} starts on worker '{worker_id}' with {resources}."
+    how = f"with {resources}" if head is None else f"in the sandbox of task {head.task}, in its turn"
+    message = f"Attempt {attempt} starts on worker '{worker_id}' {how}."
     return message, json.dumps({"attempt": attempt, "worker": worker_id})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, and_, bindparam, func, null, or_, select
 
-from tidegate.core.job import AttemptState, TaskKey, TaskState, WaitingTask
+from tidegate.core.job import AttemptKey, AttemptState, TaskKey, TaskState, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
 from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
@@ -46,7 +47,7 @@ from tidegate.store.values import (
 _CHANGED = Statement(
     by_index(tasks, "tasks_change", select(
         tasks.c.job_id, tasks.c.number, tasks.c.state, tasks.c.queued_at, tasks.c.attempts, jobs.c.queue, jobs.c.owner,
-        jobs.c.priority, *own_amounts(), jobs.c.labels,
+        jobs.c.priority, jobs.c.batch, *own_amounts(), jobs.c.labels,
     )
     .select_from(tasks.join(jobs, jobs.c.id == tasks.c.job_id))
     .where(tasks.c.change > bindparam("cursor"))),
@@ -105,7 +106,8 @@ _INSERT_ATTEMPT = Statement(
     "job_id number attempt state worker_id generation started_at claimed_at",
 )
 _INSERT_ALLOCATION = insert_into(
-    allocations, "job_id number attempt worker_id cpu_milli memory_bytes disk_bytes allocated_at"
+    allocations,
+    "job_id number attempt worker_id cpu_milli memory_bytes disk_bytes allocated_at head_number head_attempt sharing",
 )
 _START_JOB = Statement(
     jobs.update()
@@ -198,7 +200,7 @@ def changes(tx: Tx, cursor: int, default_cap: int | None) -> Changes:
     waiting: list[WaitingTask] = []
     gone: list[TaskKey] = []
     for row in tx.rows(_CHANGED, (cursor,)) if newest > cursor else ():
-        job_id, number, state, queued_at, made, queue, owner, priority, *shape = row
+        job_id, number, state, queued_at, made, queue, owner, priority, batch, *shape = row
         if state == "queued":
             waiting.append(
                 WaitingTask(
@@ -209,6 +211,7 @@ def changes(tx: Tx, cursor: int, default_cap: int | None) -> Changes:
                     shape_of(*shape),
                     from_micros(queued_at),
                     made,
+                    batch,
                 )
             )
         elif cursor:
@@ -250,23 +253,37 @@ def commit(
     if not starts:
         return []
     _write_starts(tx, starts, to_micros(at), room, AttemptState.RUNNING if claim else AttemptState.STARTING)
-    return [_claimed(start, waiting[start.task][2:]) for start in starts] if claim else starts
+    if not claim:
+        return starts
+    amounts = {start.key: start.resources for start in starts}
+    return [_claimed(start, amounts, waiting[start.task][2:]) for start in starts]
 
 
 def _judged(plan: Plan, waiting: Mapping[tuple[int, int], Row], room: _Room) -> list[Start]:
-    """The starts that are as planned and fit, each task once, should the plan name it twice."""
+    """The starts that are as planned and fit, each task once, should the plan name it twice; of a batch only with its head."""
     starts: dict[TaskKey, Start] = {}
     for start in plan.starts:
         task = start.task
         made, queue = waiting.get(task, (None, None))[:2]
         as_planned = (made, queue) == (start.key.attempt - 1, start.queue) and task not in starts
-        if as_planned and room.take(start):
+        if as_planned and (start.head is None or _goes_with(start, starts)) and room.take(start):
             starts[task] = start
     return list(starts.values())
 
 
-def _claimed(start: Start, row: Row) -> Start:
-    return start._replace(assignment=assignment(start.key, start.resources, row))
+def _goes_with(start: Start, starts: Mapping[TaskKey, Start]) -> bool:
+    """Whether the head of its batch starts, where it is to start."""
+    assert start.head is not None
+    head = starts.get(start.head.task)
+    if head is None or head.head is not None or head.key != start.head or head.key.job_id != start.key.job_id:
+        return False
+    place = (start.worker_id, start.generation, start.resources)
+    return place == (head.worker_id, head.generation, Resources())
+
+
+def _claimed(start: Start, amounts: Mapping[AttemptKey, Resources], row: Row) -> Start:
+    resources = amounts[start.head or start.key]
+    return start._replace(assignment=assignment(start.key, resources, row, start.head))
 
 
 @dataclass(slots=True)
@@ -309,9 +326,7 @@ def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room, state: 
     tx.each(_START_TASK, rows)
     claimed_at = at if state is AttemptState.RUNNING else None
     tx.each(_INSERT_ATTEMPT, [(*s.key, state, s.worker_id, s.generation, at, claimed_at) for s in starts])
-    tx.each(_INSERT_ALLOCATION, [
-        (*s.key, s.worker_id, s.resources.cpu_milli, s.resources.memory_bytes, s.resources.disk_bytes, at) for s in starts
-    ])  # fmt: skip
+    tx.each(_INSERT_ALLOCATION, _allocation_rows(starts, at))
     per_job: dict[int, int] = {}
     for start in starts:
         per_job[start.key.job_id] = per_job.get(start.key.job_id, 0) + 1
@@ -319,6 +334,18 @@ def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room, state: 
     tx.each(_ALLOCATE, [_allocate_row(view, amount) for view, amount in room.allocated()])
     count_in_queues(tx, {queue: (-count, count) for queue, count in room.started.items()})
     add_events(tx, _start_events(starts, at))
+
+
+def _allocation_rows(starts: Sequence[Start], at: int) -> list[Row]:
+    sharing = Counter(start.head for start in starts if start.head is not None)
+    rows: list[Row] = []
+    for start in starts:
+        asked, head = start.resources, start.head
+        of_head = (None, None, sharing[start.key] + 1) if head is None else (head.number, head.attempt, 1)
+        rows.append(
+            (*start.key, start.worker_id, asked.cpu_milli, asked.memory_bytes, asked.disk_bytes, at, *of_head)
+        )
+    return rows
 
 
 def _allocate_row(view: WorkerView, amount: Resources) -> Row:
@@ -329,7 +356,7 @@ def _allocate_row(view: WorkerView, amount: Resources) -> Row:
 def _start_events(starts: Sequence[Start], at: int) -> list[EventRow]:
     events: list[EventRow] = []
     for start in starts:
-        message, data = rules.started_event(start.key.attempt, start.worker_id, start.resources)
+        message, data = rules.started_event(start.key.attempt, start.worker_id, start.resources, start.head)
         events.append((start.key.job_id, start.key.number, at, "started", message, data))
     return events
 

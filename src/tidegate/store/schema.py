@@ -34,6 +34,7 @@ REVISIONS = (
     "0011",
     "0012",
     "0013",
+    "0014",
 )
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
@@ -99,6 +100,7 @@ jobs = Table(
     Column("last", LongText),  # JSON: the task that comes when all others have ended
     Column("last_number", Integer),  # NULL until it has come
     Column("max_memory_bytes", BigInteger),  # NULL: attempts ask for no more than the request
+    Column("batch", Integer, nullable=False, server_default=text("1")),
     **OPTIONS,
 )
 # Jobs that succeeded are the many, and a list of them finds some at once; the others may be few among millions.
@@ -172,6 +174,13 @@ allocations = Table(
     Column("allocated_at", BigInteger, nullable=False),
     Column("released_at", BigInteger),
     Column("kept", SmallInteger, nullable=False, server_default=text("0")),
+    # In a batch the head's row has the amounts until the last attempt has ended; the rows of the others name it, have none,
+    # and are released by their own ends.
+    Column("head_number", Integer),
+    Column("head_attempt", Integer),
+    Column(
+        "sharing", Integer, nullable=False, server_default=text("1")
+    ),  # attempts under it that have not ended
     **WITHOUT_ROWID,
 )
 # What is live is found without reading what was released: by an index on nothing else where the database has that, and

@@ -54,6 +54,7 @@ from tidegate.store import (
     queues,
     readings,
     records,
+    releases,
     reports,
     rescue,
     schedule,
@@ -184,10 +185,10 @@ class SqlStore:
             return self._db.write(reports.report, ends, look_for_names=True)
 
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
-        return self._db.write(reports.release, keys, to_micros(at))
+        return self._db.write(releases.release, keys, to_micros(at))
 
     def release_kept(self, worker_id: str, at: datetime) -> int:
-        return self._db.write(reports.release_kept, worker_id, to_micros(at))
+        return self._db.write(releases.release_kept, worker_id, to_micros(at))
 
     def unclaimed(self, before: datetime, worker_id: str | None = None) -> list[Start]:
         return self._db.read(attempts.unclaimed, before, worker_id)

@@ -86,6 +86,8 @@ class MemoryAttempts(MemoryState):
             attempt = self._held(key, worker_id, generation)
             if attempt is None or attempt.record.state is not AttemptState.STARTING:
                 continue
+            if not self._ledger.sharing(self._ledger.live()[key].head or key) <= set(keys):
+                continue
             if self._to_cancel(key):
                 end = AttemptEnd(
                     key,
@@ -153,10 +155,7 @@ class MemoryAttempts(MemoryState):
             told = rules.grown_event(len(end.new_tasks), len(job.tasks))
             job.untold.append((end.key.number, end.ended_at, *told))
         job.apply(job.tasks[end.key.number - 1], end, change)
-        if end.release:
-            self._ledger.release(end.key)
-        else:
-            self._kept.add(end.key)
+        end = self._give_back(end)
         if end.source is not None:
             self._reserved.pop(end.source.key, None)
             self._sources[end.source.key] = end.source
@@ -164,6 +163,20 @@ class MemoryAttempts(MemoryState):
         ends_job = end.next_state.final and len(job.tasks) == 1 and not job.last_due()
         self._tell(job.id, None if ends_job else end.key.number, end.ended_at, kind, message, data)
         return end
+
+    def _give_back(self, end: AttemptEnd) -> AttemptEnd:
+        held = self._ledger.live()
+        head = held[end.key].head or end.key
+        if not self._ledger.sharing(head):
+            if end.release:
+                self._ledger.release(end.key)
+            else:
+                self._kept.add(end.key)
+            return end
+        released = self._ledger.release(end.key, keep=not end.release)
+        if head in held and not self._ledger.sharing(head):
+            self._kept.add(head)
+        return replace(end, released=released)
 
     def _grow(self, end: AttemptEnd) -> AttemptEnd:
         keys = [growth.key for growth in end.growths]
@@ -192,20 +205,21 @@ class MemoryAttempts(MemoryState):
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
         held = self._kept.intersection(keys)
         self._kept -= held
-        return sum(self._ledger.release(key) for key in held)
+        return sum(len(self._ledger.release(key)) for key in held)
 
     @locked
     def release_kept(self, worker_id: str, at: datetime) -> int:
         kept = {key for key in self._kept if self._ledger.live()[key].worker_id == worker_id}
         self._kept -= kept
-        return sum(self._ledger.release(key) for key in kept)
+        return sum(len(self._ledger.release(key)) for key in kept)
 
     @locked
     def unclaimed(self, before: datetime, worker_id: str | None = None) -> list[Start]:
-        return sorted(
-            Start(key, held.queue, held.worker_id, held.generation, held.resources)
+        starts = (
+            Start(key, held.queue, held.worker_id, held.generation, held.resources, head=held.head)
             for attempt in self._live()
             if attempt.record.state is AttemptState.STARTING and attempt.record.started_at < before
             for key, held in [(attempt.record.key, self._ledger.live()[attempt.record.key])]
             if self._current(held.worker_id, held.generation) and worker_id in (None, held.worker_id)
         )
+        return sorted(starts, key=lambda start: start.key)

@@ -98,6 +98,7 @@ class MemoryJob:
             replace(order.shape, resources=self.resources(task)),
             task.queued_at,
             len(task.attempts),
+            order.batch,
         )
 
     def resources(self, task: MemoryTask) -> Resources:

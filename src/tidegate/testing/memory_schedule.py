@@ -62,7 +62,7 @@ class MemorySchedule(MemoryLeading):
         if view.max_concurrent is not None and view.running >= view.max_concurrent:
             return False
         if not self._ledger.allocate(
-            start.key, start.worker_id, start.generation, start.queue, start.resources
+            start.key, start.worker_id, start.generation, start.queue, start.resources, start.head
         ):
             return False
         task.state, task.change = TaskState.RUNNING, None
@@ -70,7 +70,7 @@ class MemorySchedule(MemoryLeading):
             MemoryAttempt(attempt_record(start.key, start.worker_id, at, start.resources), start.generation)
         )
         job.started_at = job.started_at or at
-        message, _ = rules.started_event(start.key.attempt, start.worker_id, start.resources)
+        message, _ = rules.started_event(start.key.attempt, start.worker_id, start.resources, start.head)
         data = {"attempt": start.key.attempt, "worker": start.worker_id}
         self._tell(job.id, task.key.number, at, "started", message, data)
         return True

@@ -94,8 +94,9 @@ class MemoryState:
         return job.tasks[key.number - 1] if job and 0 < key.number <= len(job.tasks) else None
 
     def _live(self) -> list[MemoryAttempt]:
-        tasks = (self._task(key.task) for key in self._ledger.live())
-        return [attempt for task in tasks if task is not None and (attempt := task.live()) is not None]
+        found = ((key, self._task(key.task)) for key in self._ledger.live())
+        live = ((key, task.live()) for key, task in found if task is not None)
+        return [attempt for key, attempt in live if attempt is not None and attempt.record.key == key]
 
     def _held(
         self, key: AttemptKey, worker_id: str, generation: int, *, also_lost: bool = False
@@ -110,11 +111,12 @@ class MemoryState:
 
     def _assignment(self, key: AttemptKey) -> Assignment:
         job, task = self._jobs[key.job_id], self._jobs[key.job_id].tasks[key.number - 1]
-        order = job.order
+        order, live = job.order, self._ledger.live()
+        head = live[key].head
         return Assignment(
             key, order.kind, order.owner, order.queue, task.name, {**order.spec, **task.spec},
-            self._ledger.live()[key].resources, job.timeout_s(task), order.max_attempts, task.losses,
-            job.result_name_of(task), order.priority, task.put_back, task.memory_raises, order.max_memory_bytes,
+            live[head or key].resources, job.timeout_s(task), order.max_attempts, task.losses,
+            job.result_name_of(task), order.priority, task.put_back, task.memory_raises, order.max_memory_bytes, head,
         )  # fmt: skip
 
     def _to_cancel(self, key: AttemptKey) -> bool:

@@ -62,10 +62,12 @@ class MemoryStore(
     def check(self) -> None:
         self._ledger.check()
         live = {attempt.record.key for attempt in self._live()}
-        held = set(self._ledger.live())
-        if held != live | self._kept:
+        held = self._ledger.live()
+        heads = {held[key].head for key in live} - {None}
+        if set(held) != live | heads | self._kept:
             raise LedgerError(
-                f"Live attempts {live} and kept ones {self._kept} differ from what holds room: {held}."
+                f"Live attempts {live}, their heads {heads} and kept ones {self._kept} differ from what holds room: "
+                f"{set(held)}."
             )
         for job in self._jobs.values():
             if (job.finished_at is not None) != job.status().final:

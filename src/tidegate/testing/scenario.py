@@ -70,10 +70,11 @@ def a_task(
     disk: int | str = 0,
     labels: Mapping[str, str] | None = None,
     attempts: int = 0,
+    batch: int = 1,
 ) -> WaitingTask:
     """A waiting task."""
     shape = Shape(amounts(cpus, memory, disk), frozenset((labels or {}).items()))
-    return WaitingTask(TaskKey(job_id, number), queue, owner, priority, shape, NOW, attempts)
+    return WaitingTask(TaskKey(job_id, number), queue, owner, priority, shape, NOW, attempts, batch)
 
 
 def a_snapshot(
@@ -99,10 +100,11 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An attempt ended; `reason` None: with success."""
+    """An attempt ended; `reason` None: with success. `put_back`: its batch ended before it had begun."""
 
     key: AttemptKey
     reason: ExitReason | None = None
+    put_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class Entry:
     max_attempts: int
     state: TaskState = TaskState.QUEUED
     losses: int = 0
+    put_back: int = 0
     cancel_requested: bool = False
 
 
@@ -197,7 +200,7 @@ class World:
             case Submit():
                 self._submit(event)
             case End():
-                self._end(event.key, event.reason)
+                self._end(event.key, event.reason, put_back=event.put_back)
             case Cancel():
                 self._cancel(event.key)
             case Register():
@@ -235,7 +238,10 @@ class World:
 
     def facts(self) -> object:
         """Everything that redelivered events must not change, as a value to compare."""
-        entries = {key: (entry.state, entry.task, entry.losses) for key, entry in self.entries.items()}
+        entries = {
+            key: (entry.state, entry.task, entry.losses, entry.put_back)
+            for key, entry in self.entries.items()
+        }
         return entries, dict(self.workers), self.queue_views(), dict(self.ledger.live()), list(self.starts)
 
     def _submit(self, event: Submit) -> None:
@@ -243,12 +249,27 @@ class World:
             self.entries[event.task.key] = Entry(event.task, event.max_attempts)
             self._changed[event.task.key] = None
 
-    def _end(self, key: AttemptKey, reason: ExitReason | None) -> None:
-        if not self.ledger.release(key):
-            return
+    def attempts(self) -> list[AttemptKey]:
+        """Those that have not ended."""
+        return [
+            AttemptKey(*key, entry.task.attempts)
+            for key, entry in self.entries.items()
+            if entry.state is TaskState.RUNNING
+        ]
+
+    def _end(self, key: AttemptKey, reason: ExitReason | None, *, put_back: bool = False) -> None:
         entry = self.entries[key.task]
+        if entry.state is not TaskState.RUNNING or entry.task.attempts != key.attempt:
+            return
+        self.ledger.release(key)
+        if put_back and not entry.cancel_requested:
+            entry.put_back += 1
+            self._become(key.task, TaskState.QUEUED)
+            return
         end = ExitReason.CANCELLED if entry.cancel_requested else reason
-        decision = decide(end, key.attempt, entry.losses, entry.max_attempts, self.max_losses, NOW)
+        decision = decide(
+            end, key.attempt, entry.losses, entry.max_attempts, self.max_losses, NOW, put_back=entry.put_back
+        )
         entry.losses += end is ExitReason.LEASE_EXPIRED or end in OF_THE_MACHINE
         self._become(key.task, decision.state)
 
@@ -274,8 +295,8 @@ class World:
         if worker is None or worker.generation != event.generation:
             return
         self.workers[worker.id] = replace(worker, accepting=False)
-        held = self.ledger.live().items()
-        for key in [key for key, allocation in held if allocation.worker_id == worker.id]:
+        held = self.ledger.live()
+        for key in [key for key in self.attempts() if held[key].worker_id == worker.id]:
             self._end(key, ExitReason.LEASE_EXPIRED)
 
     def _wake(self) -> None:
@@ -305,7 +326,7 @@ class World:
         if entry.state is not TaskState.QUEUED or start.key.attempt != entry.task.attempts + 1:
             return False
         if not self.ledger.allocate(
-            start.key, start.worker_id, start.generation, start.queue, start.resources
+            start.key, start.worker_id, start.generation, start.queue, start.resources, start.head
         ):
             return False
         entry.task = replace(entry.task, attempts=start.key.attempt)

@@ -12,6 +12,7 @@ from tidegate.errors import Conflict
 from tidegate.ports import Accepted, Store
 from tidegate.testing.conformance.store_alerts import AlertStoreConformance
 from tidegate.testing.conformance.store_attempts import AttemptStoreConformance
+from tidegate.testing.conformance.store_batches import BatchStoreConformance
 from tidegate.testing.conformance.store_identity import IdentityStoreConformance
 from tidegate.testing.conformance.store_jobs import JobStoreConformance, QueueStoreConformance
 from tidegate.testing.conformance.store_leading import LeaderStoreConformance
@@ -35,6 +36,7 @@ class StoreConformance(
     LeaderStoreConformance,
     RescueStoreConformance,
     AttemptStoreConformance,
+    BatchStoreConformance,
     WorkerStoreConformance,
     SourceStoreConformance,
     IdentityStoreConformance,
