@@ -147,6 +147,17 @@ class Settings(BaseSettings):
         ge=0,
         description="How often a task is started again because its worker was lost or its machine was short of memory.",
     )
+    max_requests: int | None = Field(
+        None,
+        ge=2,
+        description="Requests of a kind (submissions, reads, queries) that are worked at at once; default: learned from how "
+        "long they take, 20 to 200.",
+    )
+    max_streams: int = Field(
+        2000,
+        ge=2,
+        description="Uploads, downloads, followed events and waits for jobs that go on at once; more are refused with 429.",
+    )
     body_idle_s: float = Field(
         30.0, gt=0, description="Longest pause in the body of a request; then it is refused with 408."
     )

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from tidegate.api import create_app
+from tidegate.api.admission import Admission
 from tidegate.core.job import (
     Assignment,
     AttemptEnd,
@@ -94,6 +95,7 @@ class World:
     http: httpx2.Client
     service: Service
     data_dir: Path
+    admission: Admission
     plays: list[Play] = field(default_factory=list)
 
     def play(self, play: Play) -> None:
@@ -233,12 +235,10 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def world_in(data_dir: Path, **settings: Any) -> Iterator[World]:
-    with (
-        service_in(data_dir, **settings) as (service, plays),
-        serving(create_app(service)) as url,
-        httpx2.Client(base_url=url, timeout=30) as http,
-    ):
-        yield World(url, http, service, data_dir, plays)
+    with service_in(data_dir, **settings) as (service, plays):
+        app = create_app(service)
+        with serving(app) as url, httpx2.Client(base_url=url, timeout=30) as http:
+            yield World(url, http, service, data_dir, app.state.admission, plays)
 
 
 def logged(world: World, caplog: pytest.LogCaptureFixture, text: str) -> str:

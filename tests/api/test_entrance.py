@@ -61,7 +61,9 @@ async def _both(service: Service) -> list[tuple[str, Any, Any]]:
     for way in (entrance, no_entrance):
         app = create_app(service)
         assert isinstance(app, Api)
-        app.guard = Guard(super(Api, app).__call__, hosts, app.state.bodies, service.doorkeeper, way)
+        app.guard = Guard(
+            super(Api, app).__call__, hosts, app.state.bodies, service.doorkeeper, app.state.admission, way
+        )
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1"
         ) as http:

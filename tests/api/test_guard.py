@@ -27,7 +27,7 @@ def test_liveness_needs_neither_the_service_nor_a_known_host():
         sent.append(message)
 
     scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
-    asyncio.run(Guard(never, frozenset(), BodyBudget(), None)(scope, never, send))
+    asyncio.run(Guard(never, frozenset(), BodyBudget(), None, None)(scope, never, send))
     assert sent[0]["status"] == 200
     assert sent[1]["body"] == HEALTH_BODY
 

@@ -30,6 +30,7 @@ from tidegate.api import (
     workers,
 )
 from tidegate.api.access import include
+from tidegate.api.admission import Admission
 from tidegate.api.budget import BodyBudget
 from tidegate.api.guard import Guard, allowed_hosts
 from tidegate.server.service import Service
@@ -107,11 +108,13 @@ def create_app(service: Service) -> FastAPI:
         include(app, subject.router)
     problems.add_handlers(app)
     app.state.bodies = BodyBudget()
+    app.state.admission = Admission(service.settings)
     app.guard = Guard(
         super(Api, app).__call__,
         allowed_hosts(service.settings),
         app.state.bodies,
         service.doorkeeper,
+        app.state.admission,
         jobs.entrance,
     )
     return app

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from tidegate.api.admission import Passage
 from tidegate.api.budget import UNCOUNTED_BYTES, BodyBudget
 from tidegate.api.problems import Refusal, invalid
 from tidegate.core.resources import MIB, format_bytes
@@ -47,16 +48,21 @@ async def arriving(request: Request) -> AsyncGenerator[bytes, None]:
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body.
+    """The whole body. With it the request passes its gate, and is worked at from there.
 
-    Raises `too_large` as soon as it is known to be, `too_many_bytes` when others take the room, and `body_stalled` when it
-    pauses for too long or trickles in: what it holds of the memory for all bodies must not be held for ever.
+    Raises `overloaded` at that gate, `too_large` as soon as it is known to be, `too_many_bytes` when others take the room,
+    and `body_stalled` when it pauses for too long or trickles in: what it holds of the memory for all bodies must not be
+    held for ever.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise too_large(int(declared), limit_bytes)
     budget = _budget(request)
-    budget.look_ahead(int(declared) if declared.isdigit() else 0)
+    passage: Passage | None = request.scope.get("passage")
+    declared_bytes = int(declared) if declared.isdigit() else UNCOUNTED_BYTES
+    if declared_bytes >= UNCOUNTED_BYTES and passage is not None:
+        passage.look_ahead()
+    budget.look_ahead(declared_bytes)
     chunks: list[bytes] = []
     size = counted = 0
     clock = asyncio.get_running_loop().time
@@ -72,6 +78,8 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             budget.take_body(request.scope, size - counted)
             counted = size
         chunks.append(chunk)
+    if passage is not None:
+        await passage.enter()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

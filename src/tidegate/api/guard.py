@@ -1,8 +1,8 @@
 """What every request passes before and after its route: plain ASGI, since this runs for each of them.
 
 In: `/health` is answered at once; requests under a foreign name or from another site's page are refused; bodies must be
-JSON; whose key it is becomes the request's caller. Out: a request id, headers that keep browsers from guessing, one log line
-at debug level, and a problem for what nobody caught.
+JSON; whose key it is becomes the request's caller; then comes the gate of its kind of work. Out: a request id, headers that
+keep browsers from guessing, one log line at debug level, and a problem for what nobody caught.
 
 The busiest routes are entered from here. The way through FastAPI's router and its handling of requests took 0.13 of the
 0.15 ms that a submission spent in the API; the function that it ends at is the same.
@@ -22,7 +22,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.api.admission import TICKET, Admission, Passage
 from tidegate.api.budget import BodyBudget
+from tidegate.api.lanes import HEADER, Work, criticality_of, way_of
 from tidegate.api.problems import Refusal, internal_problem, problem_response, respond
 from tidegate.errors import TidegateError
 from tidegate.server.doorkeeper import Doorkeeper
@@ -84,12 +86,14 @@ class Guard:
         hosts: frozenset[str] | None,
         bodies: BodyBudget,
         door: Doorkeeper | None,
+        admission: Admission | None,
         entrance: Entrance = no_entrance,
     ) -> None:
         self._app = app
         self._bodies = bodies
         self._hosts = hosts
         self._door = door
+        self._admission = admission
         self._entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,13 +144,37 @@ class Guard:
                 log.debug("%s", _access_line(scope, status, time.perf_counter() - began))
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        passage: Passage | None = None
         try:
-            await self._admit(scope, headers)
-            endpoint = self._entrance(scope)
-            response = None if endpoint is None else await endpoint(Request(scope, receive))
-        except TidegateError as error:
-            response = problem_response(error)
-        await (response or self._app)(scope, receive, send)
+            try:
+                await self._admit(scope, headers)
+                passage = await self._enter(scope, headers)
+                endpoint = self._entrance(scope)
+                response = None if endpoint is None else await endpoint(Request(scope, receive))
+            except TidegateError as error:
+                response = problem_response(error)
+            await (response or self._app)(scope, receive, send)
+        finally:
+            if passage is not None:
+                passage.leave()
+
+    async def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Passage | None:
+        """Pass the gate of this kind of work; with a body that is to be read whole, `read_body` does it, after that. The way
+        through, to be left in the end; None for what passes none. Raises `overloaded`.
+        """
+        way = way_of(scope["method"], scope["path"], scope["query_string"])
+        if way.work is Work.CONTROL:
+            return None
+        assert self._admission is not None
+        wanted = headers.get(HEADER)
+        criticality = criticality_of(
+            way, None if wanted is None else wanted.decode("latin-1"), scope["caller"]
+        )
+        passage = self._admission.passage(way, criticality, headers.get(TICKET))
+        scope["passage"] = passage
+        if way.work is Work.STREAM or not _has_body(headers):
+            await passage.enter()
+        return passage
 
     async def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Name the caller, before any body is read. Raises AccessDenied for a key that opens nothing."""
@@ -181,13 +209,17 @@ def _key_of(headers: dict[bytes, bytes]) -> str | None:
 
 def _wrong_type(headers: dict[bytes, bytes]) -> Refusal | None:
     """A body must say that it is JSON: browsers send no such body to another site without asking it first."""
-    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+    if not _has_body(headers):
         return None
     given = headers.get(b"content-type", b"").decode("latin-1")
     kind = given.partition(";")[0].strip().lower()
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return None
     return Refusal("unsupported_media_type", f"The body must be `application/json`, not {given!r:.100}.")
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def _request_id(headers: dict[bytes, bytes]) -> bytes:

@@ -29,7 +29,7 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
 )
 
 
-_OF_THE_DOOR = ("unauthenticated", "forbidden", "too_many_failures")
+_OF_THE_DOOR = ("unauthenticated", "forbidden", "too_many_failures", "rate_limited", "overloaded")
 
 
 def problems(*codes: str) -> Responses:

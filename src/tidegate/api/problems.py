@@ -68,6 +68,8 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "memory_limit": (422, "It takes more memory than its limit"),
     "disk_limit": (422, "It takes more scratch disk than its limit"),
     "busy": (429, "The line is full"),
+    "overloaded": (429, "Too many requests are under way"),
+    "rate_limited": (429, "The owner has sent too many requests"),
     "too_many_bytes": (429, "Too many large bodies at a time"),
     "too_many_failures": (429, "Too many wrong keys came from there"),
     "internal": (500, "Something went wrong inside"),
