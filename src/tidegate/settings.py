@@ -164,6 +164,10 @@ class Settings(BaseSettings):
     query_timeout_s: float = Field(10.0, gt=0, description="Longest time of a synchronous query.")
     query_max_rows: int = Field(10_000, ge=1, description="Most rows of a synchronous query.")
     max_upload: str = Field("0", description="Largest upload; 0: as much as the disk holds.")
+    result_cache: str = Field(
+        "256MiB",
+        description="Most bytes of answers on files that are kept to answer the same again, such as of lint; 0: none.",
+    )
     retention_days: float = Field(30.0, gt=0, description="How long finished jobs and their events are kept.")
     archive_days: float = Field(
         365.0,

@@ -52,7 +52,11 @@ EVENTS: Mapping[str, EventType] = {
     ),
     "expanded": EventType(
         "Tasks were added to the job, by a task of it that succeeded, or its last task since all others have ended.",
-        {"added": "how many", "tasks": "how many the job has now"},
+        {
+            "added": "how many",
+            "tasks": "how many the job has now",
+            "known": "how many of those added have succeeded at once, if any, since their result was known",
+        },
     ),
     "progress": EventType(
         "The job got further. Sent only to who is listening and not stored; its id is 0.",

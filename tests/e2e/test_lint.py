@@ -168,3 +168,72 @@ def test_other_jobs_have_no_lint_report(house: House) -> None:
     assert report(house, job, "json").json()["code"] == "no_result"
     asked = house.http.get(f"/api/v1/jobs/{job['job_id']}/tasks", params={"verdict": "linted"})
     assert asked.status_code == 422
+
+
+CACHE: dict[str, str | bytes] = {
+    "deep/.sqlfluff": "[sqlfluff]\ndialect = postgres\n",
+    "one.sql": "SELECT  1 AS a\n",
+    "deep/two.sql": "SELECT a::int FROM b\n",
+    "too_large.sql": f"{BIG}-- known\n",
+    "broken.sql": "SELECT (1 + ;\n",
+    "inner.zip": b"PK",
+}
+
+
+def shown(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What tasks tell of their files, without what differs from job to job."""
+    own = ("task_id", "job_id", "attempts", "cached", "links", "name", "file", "timeout_s")
+    return {
+        name.rpartition("/")[2]: {key: value for key, value in task.items() if key not in own}
+        for name, task in tasks.items()
+        if task.get("file")
+    }
+
+
+def test_files_that_are_known_are_answered_without_an_attempt(house: House) -> None:
+    jobs = []
+    for place in ("", "moved/"):  # the same files elsewhere: neither the archive nor its names have a say
+        content = archive({f"{place}{name}": text for name, text in CACHE.items()})
+        house.http.put(
+            "/api/v1/files/cache.zip", params={"source": "false", "overwrite": "true"}, content=content
+        )
+        jobs.append(lint(house, zip_file_path="files/cache.zip"))
+    first, second = (house.tasks(job) for job in jobs)
+    assert shown(first) == shown(second)
+    for tasks, cached in ((first, False), (second, True)):
+        files = {name.rpartition("/")[2]: task for name, task in tasks.items() if task.get("file")}
+        known = {name: (task["cached"], len(task["attempts"])) for name, task in files.items()}
+        assert known.pop("inner.zip") == (False, 0)  # nothing to look at
+        assert set(known.values()) == {(cached, 0 if cached else 1)}
+        assert {task["state"] for task in files.values()} == {"succeeded"}
+    assert (jobs[0]["summary"]["cached"], jobs[1]["summary"]["cached"]) == (0, 4)
+    assert {**jobs[0]["summary"], "cached": 4} == jobs[1]["summary"]
+    assert jobs[1]["job_status"] == "SUCCEEDED"
+    (same,) = [
+        file for file in json.loads(report(house, jobs[1], "json").text)["files"] if "one" in file["file"]
+    ]
+    assert (same["file"], same["cached"]) == ("moved/one.sql", True)
+
+
+def test_a_statement_that_is_known_is_answered_at_once(house: House) -> None:
+    text = {"sql_content": "SELECT  b from known_statement\n", "exclude_rules": "CP01"}
+    first = lint(house, **text)
+    answer = house.http.post("/api/v1/jobs", json={**text, "file_name": "other.sql"}).json()
+    assert (answer["created"], answer["position"]) == (True, 0)
+    second = house.http.get(f"/api/v1/jobs/{answer['job_id']}").json()
+    assert (second["job_status"], second["progress"]) == ("SUCCEEDED", 1.0)
+    assert second["summary"] == {**first["summary"], "cached": 1}
+    (task,) = house.http.get(f"/api/v1/jobs/{answer['job_id']}/tasks").json()["items"]
+    assert (task["file"], task["cached"], task["attempts"]) == ("other.sql", True, [])
+    events = house.http.get(f"/api/v1/jobs/{answer['job_id']}/events", headers={"Accept": "application/json"})
+    assert [event["type"] for event in events.json()["items"]] == ["accepted", "succeeded"]
+    for other in ({"exclude_rules": "LT01"}, {"fix": True}, {"cache": False}, {"dialect": "duckdb"}):
+        assert lint(house, **{**text, **other})["summary"]["cached"] == 0, other
+
+
+def test_what_may_be_otherwise_next_time_is_not_kept(house: House) -> None:
+    slow = {"sql_content": "SELECT slow FROM b;\n" * 300, "file_timeout_s": 0.001}
+    assert lint(house, **slow)["summary"]["by_verdict"]["timed_out"] == 1
+    again = lint(house, **{**slow, "file_timeout_s": 60})
+    assert (again["summary"]["by_verdict"]["linted"], again["summary"]["cached"]) == (1, 0)
+    assert lint(house, **slow)["summary"]["cached"] == 1  # the time it may take has no say in the answer

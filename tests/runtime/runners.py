@@ -25,6 +25,11 @@ def answer(context: TaskContext) -> Mapping[str, Any]:
     return {"answer": context.spec.get("answer", 42)}
 
 
+def keepable(context: TaskContext) -> Mapping[str, Any]:
+    """Say whether the answer may be kept."""
+    return {"answer": context.spec["answer"], "keep": context.spec["keep"]}
+
+
 def sleep(context: TaskContext) -> Mapping[str, Any]:
     """Say that it runs, then sleep."""
     context.progress(0.5)

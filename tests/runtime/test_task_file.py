@@ -10,18 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import TaskOrder
+from tidegate.core.job import DIGEST, TaskOrder
 from tidegate.core.resources import Resources
 from tidegate.runtime import task_file
 from tidegate.runtime.task_file import BadTasks, TaskFile, TaskWriter
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+OWNED = {*task_file._OWNED, DIGEST}
 ORDERS = st.builds(
     TaskOrder,
     TEXTS.filter(bool),
-    st.dictionaries(TEXTS, st.none() | st.integers() | TEXTS | st.lists(st.booleans()), max_size=3),
+    st.dictionaries(
+        TEXTS.filter(lambda name: name not in OWNED),
+        st.none() | st.integers() | TEXTS | st.lists(st.booleans()),
+        max_size=3,
+    ),
     st.none() | st.builds(Resources, *[st.integers(0, 2**52)] * 3),
     st.none() | st.floats(0.001, 1000),
+    st.none() | st.dictionaries(TEXTS, st.integers() | TEXTS, max_size=2),
 )
 
 
@@ -69,6 +75,7 @@ def test_nothing_added_is_no_file(tmp_path):
         TaskOrder("a", {"connect_ports": [22]}),
         TaskOrder("a", {"text": "x" * 70_000}),
         TaskOrder("a", {"not json": {1, 2}}),
+        TaskOrder("a", result={"not json": {1, 2}}),
         TaskOrder("a", {"not json": float("nan")}),
     ],
 )

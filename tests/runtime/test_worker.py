@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from tests.runtime.lab import RUNNERS_PATH
 from tidegate.core.job import (
+    DIGEST,
     Assignment,
     AttemptEnd,
     AttemptKey,
@@ -40,7 +41,7 @@ from tidegate.testing.memory_store import MemoryStore
 DEADLINE_S = 20.0
 RUNNERS = (
     "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "misdescribe_file", "name_path_outside",
-    "expand", "leave_lines", "add_without_leave",
+    "expand", "leave_lines", "add_without_leave", "keepable",
 )  # fmt: skip
 
 
@@ -99,7 +100,15 @@ class House:
         self.worker.stop(grace_s)
         assert marked_processes(self.instance) == {}
 
-    def submit(self, kind: str, *, result_name: str | None = None, max_attempts: int = 1, **spec: Any) -> int:
+    def submit(
+        self,
+        kind: str,
+        *,
+        result_name: str | None = None,
+        max_attempts: int = 1,
+        digest: str | None = None,
+        **spec: Any,
+    ) -> int:
         job = NewJob(
             kind=kind,
             name=kind,
@@ -110,7 +119,7 @@ class House:
             timeout_s=20.0,
             max_attempts=max_attempts,
             spec=spec,
-            tasks=(TaskOrder(kind),),
+            tasks=(TaskOrder(kind, {} if digest is None else {DIGEST: digest}),),
             created_at=self.clock.now(),
             result_name=result_name,
             result_named_by_user=bool(result_name),
@@ -155,6 +164,21 @@ def test_a_result_without_a_file_is_kept_with_the_task(house: House) -> None:
     assert (job.status, job.result) == (JobStatus.SUCCEEDED, {"answer": 7})
 
 
+def test_a_result_is_kept_if_its_runner_says_so_under_the_digest_that_its_task_was_given(
+    house: House,
+) -> None:
+    def answer(digest: str | None, **spec: Any) -> Mapping[str, Any] | None:
+        return house.final(house.submit("keepable", digest=digest, **spec)).result
+
+    given = "a" * 64
+    assert answer(given, keep=False, answer=1) == {"answer": 1}
+    assert answer(given, keep=True, answer=2) == {"answer": 2}
+    assert answer(given, keep=True, answer=3) == {"answer": 2, "cached": True}
+    assert answer(None, keep=True, answer=4) == {"answer": 4}
+    assert answer("b" * 64, keep="true", answer=5) == {"answer": 5}
+    assert answer("b" * 64, keep=True, answer=6) == {"answer": 6}
+
+
 def test_a_file_is_published_and_registered_with_the_success(house: House) -> None:
     job = house.final(house.submit("leave_file", result_name="numbers"))
     source = house.store.source("numbers", "ann")
@@ -191,6 +215,8 @@ def test_a_runner_that_fails_adds_nothing(house: House) -> None:
         ('{"name": "a", "spec": {"readable_paths": ["/"]}}\n', "only the server may give"),
         ('{"name": "a", "spec": {"input_folder": "/"}}\n', "only the server may give"),
         ('{"name": "a", "amounts": [1, -2, 3]}\n', "whole numbers"),
+        ('{"name": "a", "spec": {"digest": "x"}}\n', "64 hexadecimal digits"),
+        ('{"name": "a", "result": 1}\n', "`result` must be an object"),
         ('{"name": "a", "timeout_s": 0}\n', "`timeout_s` must be above 0"),
         ('{"name": "\\ud800"}\n', "surrogates not allowed"),
         (" " * 100_000, "longer than 65536 bytes"),

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tidegate.core.job import AttemptKey, AttemptState, TaskOrder, TaskState
+from tidegate.core.job import DIGEST, AttemptKey, AttemptState, TaskOrder, TaskState
 from tidegate.core.resources import Resources
 from tidegate.errors import TidegateError
 from tidegate.ports import JobFilter, Store
@@ -29,6 +29,7 @@ from tidegate.testing.conformance.world import LARGE, World, new_source, new_tas
 from tidegate.testing.memory_store import MemoryStore
 
 NAMES = st.sampled_from([None, "", "a", "A", "b"])
+KEPT = st.sampled_from([None, "d", "e"])
 NEXT = st.sampled_from(
     [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.QUEUED, TaskState.SCHEDULED, TaskState.CANCELLED]
 )
@@ -58,13 +59,15 @@ class SameStory(RuleBasedStateMachine):
     @rule(
         name=NAMES, tasks=st.integers(1, 3), key=st.sampled_from([None, "k", "l"]), digest=st.sampled_from("de"),
         wait_s=st.sampled_from([None, 0, 5]), queue=st.sampled_from(["default", "other"]), last=st.booleans(),
+        known=KEPT,
     )  # fmt: skip
-    def submit(self, name, tasks, key, digest, wait_s, queue, last):
+    def submit(self, name, tasks, key, digest, wait_s, queue, last, known):
         def act(world: World) -> Any:
             later = None if wait_s is None else world.now + timedelta(seconds=wait_s)
+            orders = [_kept_as(order, known) for order in new_tasks(tasks)]
             return world.submit(
-                result_name=name, tasks=new_tasks(tasks), idempotency_key=key, request_digest=digest, not_before=later,
-                queue=queue, last=TaskOrder("last", {}, None, 3.0) if last else None,
+                result_name=name, tasks=orders, idempotency_key=key, request_digest=digest, not_before=later, queue=queue,
+                 last=TaskOrder("last", {}, None, 3.0) if last else None,
             )  # fmt: skip
 
         self.both(act)
@@ -99,8 +102,10 @@ class SameStory(RuleBasedStateMachine):
         behind=st.sampled_from([0, 0, 0, 1]),
         adds=st.sampled_from([0, 0, 1, 3]),
         asked=st.sampled_from([None, Resources(500, 1024, 0)]),
+        keeps=KEPT,
+        known=KEPT,
     )
-    def report(self, data, next_state, release, name, behind, adds, asked):
+    def report(self, data, next_state, release, name, behind, adds, asked, keeps, known):
         live = _live(self.worlds[0], AttemptState.RUNNING)
         keys = data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=3))
 
@@ -110,11 +115,18 @@ class SameStory(RuleBasedStateMachine):
             later = world.now + timedelta(seconds=3) if next_state is TaskState.SCHEDULED else None
 
             def added(key: AttemptKey) -> list[TaskOrder]:
-                return [TaskOrder(f"{i} of {key.task}", {}, asked) for i in range(adds if succeeded else 0)]
+                named = [f"{i} of {key.task}" for i in range(adds if succeeded else 0)]
+                return [_kept_as(TaskOrder(name, {}, asked), known) for name in named]
 
             ends = [
                 world.end(
-                    key, next_state, release=release, source=source, not_before=later, new_tasks=added(key)
+                    key,
+                    next_state,
+                    release=release,
+                    source=source,
+                    not_before=later,
+                    new_tasks=added(key),
+                    digest=keeps,
                 )
                 for key in keys
             ]
@@ -193,6 +205,7 @@ class SameStory(RuleBasedStateMachine):
     @rule(age_s=st.sampled_from([0, 10]))
     def prune(self, age_s):
         self.both(lambda world: world.store.prune(world.now - timedelta(seconds=age_s)))
+        self.both(lambda world: world.store.prune_kept(world.now - timedelta(seconds=age_s), 10**9))
 
     @invariant()
     def tell_the_same(self):
@@ -220,6 +233,10 @@ class SameStory(RuleBasedStateMachine):
         for world in self.worlds:
             world.store.close()
         self.folder.cleanup()
+
+
+def _kept_as(order: TaskOrder, digest: str | None) -> TaskOrder:
+    return order if digest is None else replace(order, spec={**order.spec, DIGEST: digest})
 
 
 def _answer(act: Any, world: World) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -37,7 +37,8 @@ def report_of(job: JobRecord, task: TaskRecord) -> FileReport | None:
         return None
     found = (task.result or {}).get(KIND)
     if task.state is TaskState.SUCCEEDED and isinstance(found, dict):
-        return FileReport.from_json(found)
+        cached = bool((task.result or {}).get("cached"))
+        return replace(FileReport.from_json(found), file=task.name, cached=cached)
     why = task.exit.message if task.exit is not None else "It was not looked at."
     return FileReport(task.name, _verdict_without_result(task), why)
 
@@ -59,7 +60,14 @@ def lint_task_view(service: Service, job: JobRecord, task: TaskRecord) -> dict[s
     if job.kind != KIND or _is_unpacking(job, task):
         return view
     report = report_of(job, task)
-    view |= {"file": task.name, "result": None, "verdict": None, "violations": [], "summary": None}
+    view |= {
+        "file": task.name,
+        "result": None,
+        "verdict": None,
+        "violations": [],
+        "summary": None,
+        "cached": False,
+    }
     if report is None:
         return view
     return view | {
@@ -70,6 +78,7 @@ def lint_task_view(service: Service, job: JobRecord, task: TaskRecord) -> dict[s
         "notes": list(report.notes),
         "fixed": report.fixed,
         "size_bytes": report.size_bytes,
+        "cached": report.cached,
         "summary": _file_summary(report),
     }
 

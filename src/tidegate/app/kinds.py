@@ -58,6 +58,7 @@ def kind_rules(settings: Settings) -> KindRules:
         targets=target_urls(settings),
         target_urls=settings.ingest_urls == "anyone"
         or (settings.ingest_urls == "on-loopback" and settings.only_on_loopback),
+        keeps_results=parse_bytes(settings.result_cache) > 0,
         target_roots=_real(settings.target_roots),
     )
 

@@ -25,6 +25,7 @@ from tidegate.app.worker import make_worker
 from tidegate.cache.feed import fed
 from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
+from tidegate.core.resources import parse_bytes
 from tidegate.errors import Unavailable
 from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Store, WorkerControl, Workload
 from tidegate.runtime.bell import LocalBell
@@ -257,6 +258,7 @@ class Server:
             retention=timedelta(days=self.settings.retention_days),
             audit_retention=timedelta(days=self.settings.audit_retention_days),
             archive=timedelta(days=max(self.settings.archive_days, self.settings.retention_days)),
+            kept_bytes=parse_bytes(self.settings.result_cache),
         )
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
             rescue.run_once(self.clock.now())

@@ -182,6 +182,8 @@ class Shape:
 NO_CEILING_BYTES = 1 << 62
 """As `max_memory_bytes`: as much memory as a worker can give."""
 
+DIGEST = "digest"
+"""In a task's spec: the SHA-256, in hexadecimal digits, of all that its result depends on. See `TaskOrder.digest`."""
 MOST_TASKS = 200_000
 """Most tasks of one job, its last one not counted: about 100 MB of rows."""
 
@@ -197,6 +199,14 @@ class TaskOrder:
     """None: the job's. The labels are always the job's."""
     timeout_s: float | None = None
     """None: the job's."""
+    result: Mapping[str, Any] | None = None
+    """Of an added task whose result is known already: it has succeeded with this as soon as it comes, and nothing runs."""
+
+    @property
+    def digest(self) -> str | None:
+        """What names the task's result, whoever makes it: when the store has kept a result of the owner under it, the task has
+        succeeded with that as soon as it comes. None: nobody can know the result beforehand."""
+        return self.spec.get(DIGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,10 +437,12 @@ class AttemptEnd:
     next_memory_bytes: int | None = None
     """What the task asks for from now on, when it ran out of memory and is tried again with more."""
     new_tasks: Collection[TaskOrder] = ()
-    """Of a success: tasks that are queued for the same job in the same transaction. May be read more than once."""
+    """Of a success: tasks that are added to the same job in the same transaction. May be read more than once."""
     released: tuple[AttemptKey, ...] | None = None
     """In a store's answer, of an attempt of a batch: whose allocations this end released. Outside of batches None: its own,
     if `release`."""
+    digest: str | None = None
+    """Of a success: its result is kept under this, to be that of later tasks of the owner. See `TaskOrder.digest`."""
 
     @property
     def counts_as_loss(self) -> bool:

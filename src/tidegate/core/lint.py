@@ -49,6 +49,8 @@ class FileReport:
     size_bytes: int = 0
     notes: tuple[str, ...] = ()
     """What was left out of the file's own settings, because it could run code or read other files."""
+    cached: bool = False
+    """Whether it was made by an earlier job, for the same content, configuration and engine."""
 
     @property
     def clean(self) -> bool:
@@ -68,6 +70,7 @@ class FileReport:
             fixed=data["fixed"],
             size_bytes=data["size_bytes"],
             notes=tuple(data["notes"]),
+            cached=data.get("cached", False),
         )
 
 
@@ -82,19 +85,22 @@ class Summary:
     warnings: int
     by_verdict: Mapping[str, int]
     by_rule: Mapping[str, int]
+    cached: int = 0
+    """How many of the files were answered from earlier jobs."""
 
     @classmethod
     def of(cls, reports: Iterable[FileReport]) -> Summary:
-        files = violations = warnings = 0
+        files = violations = warnings = cached = 0
         clean = True
         verdicts: dict[str, int] = {str(verdict): 0 for verdict in Verdict}
         rules: dict[str, int] = {}
         for report in reports:
             files += 1
+            cached += report.cached
             clean = clean and report.clean
             verdicts[report.verdict] += 1
             for violation in report.violations:
                 rules[violation.rule] = rules.get(violation.rule, 0) + 1
                 violations += violation.severity == "error"
                 warnings += violation.severity != "error"
-        return cls(files, clean, violations, warnings, verdicts, dict(sorted(rules.items())))
+        return cls(files, clean, violations, warnings, verdicts, dict(sorted(rules.items())), cached)

@@ -45,6 +45,7 @@ from tidegate.ports.sources import SourceStore
 from tidegate.ports.store import Store
 from tidegate.ports.workers import Draining, Held, LiveAttempt, WorkerRecord, WorkerStore
 from tidegate.ports.workloads import (
+    KEEP,
     FunctionDefaults,
     IntakeContext,
     KindRules,
@@ -55,6 +56,7 @@ from tidegate.ports.workloads import (
 )
 
 __all__ = [
+    "KEEP",
     "Accepted",
     "AlertFilter",
     "AlertState",

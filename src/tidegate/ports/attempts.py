@@ -94,8 +94,9 @@ class AttemptStore(Protocol):
         """Record ends, each only if the attempt is live, the newest of its task, and held by this worker and generation.
 
         In one transaction: the attempt, its task and job, usage, events, the release of the allocation exactly once
-        (when `release`), the result source, and the task's `new_tasks`, which are queued under the next numbers of the job;
-        when all others have ended, the job's last task, if it has one. Answers what was recorded, with `next_state` as it
+        (when `release`), the result source, and the task's `new_tasks`, which come under the next numbers of the job, queued
+        unless their result is known; a result with a `digest` is kept; when all others have ended, the job's last task, if it
+        has one. Answers what was recorded, with `next_state` as it
         became: `cancelled` instead of anything else when a cancel was acknowledged before (its source is then not
         registered, its tasks are not added); failed when its tasks cannot be added, since the job would have more than
         `MOST_TASKS`. An end that is stale is left out of the answer.

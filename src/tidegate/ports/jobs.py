@@ -25,10 +25,12 @@ from tidegate.core.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A stored submission. `created` is false when its idempotency key was used for the same request before."""
+    """A stored submission. `created` is false when its idempotency key was used for the same request before, `ended` true
+    when its result was known already, so that nothing waits."""
 
     job_id: int
     created: bool = True
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ class JobStore(Protocol):
 
         A job that cannot be stored gets its error as its answer and does not hold up the others: Conflict when its
         `result_name` is taken or its idempotency key was used (same owner) with another `request_digest`. The same
-        key and digest answers the earlier job.
+        key and digest answers the earlier job. A job that is one task whose result is kept (see `TaskOrder.digest`) has
+        succeeded at once, unless it waits for a time.
         """
         ...
 

@@ -51,6 +51,11 @@ class Store(
         """Forget what the archive holds of jobs that finished before; how many jobs."""
         ...
 
+    def prune_kept(self, before: datetime, most_bytes: int) -> int:
+        """Forget kept results that were not used since `before`, and of the others those unused for longest, until they have
+        at most `most_bytes`; how many."""
+        ...
+
     def check(self) -> None:
         """Recount everything: sums equal their parts, nothing oversold. Raises LedgerError with what differs."""
         ...

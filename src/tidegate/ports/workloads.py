@@ -62,6 +62,8 @@ class KindRules:
     """Databases that ingest may load into: the URLs, with their secrets, by name."""
     target_urls: bool = False
     """Whether submissions may name URLs themselves."""
+    keeps_results: bool = True
+    """Whether results are kept to be those of later tasks, see `TaskOrder.digest`."""
     target_roots: tuple[str, ...] = ()
     """Real paths of folders below which such a URL may name SQLite files."""
 
@@ -85,6 +87,10 @@ class IntakeContext:
     """What the submitter asks for; None: what the kind asks by default."""
     own_folder: str = ""
     """The only folder of the data directory from which this owner may register files; empty: any."""
+
+
+KEEP = "keep"
+"""In a result: true when it depends on nothing but what the task's digest names, see `TaskOrder.digest`. It is not stored."""
 
 
 class Workload(Protocol):

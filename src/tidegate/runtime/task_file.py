@@ -1,6 +1,7 @@
 """Tasks that an attempt adds to its job, as a file: written in the sandbox, read by the worker, never whole in memory.
 
-One JSON object a line: `name`, and if need be `spec`, `amounts` (milli-CPUs, bytes of memory, bytes of disk) and `timeout_s`.
+One JSON object a line: `name`, and if need be `spec`, `amounts` (milli-CPUs, bytes of memory, bytes of disk), `timeout_s`, and
+`result` of what is known already.
 Code of users may have written it, so nothing in it is believed before it is looked at.
 """
 
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from tidegate.core.job import TaskOrder
+from tidegate.core.job import DIGEST, TaskOrder
 from tidegate.core.resources import Resources
 from tidegate.errors import TidegateError
 
@@ -28,7 +30,8 @@ _OWNED = frozenset(
     {"connect_ports", "readable_paths", "runnable_paths", "writable_paths", "target", INPUT_FOLDER}
 )
 """What a task may not give to the next: what its sandbox may see is for the server to say."""
-_FIELDS = frozenset({"name", "spec", "amounts", "timeout_s"})
+_FIELDS = frozenset({"name", "spec", "amounts", "timeout_s", "result"})
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -146,6 +149,8 @@ def _encode(task: TaskOrder) -> bytes:
         fields["amounts"] = [asked.cpu_milli, asked.memory_bytes, asked.disk_bytes]
     if task.timeout_s is not None:
         fields["timeout_s"] = task.timeout_s
+    if task.result is not None:
+        fields["result"] = dict(task.result)
     return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
@@ -156,7 +161,8 @@ def _decode(line: bytes, number: int, own: Mapping[str, Any]) -> TaskOrder:
         fields = json.loads(line)
         if not isinstance(fields, dict) or not fields.keys() <= _FIELDS:
             raise ValueError(f"not an object of {', '.join(sorted(_FIELDS))}")
-        return TaskOrder(_name(fields), {**_spec(fields), **own}, _amounts(fields), _timeout_s(fields))
+        spec = {**_spec(fields), **own}
+        return TaskOrder(_name(fields), spec, _amounts(fields), _timeout_s(fields), _result(fields))
     except (ValueError, RecursionError) as error:
         raise BadTasks(f"Line {number} of the added tasks cannot be taken: {error}.") from None
 
@@ -175,7 +181,17 @@ def _spec(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("`spec` must be an object")
     if owned := _OWNED & spec.keys():
         raise ValueError(f"its spec has {', '.join(sorted(owned))}, which only the server may give")
+    digest = spec.get(DIGEST)
+    if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+        raise ValueError(f"`{DIGEST}` must be 64 hexadecimal digits")
     return spec
+
+
+def _result(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    result = fields.get("result")
+    if result is not None and not isinstance(result, dict):
+        raise ValueError("`result` must be an object")
+    return result
 
 
 def _amounts(fields: Mapping[str, Any]) -> Resources | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.core.job import (
+    DIGEST,
     Assignment,
     AttemptEnd,
     AttemptKey,
@@ -27,6 +28,7 @@ from tidegate.core.job import (
 from tidegate.core.names import check_source_name
 from tidegate.core.resources import format_bytes
 from tidegate.core.retry import Decision, Memory, decide
+from tidegate.ports import KEEP
 from tidegate.runtime.publish import (
     DataFolders,
     publish_file,
@@ -57,6 +59,7 @@ class Outcome:
     source: Source | None = None
     growths: tuple[Growth, ...] = ()
     new_tasks: Collection[TaskOrder] = ()
+    digest: str | None = None
 
 
 class Results:
@@ -76,7 +79,8 @@ class Results:
             return Outcome(AttemptState.LOST if lost else AttemptState.FAILED, end.exit)
         try:
             made = self._publish(end, assignment, now)
-            return replace(made, new_tasks=self._new_tasks(end, assignment))
+            digest = _digest(end, assignment)
+            return replace(made, new_tasks=self._new_tasks(end, assignment), digest=digest)
         except BadTasks as error:
             return Outcome(AttemptState.FAILED, Exit(ExitReason.ERROR, error.message, code=error.code))
         except Exception as error:  # noqa: BLE001 - what a job reports may be anything; the other ends must not suffer
@@ -125,6 +129,7 @@ class Results:
         # Code of users can write the report: where a result lies is said by who has put it there.
         facts.pop("path", None)
         facts.pop("source", None)
+        facts.pop(KEEP, None)
         file, folder = facts.pop("file", None), facts.pop("folder", None)
         if file is None and folder is None:
             return _succeeded(facts)
@@ -227,6 +232,7 @@ class Ends:
             put_back=put_back,
             next_memory_bytes=follows.memory_bytes,
             new_tasks=outcome.new_tasks,
+            digest=outcome.digest,
         )
 
     def of_unbegun(self, key: AttemptKey, generation: int, now: datetime, *, put_back: bool) -> AttemptEnd:
@@ -283,8 +289,14 @@ def plain(end: AttemptEnd) -> AttemptEnd:
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
         end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None,
-        growths=(), next_memory_bytes=None, new_tasks=(),
+        growths=(), next_memory_bytes=None, new_tasks=(), digest=None,
     )  # fmt: skip
+
+
+def _digest(end: SandboxEnd, assignment: Assignment) -> str | None:
+    """What to keep the result under, if its runner says that it may be kept. It may not say as what: code of users could have
+    said it, and so have answered for other files."""
+    return assignment.spec.get(DIGEST) if (end.result or {}).get(KEEP) is True else None
 
 
 def _succeeded(facts: Mapping[str, object], source: Source | None = None) -> Outcome:

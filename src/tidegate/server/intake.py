@@ -30,7 +30,8 @@ MOST_IN_ONE_COMMIT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The answer to a submission. `position` counts its queue from 1 (next); 0 when the job was there already."""
+    """The answer to a submission. `position` counts its queue from 1 (next); 0 when the job was there already, or has ended
+    at once since its result was known."""
 
     job_id: int
     created: bool
@@ -241,7 +242,7 @@ class Intake:
             return Unavailable("The job could not be stored. Try again.")
         if not stored.created:
             return Submitted(stored.job_id, created=False, position=0)
-        return Submitted(stored.job_id, created=True, position=places.take(job))
+        return Submitted(stored.job_id, created=True, position=0 if stored.ended else places.take(job))
 
 
 class _Places:

@@ -16,11 +16,13 @@ from tidegate.ports import Accepted, Cancelled
 from tidegate.store import rules
 from tidegate.store.audit import Submission, add_submissions, record
 from tidegate.store.engine import Row, Statement, Tx, expect
-from tidegate.store.growth import INSERT_TASK, chunks, order_to_json, task_row
+from tidegate.store.growth import INSERT_TASK, Times, ended_row, order_to_json, task_row
+from tidegate.store.kept import note_use, results
 from tidegate.store.schema import attempts, jobs, sources, tasks
 from tidegate.store.shared import (
     EventRow,
     add_events,
+    chunks,
     count_in_queues,
     count_new_in_queues,
     drop_reservations,
@@ -55,8 +57,8 @@ _KEY = Statement(
 _INSERT_JOB = insert_into(
     jobs,
     "id kind name owner queue priority status cpu_milli memory_bytes disk_bytes labels timeout_s max_attempts created_at "
-    "change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued spec last "
-    "max_memory_bytes batch",
+    "started_at finished_at change result_name idempotency_key request_digest task_count tasks_scheduled tasks_queued "
+    "tasks_succeeded spec last max_memory_bytes batch",
 )
 _RESERVE = Statement(
     sources.insert().values(
@@ -203,6 +205,7 @@ def _taken_names(tx: Tx, keys: Sequence[str]) -> dict[str, int | None]:
 
 
 def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Exception | None]) -> None:
+    known = _known(tx, fresh)
     first, change = take(tx, "job", len(fresh)), take(tx, "change")
     job_rows: list[Row] = []
     task_rows: list[Row] = []
@@ -211,21 +214,46 @@ def _insert(tx: Tx, fresh: list[tuple[int, NewJob]], answers: list[Accepted | Ex
     waiting: Counter[str] = Counter()
     for job_id, (index, job) in enumerate(fresh, first):
         created_at = to_micros(job.created_at)
-        job_rows.append(_job_row(job_id, job, created_at, change))
-        task_rows.extend(_task_rows(job_id, job, created_at, change))
+        result = known.get(_kept_as(job))
+        job_rows.append(_job_row(job_id, job, created_at, change, ended=result is not None))
         message = rules.accepted_message(job.queue, job.priority, len(job.tasks))
         events.append((job_id, None, created_at, "accepted", message, "{}"))
-        waiting[job.queue] += len(job.tasks)
+        if result is not None:
+            task_rows.append(ended_row(job_id, 1, job.tasks[0], result))
+            events.append((job_id, None, created_at, *rules.known_event()))
+        else:
+            task_rows.extend(_task_rows(job_id, job, created_at, change))
+        waiting[job.queue] += len(job.tasks) if result is None else 0
         if job.result_name:
             key = source_key(job.owner, job.result_name)
             reserved.append((key, job.result_name, job_id, job.owner, created_at))
-        answers[index] = Accepted(job_id)
+        answers[index] = Accepted(job_id, ended=result is not None)
     tx.each(_INSERT_JOB, job_rows)
     tx.each(INSERT_TASK, task_rows)
     count_new_in_queues(tx, waiting)
     tx.each(_RESERVE, sorted(reserved))
+    note_use(tx, known, max(job.created_at for _, job in fresh))
     add_submissions(tx, _submissions(fresh, answers))
     add_events(tx, events)
+
+
+def _known(tx: Tx, fresh: list[tuple[int, NewJob]]) -> dict[tuple[str, str], str]:
+    """The results that are kept for these jobs, by owner and digest."""
+    wanted: dict[str, list[str]] = {}
+    for _, job in fresh:
+        owner, digest = _kept_as(job)
+        if digest:
+            wanted.setdefault(owner, []).append(digest)
+    return {
+        (owner, digest): result
+        for owner, digests in wanted.items()
+        for digest, result in results(tx, owner, digests).items()
+    }
+
+
+def _kept_as(job: NewJob) -> tuple[str, str]:
+    """Owner and digest, which is empty where a result that is known would not end the job."""
+    return job.owner, "" if _scheduled(job) else rules.kept_as(job) or ""
 
 
 def _submissions(
@@ -251,20 +279,24 @@ def _scheduled(job: NewJob) -> bool:
     return job.not_before is not None and job.not_before > job.created_at
 
 
-def _job_row(job_id: int, job: NewJob, created_at: int, change: int) -> Row:
-    resources, count, scheduled = job.shape.resources, len(job.tasks), _scheduled(job)
+def _job_row(job_id: int, job: NewJob, created_at: int, change: int, *, ended: bool) -> Row:
+    resources, count = job.shape.resources, len(job.tasks)
+    scheduled, queued, succeeded = (
+        (count, 0, 0) if _scheduled(job) else (0, 0, count) if ended else (0, count, 0)
+    )
+    at = created_at if ended else None
     return (
-        job_id, job.kind, job.name, job.owner, job.queue, int(job.priority), "QUEUED",
+        job_id, job.kind, job.name, job.owner, job.queue, int(job.priority), "SUCCEEDED" if ended else "QUEUED",
         resources.cpu_milli, resources.memory_bytes, resources.disk_bytes, labels_to_json(job.shape.labels),
-        job.timeout_s, job.max_attempts, created_at, change,
+        job.timeout_s, job.max_attempts, created_at, at, at, change,
         rules.default_result_name(job_id) if job.result_name == "" else job.result_name,
-        job.idempotency_key, job.request_digest, count, count if scheduled else 0, 0 if scheduled else count,
+        job.idempotency_key, job.request_digest, count, scheduled, queued, succeeded,
         to_json(job.spec), order_to_json(job.last), job.max_memory_bytes, job.batch,
     )  # fmt: skip
 
 
 def _task_rows(job_id: int, job: NewJob, created_at: int, change: int) -> list[Row]:
-    times: tuple[int | None, int | None, int | None]
+    times: Times
     if _scheduled(job):
         state, times = "scheduled", (None, to_micros_or_none(job.not_before), None)
     else:

@@ -13,6 +13,7 @@ from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import add_tasks, order_from_json
+from tidegate.store.kept import Known, keep, known_of, note_use
 from tidegate.store.releases import Holding, end_holdings, of_attempt, same
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
@@ -112,6 +113,9 @@ _END_JOB = Statement(
 )  # fmt: skip
 
 
+_NOTHING = Known()
+
+
 @dataclass(slots=True)
 class _Job:
     """A job while the ends of a batch are added up."""
@@ -131,12 +135,13 @@ class _Job:
     status: JobStatus = JobStatus.RUNNING
     grown: list[_Grown] = field(default_factory=list)
 
-    def add(self, end: AttemptEnd) -> None:
+    def add(self, end: AttemptEnd, known: Known) -> None:
+        """`known` is about the tasks that the end adds."""
         alone = self.task_count == 1 and self.last is None
         self.counts[TaskState.RUNNING] -= 1
         self.counts[end.next_state] += 1
         if end.new_tasks:
-            self._grow(end.key.number, end.new_tasks, to_micros(end.ended_at))
+            self._grow(end.key.number, end.new_tasks, to_micros(end.ended_at), known)
         self.usage = rules.add_usage(self.usage, end.usage)
         self.finished_at = max(self.finished_at, to_micros(end.ended_at))
         if self.exit is None and end.next_state in (TaskState.FAILED, TaskState.CANCELLED):
@@ -154,10 +159,12 @@ class _Job:
         self._grow(self.last_number, [order_from_json(self.last)], self.finished_at)
         self.status = rules.status_of(self.counts)
 
-    def _grow(self, told_of: int, orders: Collection[TaskOrder], at: int) -> None:
-        self.grown.append(_Grown(told_of, self.task_count + 1, orders, at))
+    def _grow(self, told_of: int, orders: Collection[TaskOrder], at: int, known: Known = _NOTHING) -> None:
+        grown = _Grown(told_of, self.task_count + 1, orders, at, known)
+        self.grown.append(grown)
         self.task_count += len(orders)
-        self.counts[TaskState.QUEUED] += len(orders)
+        self.counts[TaskState.QUEUED] += grown.queued
+        self.counts[TaskState.SUCCEEDED] += known.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,11 @@ class _Grown:
     first: int
     orders: Collection[TaskOrder]
     at: int
+    known: Known
+
+    @property
+    def queued(self) -> int:
+        return len(self.orders) - self.known.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +223,7 @@ def report(
     touched: dict[int, _Job] = {}
     for end in recorded:
         touched[end.key.job_id] = job = jobs_of[end.key.job_id]
-        job.add(end)
+        job.add(end, known_of(tx, job.owner, end.new_tasks) if end.new_tasks else _NOTHING)
     for job in touched.values():
         job.settle()
     _write_attempts(tx, recorded)
@@ -222,6 +234,7 @@ def report(
     _write_queues(tx, recorded, touched)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
     _free_names(tx, touched)
+    _write_kept(tx, recorded, touched)
     add_events(tx, list(_events(recorded, touched)))
     return recorded
 
@@ -326,7 +339,7 @@ def _write_tasks(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]
     tx.each(_END_TASK, rows)
     for job_id, job in touched.items():
         for grown in job.grown:
-            add_tasks(tx, job_id, grown.first, grown.orders, grown.at, change)
+            add_tasks(tx, job_id, grown.first, grown.orders, grown.at, change, grown.known)
 
 
 def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
@@ -349,13 +362,25 @@ def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job
         changes[queue] = (waits + (not end.next_state.final), runs - 1)
     for job in touched.values():
         waits, runs = changes[job.queue]
-        changes[job.queue] = (waits + sum(len(grown.orders) for grown in job.grown), runs)
+        changes[job.queue] = (waits + sum(grown.queued for grown in job.grown), runs)
     count_in_queues(tx, changes)
 
 
 def _free_names(tx: Tx, touched: dict[int, _Job]) -> None:
     ended = ((job.owner, job.result_name, job_id) for job_id, job in touched.items() if job.status.final)
     drop_reservations(tx, ended)
+
+
+def _write_kept(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
+    used = [
+        (job.owner, digest)
+        for job in touched.values()
+        for grown in job.grown
+        for digest in grown.known.digests
+    ]
+    if used:
+        note_use(tx, used, max(end.ended_at for end in ends))
+    keep(tx, ends, {job_id: job.owner for job_id, job in touched.items()})
 
 
 def _events(ends: Sequence[AttemptEnd], touched: dict[int, _Job]) -> Iterable[EventRow]:
@@ -379,7 +404,9 @@ def _events(ends: Sequence[AttemptEnd], touched: dict[int, _Job]) -> Iterable[Ev
 def _grown_event(grown: _Grown, job: _Job) -> tuple[str, str, str]:
     total = grown.first - 1 + len(grown.orders)
     is_last = grown.told_of == job.last_number == grown.first
-    kind, message, data = rules.last_event(total) if is_last else rules.grown_event(len(grown.orders), total)
+    kind, message, data = (
+        rules.last_event(total) if is_last else rules.grown_event(len(grown.orders), total, grown.known.count)
+    )
     return kind, message, to_json(data)
 
 

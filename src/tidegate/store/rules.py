@@ -330,10 +330,23 @@ def _used(usage: Usage) -> str:
     return " " + " ".join(parts) if parts else ""
 
 
-def grown_event(added: int, total: int) -> tuple[str, str, Mapping[str, int]]:
-    """Type, message and data of the event that tells of tasks which a task has added."""
+def kept_as(job: NewJob) -> str | None:
+    """The digest under which the result of a new job may be known; None where a result would not end it."""
+    alone = len(job.tasks) == 1 and job.last is None and job.result_name is None
+    return job.tasks[0].digest if alone else None
+
+
+def grown_event(added: int, total: int, known: int = 0) -> tuple[str, str, Mapping[str, int]]:
+    """Type, message and data of the event that tells of tasks which a task has added, of so many the result was known."""
     tasks = "1 task was" if added == 1 else f"{added:,} tasks were"
-    return "expanded", f"{tasks} added; the job has {total:,} now.", {"added": added, "tasks": total}
+    told = f" Of {known:,} the result was known." if known else ""
+    data = {"added": added, "tasks": total} | ({"known": known} if known else {})
+    return "expanded", f"{tasks} added; the job has {total:,} now.{told}", data
+
+
+def known_event() -> tuple[str, str, str]:
+    """Type, message and data (as JSON) of the event that ends a job whose result was known when it came."""
+    return "succeeded", "Its result was known from an earlier job; nothing had to run.", "{}"
 
 
 def last_event(total: int) -> tuple[str, str, Mapping[str, int]]:

@@ -35,6 +35,7 @@ REVISIONS = (
     "0012",
     "0013",
     "0014",
+    "0015",
 )
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
@@ -419,6 +420,19 @@ alert_channels = Table(
     Column("error", LongText),
     **WITHOUT_ROWID,
 )
+
+# Results that are kept to be those of later tasks; see `kept`.
+kept_results = Table(
+    "kept_results",
+    metadata,
+    Column("owner", Name, primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("size_bytes", Integer, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("result", LongText, nullable=False),
+    **WITHOUT_ROWID,
+)
+Index("kept_results_used", kept_results.c.used_at, kept_results.c.size_bytes)
 
 # What is past retention, for those who want to know later what ran where and what it used: without what users wrote. Nothing
 # of the service reads it. On PostgreSQL it may lie in a partition for each month, hence the instants in the keys.

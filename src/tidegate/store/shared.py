@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +24,15 @@ from tidegate.core.resources import Resources
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.numbers import VALUE
 from tidegate.store.schema import events, jobs, queues, sources, wanted, workers
+
+T = TypeVar("T")
+
+
+def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size`."""
+    rest = iter(values)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def word(value: str) -> ColumnElement[str]:

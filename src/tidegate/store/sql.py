@@ -48,6 +48,7 @@ from tidegate.store import (
     care,
     clock,
     jobs,
+    kept,
     keys,
     leaders,
     notices,
@@ -404,6 +405,12 @@ class SqlStore:
         count = 0
         while pruned := self._db.write(archive.prune_archive, before):
             count += pruned[0]
+        return count
+
+    def prune_kept(self, before: datetime, most_bytes: int) -> int:
+        count = 0
+        while pruned := self._db.write(kept.prune_kept, before, most_bytes):
+            count += pruned
         return count
 
     def check(self) -> None:

@@ -10,11 +10,12 @@ from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, 
 from tidegate.core.plan import Start
 from tidegate.ports import BeatAnswer, Draining, WorkerInfo
 from tidegate.store import rules
+from tidegate.testing.memory_kept import MemoryResults
 from tidegate.testing.memory_rows import MemoryJob, MemoryWorker
-from tidegate.testing.memory_state import MemoryState, locked
+from tidegate.testing.memory_state import locked
 
 
-class MemoryAttempts(MemoryState):
+class MemoryAttempts(MemoryResults):
     """`AttemptStore` in memory."""
 
     @locked
@@ -121,6 +122,8 @@ class MemoryAttempts(MemoryState):
             rules.check_end(end, attempt.record.state)
         believed = self._believed(ends)
         recorded = [self._record(end) for end in believed]
+        for end in recorded:
+            self._keep(self._jobs[end.key.job_id].order.owner, end)
         for job_id in dict.fromkeys(end.key.job_id for end in recorded):
             self._finish(
                 self._jobs[job_id], max(end.ended_at for end in recorded if end.key.job_id == job_id)
@@ -151,8 +154,10 @@ class MemoryAttempts(MemoryState):
             end = self._grow(end)
         change = self._next_change() if end.next_state is TaskState.QUEUED else 0
         if end.new_tasks:
-            job.add_tasks(end.new_tasks, end.ended_at, self._next_change())
-            told = rules.grown_event(len(end.new_tasks), len(job.tasks))
+            digests = {order.digest for order in end.new_tasks if order.result is None}
+            results = self._use_kept(job.order.owner, digests, end.ended_at)
+            known = job.add_tasks(end.new_tasks, end.ended_at, self._next_change(), results)
+            told = rules.grown_event(len(end.new_tasks), len(job.tasks), known)
             job.untold.append((end.key.number, end.ended_at, *told))
         job.apply(job.tasks[end.key.number - 1], end, change)
         end = self._give_back(end)

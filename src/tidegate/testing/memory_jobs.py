@@ -12,11 +12,12 @@ from tidegate.core.names import source_key
 from tidegate.errors import TidegateError
 from tidegate.ports import Accepted, Cancelled, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store import rules
+from tidegate.testing.memory_kept import MemoryResults
 from tidegate.testing.memory_rows import MemoryJob, new_memory_job
-from tidegate.testing.memory_state import MemoryQueue, MemoryState, locked
+from tidegate.testing.memory_state import MemoryQueue, locked
 
 
-class MemoryJobs(MemoryState):
+class MemoryJobs(MemoryResults):
     """`JobStore` in memory."""
 
     @locked
@@ -60,7 +61,19 @@ class MemoryJobs(MemoryState):
             self._keys[key] = job.id
         message = rules.accepted_message(order.queue, order.priority, len(order.tasks))
         self._tell(job.id, None, order.created_at, "accepted", message)
-        return Accepted(job.id)
+        return Accepted(job.id, ended=self._answer_at_once(job))
+
+    def _answer_at_once(self, job: MemoryJob) -> bool:
+        """End a job that is one task whose result is known; whether it was."""
+        order, task = job.order, job.tasks[0]
+        if task.state is not TaskState.QUEUED:
+            return False
+        kept = self._use_kept(order.owner, [rules.kept_as(order)], order.created_at)
+        for task.result in kept.values():
+            task.state, task.queued_at, task.change = TaskState.SUCCEEDED, None, None
+            job.started_at = job.finished_at = order.created_at
+            self._tell(job.id, None, order.created_at, *rules.known_event()[:2])
+        return bool(kept)
 
     @locked
     def request_cancel(self, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:

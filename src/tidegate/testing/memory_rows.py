@@ -27,6 +27,8 @@ from tidegate.errors import InvalidInput
 from tidegate.ports import AttemptRecord, Draining, JobRecord, TaskRecord, WorkerInfo
 from tidegate.store import rules
 
+NONE_KNOWN: Mapping[str, Mapping[str, Any]] = {}
+
 
 @dataclass(slots=True)
 class MemoryAttempt:
@@ -123,13 +125,28 @@ class MemoryJob:
             self.timeout_s(task),
         )  # fmt: skip
 
-    def add_tasks(self, orders: Collection[TaskOrder], at: datetime, change: int) -> None:
-        """Queue more tasks. Raises InvalidInput for what JSON cannot hold, and then adds none."""
+    def add_tasks(
+        self,
+        orders: Collection[TaskOrder],
+        at: datetime,
+        change: int,
+        known: Mapping[str, Mapping[str, Any]] = NONE_KNOWN,
+    ) -> int:
+        """Add more tasks, queued unless their result is known; of how many it was. `known` are results by digest.
+
+        Raises InvalidInput for what JSON cannot hold, and then adds none.
+        """
         first = len(self.tasks) + 1
-        self.tasks += [
+        added = [
             _memory_task(TaskKey(self.id, number), order, at, None, change)
             for number, order in enumerate(orders, first)
         ]
+        for task, order in zip(added, orders, strict=True):
+            task.result = order.result if order.result is not None else known.get(order.digest or "")
+            if task.result is not None:
+                task.state, task.queued_at, task.change = TaskState.SUCCEEDED, None, None
+        self.tasks += added
+        return sum(task.state is TaskState.SUCCEEDED for task in added)
 
     def last_due(self) -> bool:
         """Whether it is the turn of the last task."""
@@ -198,6 +215,15 @@ class MemoryWorker:
     @property
     def lease_s(self) -> float:
         return (self.lease_until - self.beat_at).total_seconds()
+
+
+@dataclass(slots=True)
+class MemoryKept:
+    """A kept result."""
+
+    result: Mapping[str, Any]
+    size_bytes: int
+    used_at: datetime
 
 
 def stored_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:

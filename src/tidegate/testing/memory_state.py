@@ -18,7 +18,7 @@ from tidegate.core.readings import Sample
 from tidegate.errors import NotFound
 from tidegate.ports import ChangedRules, Draining, Event
 from tidegate.store import rules
-from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryTask, MemoryWorker
+from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryKept, MemoryTask, MemoryWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +69,7 @@ class MemoryState:
         self._audit: list[AuditEntry] = []
         self._samples: dict[tuple[datetime, str], Sample] = {}
         self._pressure_rules: ChangedRules | None = None
+        self._results: dict[tuple[str, str], MemoryKept] = {}
         self._last_job = self._last_change = self._last_event = self._last_audit = 0
 
     def _note(self, by: Caller | None, action: Action, object: str, **detail: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 from sqlfluff.core.rules.base import BaseRule
@@ -12,6 +14,7 @@ from sqlfluff.core.rules.base import BaseRule
 from tests.workloads.lint.corpus import DIALECTS, files
 from tidegate.core.lint import FileReport, Summary, Verdict
 from tidegate.workloads.errors import TaskError
+from tidegate.workloads.lint.budget import TimeUp, at_most
 from tidegate.workloads.lint.config import ConfigFile, on_the_way
 from tidegate.workloads.lint.engine import Engine
 from tidegate.workloads.lint.options import LintOptions
@@ -116,6 +119,27 @@ def test_the_limit_can_be_raised_and_lifted():
     assert lint(text, max_file_bytes=0, rules=("CP01",)).verdict is Verdict.LINTED
 
 
+def test_the_limit_in_characters_that_a_configuration_may_set_is_told_too():
+    config = ConfigFile("", "[sqlfluff]\nlarge_file_skip_char_limit = 10\n")
+    report = lint("SELECT a FROM b\n", [config])
+    assert (report.verdict, report.clean) == (Verdict.TOO_LARGE, False)
+    assert "16 characters" in report.reason
+
+
+def test_no_answer_depends_on_the_name_of_the_file():
+    engine = Engine(LintOptions(dialect="ansi", fix=True))
+    for text in (
+        "SELECT  a from b\n",
+        "SELECT {{ nobody.knows.it }} FROM b\n{% if %}",
+        "SELECT (1 + ;\n",
+        "-- sqlfluff:rules:LT01\n-- sqlfluff:dialect:klingon\nSELECT 1\n",
+        "-- sqlfluff:indentation:no_such:1\nSELECT 1\n",
+    ):
+        one, other = (engine.lint(name, text.encode()) for name in ("one.sql", "deep/other.txt"))
+        assert replace(one, file=other.file) == other
+        assert "one.sql" not in str(replace(one, file=""))
+
+
 def test_what_cannot_be_parsed_at_all_is_skipped_and_says_so():
     report = lint("SELECT (1 + ;\n")
     assert (report.verdict, rules(report), report.clean) == (Verdict.SKIPPED, ["PRS"], False)
@@ -154,6 +178,26 @@ def test_a_file_that_takes_too_long_is_ended(monkeypatch):
     report = lint("select a from b\n", file_timeout_s=0.05)
     assert (report.verdict, report.clean) == (Verdict.TIMED_OUT, False)
     assert "0.05 s" in report.reason
+
+
+class Fragile:
+    """Takes so long to be forgotten that its time is up in that, where Python drops whatever is raised."""
+
+    def __del__(self):
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_time_that_is_up_in_a_destructor_is_up_all_the_same():
+    def work():
+        Fragile()  # is forgotten at once
+        while True:
+            sum(range(1000))
+
+    with pytest.raises(TimeUp), at_most(0.02):
+        work()
 
 
 @pytest.mark.parametrize(

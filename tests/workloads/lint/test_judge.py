@@ -11,8 +11,10 @@ import pytest
 
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.errors import InvalidInput
-from tidegate.ports import IntakeContext, WorkOrder
+from tidegate.ports import IntakeContext, KindRules, WorkOrder
+from tidegate.workloads.lint.digest import Digests
 from tidegate.workloads.lint.judge import MOST_CONTENT_BYTES, LintWorkload
+from tidegate.workloads.lint.options import LintOptions
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def order(folder: Path, *, own: str = "", **fields: Any) -> WorkOrder:
+def order(folder: Path, *, own: str = "", kinds: KindRules = KindRules(), **fields: Any) -> WorkOrder:
     context = IntakeContext(
         owner="ann",
         data_dir=str(folder / "data"),
@@ -33,16 +35,37 @@ def order(folder: Path, *, own: str = "", **fields: Any) -> WorkOrder:
         largest=Resources(4000, 8 * GIB, 50 * GIB),
         source_roots=(str(folder / "root"),),
         own_folder=str(folder / "data" / own) if own else "",
+        kinds=kinds,
     )
     return LintWorkload().order(fields, context)
 
 
 def test_a_statement_is_one_task(folder: Path) -> None:
     made = order(folder, sql_content="SELECT 1\n", dialect="duckdb", file_name="q.sql")
-    assert [(task.name, task.spec) for task in made.tasks] == [("q.sql", {"file": "q.sql"})]
+    digest = Digests(LintOptions(dialect="duckdb")).of(b"SELECT 1\n")
+    assert [(task.name, task.spec) for task in made.tasks] == [("q.sql", {"file": "q.sql", "digest": digest})]
     assert made.spec["submission_type"] == "SINGLE_FILE"
     assert made.spec["options"]["dialect"] == "duckdb"
     assert "readable_paths" not in made.spec
+
+
+def test_answers_are_taken_from_earlier_jobs_unless_the_job_or_the_settings_say_otherwise(
+    folder: Path,
+) -> None:
+    archive: dict[str, Any] = {"zip_file_path": "files/ann/x.zip"}
+    statement: dict[str, Any] = {"sql_content": "SELECT 1\n"}
+    none = KindRules(keeps_results=False)
+    for kinds, asked, caches in (
+        (KindRules(), None, True),
+        (KindRules(), True, True),
+        (KindRules(), False, False),
+        (none, True, False),
+    ):
+        assert order(folder, kinds=kinds, cache=asked, **archive).spec["cache"] is caches
+        (task,) = order(folder, kinds=kinds, cache=asked, **statement).tasks
+        assert (task.digest is not None) is caches
+    with pytest.raises(InvalidInput, match="`cache` must be true or false"):
+        order(folder, cache="no", **statement)
 
 
 def test_an_archive_and_a_folder_are_looked_into_by_a_task_of_their_own(folder: Path) -> None:
@@ -51,7 +74,7 @@ def test_an_archive_and_a_folder_are_looked_into_by_a_task_of_their_own(folder: 
         ({"folder_path": str(folder / "root")}, "FOLDER", folder / "root"),
         ({"folder_path": "files/ann"}, "FOLDER", folder / "data/files/ann"),
     ):
-        made = order(folder, **fields)
+        made = order(folder, **fields)  # type: ignore[arg-type]
         (task,) = made.tasks
         assert (made.spec["submission_type"], made.spec["readable_paths"]) == (kind, [str(path)])
         assert task.spec == {"unpack": str(path)}
@@ -96,7 +119,7 @@ def test_what_is_somebody_else_s_is_refused_also_through_a_link(folder: Path) ->
         {"folder_path": str(folder / "root/out")},
     ):
         with pytest.raises(InvalidInput, match=r"outside|names no"):
-            order(folder, own="files/ann", **fields)
+            order(folder, own="files/ann", **fields)  # type: ignore[arg-type]
     assert order(folder, own="files/ann", zip_file_path="files/ann/x.zip").tasks
     assert order(folder, own="files/ann", zip_file_path="x.zip").tasks
 

@@ -16,6 +16,7 @@ from tidegate.workloads.errors import TaskError
 from tidegate.workloads.lint import run as lint_run
 from tidegate.workloads.lint.archive import Limits
 from tidegate.workloads.lint.collect import collect
+from tidegate.workloads.lint.digest import Digests
 from tidegate.workloads.lint.options import LintOptions
 
 USUAL = LintOptions()
@@ -47,7 +48,8 @@ class Bench:
         left = self.run({"unpack": str(path), "submission_type": kind}, options)["folder"]
         folder = str(self.folder / "staging" / left)
         return {
-            task.name: self.run(dict(task.spec), options, input_folder=folder)["lint"] for task in self.added
+            task.name: (task.result or self.run(dict(task.spec), options, input_folder=folder))["lint"]
+            for task in self.added
         }
 
 
@@ -103,6 +105,38 @@ def test_the_settings_on_the_way_to_a_file_hold_and_bad_ones_hurt_their_own_fold
     }
     assert "klingon" in reports["bad/c.ddl"]["reason"]
     assert "70002 bytes" in reports["long/d.pkb"]["reason"]
+
+
+def test_an_answer_may_be_kept_if_it_is_the_same_next_time_and_its_digest_is_our_own(bench: Bench) -> None:
+    def keep(text: str, digest: str | None = None, options: LintOptions = USUAL) -> bool:
+        given = Digests(options).of(text.encode()) if digest is None else digest
+        spec = {"file": "q.sql", "sql_content": text, "digest": given}
+        kept = bench.run(spec, options)["keep"]
+        assert isinstance(kept, bool)
+        return kept
+
+    assert keep("SELECT  1\n")
+    assert keep("SELECT (1 + ;\n")  # cannot be parsed
+    assert keep("SELECT '\0'\n")
+    assert keep("SELECT 1\n" * 3000)
+    many = "SELECT a FROM b;\n" * 500
+    assert not keep(many, options=LintOptions(file_timeout_s=0.001))
+    assert not keep("SELECT 1\n", Digests(USUAL).of(b"SELECT 2\n"))  # as one of other versions would be
+    assert bench.run({"file": "q.sql", "sql_content": "SELECT 1\n"})["keep"] is False
+
+
+def test_files_of_an_archive_are_named_by_the_digest_that_linting_them_comes_to(
+    bench: Bench, tmp_path: Path
+) -> None:
+    path = tree(tmp_path / "in", {**FILES, "copy.sql": FILES["a.sql"]})
+    spec = {"unpack": str(path), "submission_type": "FOLDER", "cache": True}
+    folder = str(bench.folder / "staging" / bench.run(spec)["folder"])
+    orders = {order.name: order for order in bench.added}
+    assert {name for name, order in orders.items() if order.result is not None} == {"long/d.pkb"}
+    assert orders["a.sql"].digest == orders["copy.sql"].digest != orders["deep/b.SQL"].digest
+    for order in bench.added:
+        if order.result is None:
+            assert bench.run(dict(order.spec), input_folder=folder)["keep"]
 
 
 def test_options_that_make_no_sense_are_told_once(bench: Bench, tmp_path: Path) -> None:

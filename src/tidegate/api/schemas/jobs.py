@@ -79,6 +79,9 @@ class JobRequest(BaseModel):  # type: ignore[no-redef]  # pydantic's plugin give
     rules: list[str] | str | None = Field(None, description="Kind `lint`: only these rules.")
     exclude_rules: list[str] | str | None = Field(None, description="Kind `lint`: all but these rules.")
     fix: bool | None = Field(None, description="Kind `lint`: also give the mended SQL.")
+    cache: bool | None = Field(
+        None, description="Kind `lint`: whether files may be answered from earlier jobs; default: true."
+    )
     readable_paths: list[str] | None = Field(
         None, description="Kind `command`: what it may read and run besides the system's programs."
     )
@@ -237,6 +240,7 @@ class LintSummary(BaseModel):
     warnings: int
     by_verdict: dict[str, int]
     by_rule: dict[str, int]
+    cached: int = Field(description="How many files were answered from earlier jobs.")
 
 
 class Violation(BaseModel):
@@ -358,6 +362,10 @@ class Task(BaseModel):
     notes: list[str] | None = Field(None, description="What was left out of the file's own settings.")
     fixed: str | None = Field(None, description="The mended text, when it was asked for and differs.")
     size_bytes: int | None = None
+    cached: bool | None = Field(
+        None,
+        description="Of a lint job: whether an earlier job has answered, for the same content and configuration.",
+    )
     summary: LintFileSummary | None = None
     links: dict[str, str]
 

@@ -43,6 +43,7 @@ class Janitor:
         audit_retention: timedelta,
         archive: timedelta | None = None,
         readings: timedelta | None = None,
+        kept_bytes: int = 0,
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
@@ -55,6 +56,7 @@ class Janitor:
         self._audit_retention = audit_retention
         self._archive = archive or retention
         self._readings = readings or retention
+        self._kept_bytes = kept_bytes
 
     def at_start(self, now: datetime) -> None:
         for folder in self._attempts.iterdir():
@@ -69,6 +71,7 @@ class Janitor:
         self._store.prune_audit(now - self._audit_retention)
         self._store.prune_archive(now - self._archive)
         self._store.prune_samples(now - self._readings)
+        self._store.prune_kept(now - self._retention, self._kept_bytes)
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:

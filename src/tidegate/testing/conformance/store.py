@@ -15,6 +15,7 @@ from tidegate.testing.conformance.store_attempts import AttemptStoreConformance
 from tidegate.testing.conformance.store_batches import BatchStoreConformance
 from tidegate.testing.conformance.store_identity import IdentityStoreConformance
 from tidegate.testing.conformance.store_jobs import JobStoreConformance, QueueStoreConformance
+from tidegate.testing.conformance.store_kept import KeptStoreConformance
 from tidegate.testing.conformance.store_leading import LeaderStoreConformance
 from tidegate.testing.conformance.store_readings import ReadingStoreConformance
 from tidegate.testing.conformance.store_rescue import RescueStoreConformance
@@ -32,6 +33,7 @@ class StoreConformance(
     JobStoreConformance,
     QueueStoreConformance,
     TaskStoreConformance,
+    KeptStoreConformance,
     ScheduleStoreConformance,
     LeaderStoreConformance,
     RescueStoreConformance,

@@ -63,6 +63,9 @@ def lint(
     disable_noqa: Annotated[
         bool, typer.Option("--disable-noqa", help="Tell also what `-- noqa` comments hide.")
     ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Lint also what an earlier run has answered.")
+    ] = False,
     queue: Queue = None,
     priority: Priority = None,
     memory: Memory = None,
@@ -83,6 +86,7 @@ def lint(
         "fix": fix or None,
         "max_file_bytes": max_file_bytes,
         "disable_noqa": disable_noqa or None,
+        "cache": False if no_cache else None,
         "queue": queue,
         "priority": priority,
         "memory": memory,
@@ -191,7 +195,8 @@ def _closing(summary: Document) -> None:
     )
     linted = verdicts["linted"]
     found = f"{count(summary['violations'], 'violation')}, {count(summary['warnings'], 'warning')}"
+    cached = f", {summary['cached']:,} known from before" if summary.get("cached") else ""
     print(
-        f"{count(summary['files'], 'file')}: {linted:,} linted{f', {others}' if others else ''}; {found}.",
+        f"{count(summary['files'], 'file')}: {linted:,} linted{f', {others}' if others else ''}{cached}; {found}.",
         file=sys.stderr,
     )

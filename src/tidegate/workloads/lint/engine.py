@@ -41,6 +41,8 @@ _BOMS = (
 )
 _RULE_RAISED = "Unexpected exception: "
 """How the description of a violation starts that stands for a rule which raised (SQLFluff's `BaseRule.crawl`)."""
+_NAME = "the file"
+"""What SQLFluff hears that every file is called: an answer that does not depend on the name is that of every copy."""
 _MOST_CONFIGURATIONS = 64
 _NOT_RULES = frozenset({"all", "PRS", "TMP", "LXR", "NOQA"})
 
@@ -94,11 +96,14 @@ class Engine:
             return FileReport(name, verdict, reason, size_bytes=len(raw), notes=tuple(notes), **more)
 
         try:
-            ready = _own(text, name, ready)
+            ready = _own(text, ready)
         except (SQLFluffUserError, KeyError, ValueError, AssertionError) as error:
             return report(Verdict.SKIPPED, f"Its own settings are wrong: {_one_line(error)}.")
+        if (most := int(ready.config.get("large_file_skip_char_limit") or 0)) and len(text) > most:
+            reason = f"It has {len(text)} characters, `large_file_skip_char_limit` lets {most} be linted."
+            return report(Verdict.TOO_LARGE, reason)
         try:
-            linted = _run(text, name, ready, self._options.fix)
+            linted = _run(text, ready, self._options.fix)
         except Exception as error:  # noqa: BLE001 - a defect of the linter is a verdict on the file, not on the job
             return report(Verdict.CRASHED, f"The linter failed: {type(error).__name__}: {_one_line(error)}.")
         violations = _violations(linted)
@@ -149,17 +154,17 @@ def _refused(name: str, raw: bytes, ready: _Ready) -> FileReport | None:
     return None
 
 
-def _own(text: str, name: str, ready: _Ready) -> _Ready:
+def _own(text: str, ready: _Ready) -> _Ready:
     """With the settings that the file's own comments make."""
     if "sqlfluff:" not in text:
         return ready
     config = ready.config.copy()
-    config.process_raw_file_for_config(text, name)
+    config.process_raw_file_for_config(text, _NAME)
     return _Ready(config, ready.linter, ready.linter.get_rulepack(config=config), ready.notes)
 
 
-def _run(text: str, name: str, ready: _Ready, fix: bool) -> LintedFile:
-    rendered = ready.linter.render_string(text, name, ready.config, "utf-8")
+def _run(text: str, ready: _Ready, fix: bool) -> LintedFile:
+    rendered = ready.linter.render_string(text, _NAME, ready.config, "utf-8")
     return Linter.lint_rendered(rendered, ready.rules, fix=fix)
 
 

@@ -11,11 +11,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.core.job import TaskOrder
+from tidegate.core.job import DIGEST, TaskOrder
 from tidegate.core.resources import GIB, KIB, MIB, Resources, format_bytes
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.workloads.files import expand, folder_of, own_path, refuse_foreign
+from tidegate.workloads.lint.digest import Digests
 from tidegate.workloads.lint.options import DEFAULT_MAX_FILE_BYTES, FIELDS, MOST_FILE_BYTES, LintOptions
 from tidegate.workloads.sql import within
 
@@ -44,7 +45,7 @@ class LintWorkload:
     preload = "on_demand"
     """A server that never lints never loads the linter."""
     implied_by = frozenset({"sql_content", "zip_file_path"})
-    fields = frozenset({*_WHAT, "file_name"}) | FIELDS
+    fields = frozenset({*_WHAT, "file_name", "cache"}) | FIELDS
     runner = "tidegate.workloads.lint.run:run"
 
     def order(self, fields: Mapping[str, Any], context: IntakeContext) -> WorkOrder:
@@ -58,7 +59,8 @@ class LintWorkload:
                 code="lint_what",
             )
         options = LintOptions.judged(fields)
-        name, spec, tasks = _what(given[0], fields, context)
+        digests = Digests(options) if _caches(fields, context) else None
+        name, spec, tasks = _what(given[0], fields, context, digests)
         return WorkOrder(
             name=_printable(f"lint {name}"),
             spec={"options": options.to_json(), **spec},
@@ -77,15 +79,17 @@ def _refuse_without_linter() -> None:
 
 
 def _what(
-    given: str, fields: Mapping[str, Any], context: IntakeContext
+    given: str, fields: Mapping[str, Any], context: IntakeContext, digests: Digests | None
 ) -> tuple[str, dict[str, Any], tuple[TaskOrder, ...]]:
-    """The job's name, its spec, and its first task."""
+    """The job's name, its spec, and its first task; without `digests` answers are neither kept nor taken from earlier jobs."""
     if given != "sql_content" and fields.get("file_name") is not None:
         raise InvalidInput("`file_name` is for `sql_content` alone: an archive has names of its own.")
     if given == "sql_content":
         file = _file_name(fields.get("file_name"))
-        spec = {"submission_type": "SINGLE_FILE", "sql_content": _content(fields["sql_content"])}
-        return file, spec, (TaskOrder(file, {"file": file}),)
+        content = _content(fields["sql_content"])
+        own = {"file": file} | ({DIGEST: digests.of(content.encode())} if digests else {})
+        spec = {"submission_type": "SINGLE_FILE", "sql_content": content}
+        return file, spec, (TaskOrder(file, own),)
     asked = own_path(fields[given], context)
     refuse_foreign(asked, context, what=f"`{given}`")
     if given == "zip_file_path":
@@ -100,7 +104,15 @@ def _what(
         within(_UNPACKING, context.largest),
         timeout_s=_UNPACKING_TIMEOUT_S,
     )
-    return name, {"submission_type": kind, "readable_paths": [path]}, (looking,)
+    archive = {"submission_type": kind, "readable_paths": [path], "cache": digests is not None}
+    return name, archive, (looking,)
+
+
+def _caches(fields: Mapping[str, Any], context: IntakeContext) -> bool:
+    asked = fields.get("cache")
+    if asked is not None and not isinstance(asked, bool):
+        raise InvalidInput(f"`cache` must be true or false, not {asked!r:.80}.")
+    return context.kinds.keeps_results and asked is not False
 
 
 def _content(content: object) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tidegate.core.job import TaskOrder
+from tidegate.core.job import DIGEST, TaskOrder
 from tidegate.core.lint import FileReport, Verdict
 from tidegate.core.resources import KIB, MIB
-from tidegate.ports import TaskContext
+from tidegate.ports import KEEP, TaskContext
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.lint.archive import Limits, Member, unpack
 from tidegate.workloads.lint.collect import collect
 from tidegate.workloads.lint.config import CONFIG_NAME, ConfigFile, on_the_way
+from tidegate.workloads.lint.digest import Digests, programs
 from tidegate.workloads.lint.engine import VERSION, Engine
 from tidegate.workloads.lint.options import MOST_CONFIG_BYTES, LintOptions
 
@@ -33,11 +34,14 @@ _MOST_FIXED_BYTES = 512 * KIB
 """An attempt may report 1 MiB."""
 _MARGIN_BYTES = 64 * MIB
 """Of the disk of the first task, for what it writes beside the files."""
+_SAME_AGAIN = frozenset({Verdict.LINTED, Verdict.SKIPPED, Verdict.TOO_LARGE, Verdict.UNREADABLE})
+"""Verdicts that the same file gets again: they do not depend on the time and the memory that there were."""
 
 
 def warm() -> None:
     """Called once by the zygote, before it forks: loads the usual dialect and the rules."""
     _usual_engine().lint("warm.sql", b"SELECT 1\n")
+    programs()
 
 
 def run(context: TaskContext) -> Mapping[str, Any]:
@@ -47,29 +51,33 @@ def run(context: TaskContext) -> Mapping[str, Any]:
     if "unpack" in spec:
         _engine(options)  # options that make no sense are told once, not by every file
         return _unpacked(context)
-    return {"lint": _bounded(_report(context, options)), "engine": VERSION}
+    raw, configs = _input(context)
+    report = _report(_engine(options), spec["file"], raw, configs)
+    # Whoever named the file may have had other programs than those that have looked at it.
+    again = report.verdict in _SAME_AGAIN and spec.get(DIGEST) == _digest(Digests(options), raw, configs)
+    return _facts(report) | {KEEP: again}
 
 
-def _report(context: TaskContext, options: LintOptions) -> FileReport:
+def _input(context: TaskContext) -> tuple[bytes, tuple[ConfigFile, ...]]:
+    """The file, and the `.sqlfluff` files on the way to it."""
     spec = context.spec
-    name = spec["file"]
-    if "problem" in spec:
-        return FileReport(name, Verdict(spec["problem"]), spec["reason"])
     if "sql_content" in spec:
-        return _engine(options).lint(name, spec["sql_content"].encode())
+        return spec["sql_content"].encode(), ()
     if context.input_folder is None:
         raise TaskError("The unpacked files are not there any more. Submit the job again.", code="files_gone")
-    engine = _engine(options)
     with Path(context.input_folder, _FILES).open("rb") as files:
-        raw = _piece(files, spec["offset"], spec["size_bytes"])
-        configs = tuple(
-            ConfigFile(folder, _piece(files, *place).decode("utf-8", "replace"))
-            for folder, *place in spec["configs"]
-        )
+        return _piece(files, spec["offset"], spec["size_bytes"]), _config_files(files, spec["configs"])
+
+
+def _report(engine: Engine, name: str, raw: bytes, configs: tuple[ConfigFile, ...]) -> FileReport:
     try:
         return engine.lint(name, raw, configs)
     except TaskError as error:  # of the files on the way to it: other files are none the worse for them
         return FileReport(name, Verdict.SKIPPED, error.message, size_bytes=len(raw))
+
+
+def _facts(report: FileReport) -> dict[str, Any]:
+    return {"lint": _bounded(report), "engine": VERSION}
 
 
 def _engine(options: LintOptions) -> Engine:
@@ -82,9 +90,19 @@ def _usual_engine() -> Engine:
     return Engine(LintOptions())
 
 
+def _config_files(files: BinaryIO, places: Iterable[tuple[str, int, int]]) -> tuple[ConfigFile, ...]:
+    return tuple(
+        ConfigFile(folder, _piece(files, *place).decode("utf-8", "replace")) for folder, *place in places
+    )
+
+
 def _piece(files: BinaryIO, offset: int, size_bytes: int) -> bytes:
     files.seek(offset)
     return files.read(size_bytes)
+
+
+def _digest(digests: Digests, raw: bytes, configs: Iterable[ConfigFile]) -> str:
+    return digests.of(raw, ((config.folder, config.text) for config in configs))
 
 
 def _bounded(report: FileReport) -> dict[str, Any]:
@@ -127,9 +145,10 @@ def _unpacked(context: TaskContext) -> Mapping[str, Any]:
         raise TaskError(
             f"{path.name!r} has no SQL file: none ends in {', '.join(_SUFFIXES)}.", code="no_sql_files"
         )
-    configs = _configs(members)
-    for member in files:
-        context.add_task(TaskOrder(_task_name(member.name), _spec(member, configs)))
+    digests = Digests(LintOptions.from_json(context.spec["options"])) if context.spec.get("cache") else None
+    with (folder / _FILES).open("rb") as unpacked:
+        for order in _orders(files, _configs(members), unpacked, digests):
+            context.add_task(order)
     return {"folder": _FOLDER, "files": len(files), "engine": VERSION}
 
 
@@ -155,17 +174,34 @@ def _task_name(name: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in name) or "\ufffd"
 
 
-def _spec(member: Member, configs: Mapping[str, Member]) -> dict[str, Any]:
-    name = _task_name(member.name)
+def _orders(
+    files: Iterable[Member], configs: Mapping[str, Member], unpacked: BinaryIO, digests: Digests | None
+) -> Iterator[TaskOrder]:
+    """A task for each file; it has its result already where there is nothing to lint."""
+    for member in files:
+        name = _task_name(member.name)
+        above = list(_above(member.name, configs))
+        verdict, reason = _problem(member, above)
+        if verdict is not None:
+            yield TaskOrder(name, {"file": name}, result=_facts(FileReport(name, verdict, reason)))
+            continue
+        places = [(folder, config.offset, config.size_bytes) for folder, config in above]
+        spec = {"file": name, "offset": member.offset, "size_bytes": member.size_bytes, "configs": places}
+        if digests is not None:
+            raw = _piece(unpacked, member.offset, member.size_bytes)
+            spec[DIGEST] = _digest(digests, raw, _config_files(unpacked, places))
+        yield TaskOrder(name, spec)
+
+
+def _problem(member: Member, above: Iterable[tuple[str, Member]]) -> tuple[Verdict | None, str]:
+    """The verdict on a file that cannot be linted, and why; None for one that can."""
     if member.problem is not None:
-        return {"file": name, "problem": member.problem, "reason": member.reason}
-    above = list(_above(member.name, configs))
+        return Verdict(member.problem), member.reason
     for folder, config in above:
         if why := _fault(config):
-            reason = f"The {CONFIG_NAME} file of {folder or 'the top folder'} cannot be used. {why}"
-            return {"file": name, "problem": "skipped", "reason": reason}
-    places = [(folder, config.offset, config.size_bytes) for folder, config in above]
-    return {"file": name, "offset": member.offset, "size_bytes": member.size_bytes, "configs": places}
+            where = folder or "the top folder"
+            return Verdict.SKIPPED, f"The {CONFIG_NAME} file of {where} cannot be used. {why}"
+    return None, ""
 
 
 def _above(name: str, configs: Mapping[str, Member]) -> Iterator[tuple[str, Member]]:
