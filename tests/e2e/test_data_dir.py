@@ -23,6 +23,11 @@ def test_a_data_directory_that_cannot_be_locked_is_refused(tmp_path: Path) -> No
         Server(Settings(data_dir=tmp_path)).start()
 
 
+def test_a_data_directory_where_no_disk_is_cannot_be_used_rather_than_is_full() -> None:
+    with pytest.raises(SettingError, match="/proc/none cannot be used"):
+        Server(Settings(data_dir=Path("/proc/none"))).start()
+
+
 def test_a_moved_data_directory_keeps_its_results_and_uploads(tmp_path: Path) -> None:
     old, new = Running(tmp_path / "old"), Running(tmp_path / "new")
     old.start()

@@ -133,6 +133,8 @@ def _hold(data_dir: Path, path: Path, complaint: str, option: str) -> IO[str]:
 def _refuse_full(data_dir: Path) -> None:
     place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
     disk = os.statvfs(place)
+    if not disk.f_blocks:
+        return  # no disk at all, such as /proc: what is wrong with it shows when folders are made
     if disk.f_bavail * disk.f_frsize < LEAST_FREE_BYTES or (disk.f_files and not disk.f_favail):
         raise _full(data_dir)
 

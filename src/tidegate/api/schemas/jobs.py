@@ -305,7 +305,8 @@ class Job(BaseModel):
 
 
 class CancelAnswer(BaseModel):
-    """What a cancel did. `job_status` is the status from now on; attempts that run end within 2 s."""
+    """What a cancel did. `job_status` is the status at this moment: a job whose attempts still have to stop, within 2 s, is
+    RUNNING until then."""
 
     job_id: str
     job_status: JobStatusText
