@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import ExitReason, TaskState
+from tidegate.core.job import Exit, ExitReason, TaskState
 from tidegate.core.resources import GIB, MIB
-from tidegate.core.retry import MOST_OUT_OF_MEMORY, Decision, Memory, decide, delay_s
+from tidegate.core.retry import MOST_OUT_OF_MEMORY, Decision, Memory, decide, delay_s, quarantined
 from tidegate.testing.scenario import NOW
 
 OWN = [
@@ -75,7 +75,27 @@ def test_a_lost_worker_has_a_budget_of_its_own_and_no_delay():
         )
         for losses in (0, 1, 2)
     ]
-    assert decisions == [Decision(TaskState.QUEUED), Decision(TaskState.QUEUED), Decision(TaskState.FAILED)]
+    quarantined = Decision(TaskState.FAILED, quarantined=True)
+    assert decisions == [Decision(TaskState.QUEUED), Decision(TaskState.QUEUED), quarantined]
+
+
+def test_who_takes_its_keeper_with_it_is_tried_again_later_and_then_quarantined():
+    made = [
+        decide(ExitReason.SIGNAL, losses + 1, losses, 1, 2, NOW, keeper_died=True) for losses in (0, 1, 2)
+    ]
+    assert [one.state for one in made] == ["scheduled", "scheduled", "failed"]
+    assert [one.quarantined for one in made] == [False, False, True]
+    machine = decide(ExitReason.EVICTED, 3, 2, 1, 2, NOW)
+    assert machine == Decision(TaskState.FAILED)  # nobody is to blame
+
+
+def test_the_exit_of_a_quarantined_task_says_what_to_do():
+    exit_ = quarantined(
+        Exit(ExitReason.SIGNAL, "The keeper died. It can be run again.", code="keeper_died"), 6
+    )
+    assert exit_.code == "quarantined"
+    assert exit_.message.startswith("The keeper died. This was loss 6, so the task is quarantined")
+    assert "tidegate quarantine release" in exit_.message
 
 
 def test_the_delay_doubles_up_to_ten_minutes():

@@ -52,6 +52,8 @@ class Action(StrEnum):
     SILENCE_ALERTS = "alert.silence"
     CHANGE_ALERT_RULE = "alert.rule"
     TEST_CHANNEL = "alert.test"
+    SAFE_MODE = "safe_mode"
+    RELEASE_TASK = "task.release"
     DENIED = "denied"
 
 

@@ -97,6 +97,8 @@ class ExitReason(StrEnum):
 
 OF_THE_MACHINE = frozenset({ExitReason.EVICTED, ExitReason.HOST_MEMORY})
 """The machine was short, the task did nothing wrong."""
+KEEPER_DIED = "keeper_died"
+"""Code of the exit of an attempt whose own watching process went, which is ours and not the task's."""
 
 
 TASK_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
@@ -434,6 +436,8 @@ class AttemptEnd:
     put_back: bool = False
     """The attempt was taken away by an orderly stop, or never began since its batch ended before: it counts neither as a
     try of the job nor as a loss."""
+    quarantined: bool = False
+    """The task has taken its keeper or its worker with it as often as it may: it fails. An operator may let it run again."""
     next_memory_bytes: int | None = None
     """What the task asks for from now on, when it ran out of memory and is tried again with more."""
     new_tasks: Collection[TaskOrder] = ()
@@ -448,4 +452,5 @@ class AttemptEnd:
     def counts_as_loss(self) -> bool:
         """Whether it uses up the budget for what the task did not cause, and none of the job's own attempts."""
         short = self.exit is not None and self.exit.reason in OF_THE_MACHINE
-        return (self.state is AttemptState.LOST or short) and not self.put_back
+        alone = self.exit is not None and self.exit.code == KEEPER_DIED
+        return (self.state is AttemptState.LOST or short or alone or self.quarantined) and not self.put_back

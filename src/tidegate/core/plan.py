@@ -29,6 +29,7 @@ class ReasonCode(StrEnum):
     NOT_JUDGED = "not_judged"
     STARTING = "starting"
     SERVER_STOPPING = "server_stopping"
+    SAFE_MODE = "safe_mode"
 
 
 class Reason(NamedTuple):

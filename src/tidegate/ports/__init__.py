@@ -38,6 +38,7 @@ from tidegate.ports.leading import LeaderStore
 from tidegate.ports.machine import ExecutorStats, Host, PoolStats, Probe, Reading
 from tidegate.ports.pressure import ChangedRules, Overload, ReadingStore, Sensor
 from tidegate.ports.queues import QueueRecord, QueueStore
+from tidegate.ports.recovery import Quarantined, QuarantineStore, RecoveryStore
 from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
 from tidegate.ports.signals import Bell, Clock
@@ -97,10 +98,13 @@ __all__ = [
     "Overload",
     "PoolStats",
     "Probe",
+    "QuarantineStore",
+    "Quarantined",
     "QueueRecord",
     "QueueStore",
     "Reading",
     "ReadingStore",
+    "RecoveryStore",
     "RescueStore",
     "Rooms",
     "RuleChange",

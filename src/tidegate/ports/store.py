@@ -12,6 +12,7 @@ from tidegate.ports.jobs import JobStore
 from tidegate.ports.leading import LeaderStore
 from tidegate.ports.pressure import ReadingStore
 from tidegate.ports.queues import QueueStore
+from tidegate.ports.recovery import QuarantineStore, RecoveryStore
 from tidegate.ports.rescue import RescueStore
 from tidegate.ports.schedule import ScheduleStore
 from tidegate.ports.sources import SourceStore
@@ -30,6 +31,8 @@ class Store(
     KeyStore,
     AuditStore,
     ReadingStore,
+    RecoveryStore,
+    QuarantineStore,
     AlertStore,
     Protocol,
 ):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.core.job import AttemptKey, Exit, ExitReason, Usage
+from tidegate.core.job import KEEPER_DIED, AttemptKey, Exit, ExitReason, Usage
 from tidegate.core.resources import Resources
 from tidegate.runtime.limits.group import Finding
 
@@ -143,5 +143,5 @@ def lost_keeper(
         message = (
             "The process that watched over the job died, and the job was ended with it. It can be run again."
         )
-        exit_ = Exit(ExitReason.SIGNAL, message, code="keeper_died")
+        exit_ = Exit(ExitReason.SIGNAL, message, code=KEEPER_DIED)
     return SandboxEnd(order.key, False, exit_, Usage(), None, clean, rung, 0)

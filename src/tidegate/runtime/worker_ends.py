@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.core.job import (
     DIGEST,
+    KEEPER_DIED,
     Assignment,
     AttemptEnd,
     AttemptKey,
@@ -27,7 +28,7 @@ from tidegate.core.job import (
 )
 from tidegate.core.names import check_source_name
 from tidegate.core.resources import format_bytes
-from tidegate.core.retry import Decision, Memory, decide
+from tidegate.core.retry import Decision, Memory, decide, quarantined
 from tidegate.ports import KEEP
 from tidegate.runtime.publish import (
     DataFolders,
@@ -40,7 +41,6 @@ from tidegate.runtime.sandbox import SandboxEnd
 from tidegate.runtime.task_file import FILE_NAME, INPUT_FOLDER, BadTasks, TaskFile
 from tidegate.runtime.worker_state import Running
 
-KEEPER_DIED = "keeper_died"
 _ASK_FOR_MORE = "Ask for more with `memory`."
 CANCELLED_UNSTARTED = Exit(ExitReason.CANCELLED, "Cancelled before its worker had started it.")
 UNBEGUN = Exit(ExitReason.LEASE_EXPIRED, "The attempt did not begin on its worker; it will run again.")
@@ -223,13 +223,14 @@ class Ends:
             ended_at=now,
             next_state=follows.state,
             not_before=follows.not_before,
-            exit=_with_next_request(outcome.exit, follows),
+            exit=_with_what_follows(outcome.exit, follows, running.assignment.losses + 1),
             usage=usage,
             result=outcome.result,
             source=outcome.source,
             growths=outcome.growths,
             release=end is None or end.tree_gone,
             put_back=put_back,
+            quarantined=follows.quarantined,
             next_memory_bytes=follows.memory_bytes,
             new_tasks=outcome.new_tasks,
             digest=outcome.digest,
@@ -251,11 +252,8 @@ class Ends:
     def _next(
         self, assignment: Assignment, exit: Exit | None, peak_bytes: int | None, now: datetime
     ) -> Decision:
-        reason = exit.reason if exit else None
-        if exit is not None and exit.code == KEEPER_DIED:
-            reason = ExitReason.EVICTED  # our own process went, not the task's
         return decide(
-            reason,
+            exit.reason if exit else None,
             attempt=assignment.key.attempt,
             losses=assignment.losses,
             put_back=assignment.put_back,
@@ -264,6 +262,7 @@ class Ends:
             now=now,
             jitter=self._jitter.uniform(-1.0, 1.0),
             memory=self._memory(assignment, peak_bytes or 0),
+            keeper_died=exit is not None and exit.code == KEEPER_DIED,
         )
 
     def _memory(self, assignment: Assignment, peak_bytes: int) -> Memory:
@@ -272,7 +271,9 @@ class Ends:
         return Memory(asked_bytes, peak_bytes, ceiling_bytes, assignment.memory_raises)
 
 
-def _with_next_request(exit: Exit | None, follows: Decision) -> Exit | None:
+def _with_what_follows(exit: Exit | None, follows: Decision, losses: int) -> Exit | None:
+    if exit is not None and follows.quarantined:
+        return quarantined(exit, losses)
     if exit is None or follows.memory_bytes is None:
         return exit
     more = f"It is tried again with {format_bytes(follows.memory_bytes)}."
@@ -289,7 +290,7 @@ def plain(end: AttemptEnd) -> AttemptEnd:
     state = AttemptState.LOST if end.state is AttemptState.LOST else AttemptState.FAILED
     return replace(
         end, state=state, next_state=TaskState.FAILED, not_before=None, exit=exit_, usage=Usage(), result=None, source=None,
-        growths=(), next_memory_bytes=None, new_tasks=(), digest=None,
+        growths=(), quarantined=False, next_memory_bytes=None, new_tasks=(), digest=None,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from tidegate.errors import LedgerError
 from tidegate.store import rules
 from tidegate.store.archive import move
 from tidegate.store.engine import Tx
-from tidegate.store.schema import allocations, attempts, events, jobs, tasks
+from tidegate.store.schema import allocations, attempts, events, jobs, quarantine, tasks
 from tidegate.store.shared import drop_reservations, lock_jobs
 from tidegate.store.values import to_micros
 
@@ -156,7 +156,7 @@ def prune(tx: Tx, before: datetime) -> list[int]:
     if ids:
         move(tx, ids)
         drop_reservations(tx, [(owner, name, job_id) for job_id, owner, name, _ in rows])
-        for table in (events, allocations, attempts, tasks):
+        for table in (quarantine, events, allocations, attempts, tasks):
             _delete(tx, table, ids)
         tx.connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
     return ids

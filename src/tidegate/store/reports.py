@@ -14,6 +14,7 @@ from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import add_tasks, order_from_json
 from tidegate.store.kept import Known, keep, known_of, note_use
+from tidegate.store.quarantine import quarantine_tasks
 from tidegate.store.releases import Holding, end_holdings, of_attempt, same
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
 from tidegate.store.shared import (
@@ -235,6 +236,7 @@ def report(
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
     _free_names(tx, touched)
     _write_kept(tx, recorded, touched)
+    quarantine_tasks(tx, recorded)
     add_events(tx, list(_events(recorded, touched)))
     return recorded
 

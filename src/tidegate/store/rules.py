@@ -31,7 +31,7 @@ from tidegate.core.job import (
 from tidegate.core.names import RESULT_PREFIX
 from tidegate.core.resources import Resources, format_bytes
 from tidegate.errors import Conflict, InvalidInput
-from tidegate.ports import Draining
+from tidegate.ports import Draining, Quarantined
 
 TASK_STATES = tuple(TaskState)
 
@@ -93,6 +93,7 @@ def cancelled_end(end: AttemptEnd) -> AttemptEnd:
         next_state=TaskState.CANCELLED,
         not_before=None,
         next_memory_bytes=None,
+        quarantined=False,
         exit=CANCELLED_AT_END,
         result=None,
         source=None,
@@ -215,6 +216,15 @@ def shared_conflict(name: str) -> Conflict:
         f"A shared source named {name!r} exists already. Choose another name, or do not share it.",
         code="source_exists",
     )
+
+
+def check_still_quarantined(held: Quarantined) -> None:
+    """Raise Conflict for a task that somebody has let go before."""
+    if held.released_as is not None:
+        raise Conflict(
+            f"Task {held.key} was released before: job {held.released_as} runs it again.",
+            numbers={"job_id": str(held.released_as)},
+        )
 
 
 def worker_order(draining: Draining) -> str:

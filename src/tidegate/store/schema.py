@@ -36,6 +36,7 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
@@ -433,6 +434,51 @@ kept_results = Table(
     **WITHOUT_ROWID,
 )
 Index("kept_results_used", kept_results.c.used_at, kept_results.c.size_bytes)
+# Parts of processes that crashed or stood still, for as long as they count and a while longer.
+crashes = Table(
+    "crashes",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("place", Name, nullable=False),
+    Column("part", Word, nullable=False),
+    Column("what", LongText, nullable=False),
+    **OPTIONS,
+)
+Index("crashes_at", crashes.c.at)
+
+# Processes that have begun and not ended in order: one that begins anew finds that it had crashed.
+runs = Table(
+    "runs",
+    metadata,
+    Column("place", Name, primary_key=True),
+    Column("began_at", BigInteger, nullable=False),
+    **WITHOUT_ROWID,
+)
+
+# One row, as `core.recovery.SafeMode`; none: normal, since ever.
+safe_mode = Table(
+    "safe_mode",
+    metadata,
+    Column("name", Word, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("mode", Word, nullable=False),
+    Column("state", LongText, nullable=False),  # JSON
+    **WITHOUT_ROWID,
+)
+
+# Tasks that took their keeper or their worker with them too often.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("released_at", BigInteger),
+    Column("released_by", Name),
+    Column("released_as", BigInteger),  # the job that runs it again
+    **WITHOUT_ROWID,
+)
 
 # What is past retention, for those who want to know later what ran where and what it used: without what users wrote. Nothing
 # of the service reads it. On PostgreSQL it may lie in a partition for each month, hence the instants in the keys.

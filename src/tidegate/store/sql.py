@@ -9,10 +9,11 @@ from typing import Any
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Silence
 from tidegate.core.identity import AuditEntry, Caller, KeyRecord
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskState
+from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskKey, TaskState
 from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.core.readings import Sample
+from tidegate.core.recovery import Crash, SafeMode
 from tidegate.errors import InvalidInput
 from tidegate.ports import (
     Accepted,
@@ -32,6 +33,7 @@ from tidegate.ports import (
     LostAttempt,
     Notice,
     PoolStats,
+    Quarantined,
     QueueRecord,
     RuleChange,
     RuleChanges,
@@ -52,9 +54,11 @@ from tidegate.store import (
     keys,
     leaders,
     notices,
+    quarantine,
     queues,
     readings,
     records,
+    recovery,
     releases,
     reports,
     rescue,
@@ -281,6 +285,38 @@ class SqlStore:
 
     def held(self) -> list[Held]:
         return self._db.read(workers.held)
+
+    # Recovery
+
+    def begin(self, place: str, at: datetime) -> datetime | None:
+        return self._db.write(recovery.begin, place, at)
+
+    def end(self, place: str) -> None:
+        self._db.write(recovery.end, place)
+
+    def add_crash(self, crash: Crash) -> None:
+        self._db.write(recovery.add_crash, crash)
+
+    def crashes(self, since: datetime) -> list[Crash]:
+        return self._db.read(recovery.list_crashes, since)
+
+    def prune_crashes(self, before: datetime) -> int:
+        return self._db.write(recovery.prune_crashes, before)
+
+    def safe_mode(self) -> SafeMode:
+        return self._db.read(recovery.read_mode)
+
+    def set_safe_mode(self, state: SafeMode, by: Caller | None = None) -> bool:
+        return self._db.write(recovery.change_mode, state, by)
+
+    def quarantined(self, *, before: TaskKey | None = None, limit: int = 50) -> list[Quarantined]:
+        return self._db.read(quarantine.list_quarantined, before, limit)
+
+    def quarantined_task(self, key: TaskKey) -> Quarantined:
+        return self._db.read(quarantine.one_quarantined, key)
+
+    def release_task(self, key: TaskKey, at: datetime, by: Caller | None = None) -> int:
+        return self._db.write(quarantine.release_task, key, at, by)
 
     # Keys and the audit trail
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
 from tidegate.core.plan import Start
-from tidegate.ports import BeatAnswer, Draining, WorkerInfo
+from tidegate.ports import BeatAnswer, Draining, Quarantined, WorkerInfo
 from tidegate.store import rules
 from tidegate.testing.memory_kept import MemoryResults
 from tidegate.testing.memory_rows import MemoryJob, MemoryWorker
@@ -160,6 +160,10 @@ class MemoryAttempts(MemoryResults):
             told = rules.grown_event(len(end.new_tasks), len(job.tasks), known)
             job.untold.append((end.key.number, end.ended_at, *told))
         job.apply(job.tasks[end.key.number - 1], end, change)
+        if end.quarantined:
+            task, order = end.key.task, job.order
+            name = job.tasks[task.number - 1].name
+            self._quarantine[task] = Quarantined(task, end.ended_at, order.kind, name, order.owner)
         end = self._give_back(end)
         if end.source is not None:
             self._reserved.pop(end.source.key, None)

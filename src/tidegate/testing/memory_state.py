@@ -15,8 +15,9 @@ from tidegate.core.ledger import Ledger
 from tidegate.core.names import source_key
 from tidegate.core.plan import QueueView, WorkerView
 from tidegate.core.readings import Sample
+from tidegate.core.recovery import Crash, SafeMode
 from tidegate.errors import NotFound
-from tidegate.ports import ChangedRules, Draining, Event
+from tidegate.ports import ChangedRules, Draining, Event, Quarantined
 from tidegate.store import rules
 from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryKept, MemoryTask, MemoryWorker
 
@@ -70,6 +71,10 @@ class MemoryState:
         self._samples: dict[tuple[datetime, str], Sample] = {}
         self._pressure_rules: ChangedRules | None = None
         self._results: dict[tuple[str, str], MemoryKept] = {}
+        self._crashes: list[Crash] = []
+        self._runs: dict[str, datetime] = {}
+        self._safe_mode = SafeMode()
+        self._quarantine: dict[TaskKey, Quarantined] = {}
         self._last_job = self._last_change = self._last_event = self._last_audit = 0
 
     def _note(self, by: Caller | None, action: Action, object: str, **detail: Any) -> None:

@@ -8,9 +8,9 @@ from tidegate.core.job import TaskState
 from tidegate.errors import LedgerError
 from tidegate.testing.memory_alerts import MemoryAlerts
 from tidegate.testing.memory_identity import MemoryIdentity
-from tidegate.testing.memory_jobs import MemoryJobs
 from tidegate.testing.memory_queues import MemoryQueues
 from tidegate.testing.memory_readings import MemoryReadings
+from tidegate.testing.memory_recovery import MemoryRecovery
 from tidegate.testing.memory_rescue import MemoryRescue
 from tidegate.testing.memory_schedule import MemorySchedule
 from tidegate.testing.memory_sources import MemorySources
@@ -19,7 +19,7 @@ from tidegate.testing.memory_workers import MemoryWorkers
 
 
 class MemoryStore(
-    MemoryJobs,
+    MemoryRecovery,
     MemorySchedule,
     MemoryRescue,
     MemorySources,
@@ -45,6 +45,7 @@ class MemoryStore(
             del self._jobs[job.id]
             self._archived.append(job.finished_at)
         forgotten = {job.id for job in old}
+        self._quarantine = {k: one for k, one in self._quarantine.items() if k.job_id not in forgotten}
         self._events = [event for event in self._events if event.job_id not in forgotten]
         self._keys = {key: job_id for key, job_id in self._keys.items() if job_id not in forgotten}
         return len(old)

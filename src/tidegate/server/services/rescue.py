@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason, TaskState
+from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason
 from tidegate.core.membership import Silent, Watch, doubt, look
-from tidegate.core.retry import decide
+from tidegate.core.retry import Decision, decide, quarantined
 from tidegate.ports import Bell, Clock, LostAttempt, RescueStore
 from tidegate.server.leader import Leadership
 
@@ -108,7 +108,7 @@ class Rescue:
         self._suspects = frozenset(one.beat.worker_id for one in suspects)
 
     def _end(self, attempt: LostAttempt, dead: Mapping[str, Silent], now: datetime) -> AttemptEnd:
-        next_state, not_before, _ = decide(
+        follows = decide(
             ExitReason.LEASE_EXPIRED,
             attempt=attempt.key.attempt,
             losses=attempt.losses,
@@ -124,18 +124,21 @@ class Rescue:
             generation=attempt.generation,
             state=AttemptState.LOST,
             ended_at=now,
-            next_state=next_state,
-            not_before=not_before,
-            exit=self._exit(attempt, dead.get(attempt.worker_id), next_state),
+            next_state=follows.state,
+            not_before=follows.not_before,
+            exit=self._exit(attempt, dead.get(attempt.worker_id), follows),
+            quarantined=follows.quarantined,
         )
 
-    def _exit(self, attempt: LostAttempt, silent: Silent | None, next_state: TaskState) -> Exit:
+    def _exit(self, attempt: LostAttempt, silent: Silent | None, follows: Decision) -> Exit:
         losses, most = attempt.losses + 1, self._max_losses
         message = (
             f"Worker {attempt.worker_id!r} was lost while it ran attempt {attempt.key.attempt} "
             f"(loss {losses} of at most {most}): {_why(attempt, silent)}."
         )
-        if silent is not None and not next_state.final:
+        if follows.quarantined:
+            return quarantined(Exit(ExitReason.LEASE_EXPIRED, message), losses)
+        if silent is not None:
             return Exit(
                 ExitReason.LEASE_EXPIRED,
                 message,

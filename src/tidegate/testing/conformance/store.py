@@ -18,6 +18,7 @@ from tidegate.testing.conformance.store_jobs import JobStoreConformance, QueueSt
 from tidegate.testing.conformance.store_kept import KeptStoreConformance
 from tidegate.testing.conformance.store_leading import LeaderStoreConformance
 from tidegate.testing.conformance.store_readings import ReadingStoreConformance
+from tidegate.testing.conformance.store_recovery import RecoveryConformance
 from tidegate.testing.conformance.store_rescue import RescueStoreConformance
 from tidegate.testing.conformance.store_schedule import ScheduleStoreConformance
 from tidegate.testing.conformance.store_sources import SourceStoreConformance
@@ -44,6 +45,7 @@ class StoreConformance(
     IdentityStoreConformance,
     ReadingStoreConformance,
     AlertStoreConformance,
+    RecoveryConformance,
 ):
     """Give it a fixture `store` that makes an empty store without a default cap, and closes it."""
 
