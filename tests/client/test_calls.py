@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx2
 import pytest
 
 from tidegate.client import calls
-from tidegate.client.calls import Reply
+from tidegate.client.calls import Call, Reply
 from tidegate.client.http import client_options, shown
 from tidegate.client.local import data_dir_of, running_url, settings_environment
 from tidegate.client.problems import error_from_reply
 from tidegate.client.retry import PAUSES_S, Patience
 from tidegate.client.shapes import Explanation, job_failed
+from tidegate.client.throttle import Throttle
 from tidegate.client.views import JobView
 from tidegate.client.waiting import LEAST_GAP_S, MOST_BREAKS, POLL_S, Deadline, EventCursor
 from tidegate.errors import (
@@ -110,17 +112,21 @@ def test_an_error_without_a_problem_document_is_still_an_error():
     assert "502" in str(error)
 
 
+def patience_with(call: Call[Any]) -> Patience[Any]:
+    return Patience(call, Throttle(lambda: 0.0, lambda: 0.5))
+
+
 def test_broken_connections_are_tried_three_times_only_where_that_is_safe():
     broken = ServerUnreachable("gone")
-    patience = Patience(calls.job("1"))
+    patience = patience_with(calls.job("1"))
     assert [patience.pause_after(broken) for _ in range(3)] == [*PAUSES_S, None]
-    assert Patience(calls.add_source("a", "b")).pause_after(broken) is None
+    assert patience_with(calls.add_source("a", "b")).pause_after(broken) is None
 
 
 def test_a_full_line_is_waited_for_within_its_budget():
     busy = Busy("full", retry_after_s=4.0)
-    assert Patience(calls.submit({}, "k")).pause_after(busy) is None
-    patience = Patience(calls.submit({}, "k", busy_timeout_s=10.0))
+    assert patience_with(calls.submit({}, "k")).pause_after(busy) is None
+    patience = patience_with(calls.submit({}, "k", busy_timeout_s=10.0))
     assert [patience.pause_after(busy) for _ in range(3)] == [4.0, 4.0, None]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +21,13 @@ from tidegate.client.client import source_name_of
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
 from tidegate.client.keys import AsyncKeys
-from tidegate.client.retry import Patience
+from tidegate.client.retry import OnWait, Patience, wait_silently
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
 from tidegate.client.submission import IngestFields, SqlFields, body_of, ingest_body, new_key
+from tidegate.client.throttle import Throttle
 from tidegate.client.views import Queue, Source, Worker
-from tidegate.errors import Busy, ServerUnreachable, TidegateError
+from tidegate.errors import Busy, ServerUnreachable, TidegateError, Unavailable
 from tidegate.functions import Function
 
 T = TypeVar("T")
@@ -49,6 +52,9 @@ class AsyncClient:
         self.queues = AsyncQueues(self)
         self.keys = AsyncKeys(self)
         self.workers = AsyncWorkers(self)
+        self.on_wait: OnWait = wait_silently
+        """Called before each pause of a request that the server has refused for now."""
+        self._throttle = Throttle(time.monotonic, random.random)
         self._choose = choose
         self._target: Target | None = None
         self._client: httpx2.AsyncClient | None = None
@@ -193,15 +199,27 @@ class AsyncClient:
 
     async def send(self, call: Call[T]) -> T:
         """Carry out one call, again where that is safe, and read its answer."""
-        patience = Patience(call)
+        patience = Patience(call, self._throttle)
         while True:
             try:
-                return call.parse(await self._exchange(call))
-            except (ServerUnreachable, Busy) as error:
+                patience.check()
+                return call.parse(await self._heard(patience))
+            except (ServerUnreachable, Busy, Unavailable) as error:
                 pause_s = patience.pause_after(error)
                 if pause_s is None:
                     raise
+                self.on_wait(pause_s, error)
             await asyncio.sleep(pause_s)
+
+    async def _heard(self, patience: Patience[Any]) -> Reply:
+        """One try, counted."""
+        try:
+            reply = await self._exchange(patience.call)
+        except TidegateError as error:
+            patience.answered(error)
+            raise
+        patience.answered(None)
+        return reply
 
     async def _exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         with connection_errors(self.url):

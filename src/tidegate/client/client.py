@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, for
 from tidegate.client.http import check, client_options, connection_errors, request_options
 from tidegate.client.job import Job
 from tidegate.client.keys import Keys
-from tidegate.client.retry import Patience
+from tidegate.client.retry import OnWait, Patience, wait_silently
 from tidegate.client.session import Target, choose_server
 from tidegate.client.shapes import Document, Page, Rows
 from tidegate.client.submission import IngestFields, SqlFields, body_of, ingest_body, new_key
+from tidegate.client.throttle import Throttle
 from tidegate.client.views import Queue, Source, Worker
-from tidegate.errors import Busy, ServerUnreachable, TidegateError
+from tidegate.errors import Busy, ServerUnreachable, TidegateError, Unavailable
 from tidegate.functions import Function
 
 T = TypeVar("T")
@@ -54,6 +56,9 @@ class Client:
         self.queues = Queues(self)
         self.keys = Keys(self)
         self.workers = Workers(self)
+        self.on_wait: OnWait = wait_silently
+        """Called before each pause of a request that the server has refused for now."""
+        self._throttle = Throttle(time.monotonic, random.random)
         self._server = target.server
         self._http = httpx2.Client(**client_options(target.url, target.api_key))
 
@@ -189,15 +194,27 @@ class Client:
 
     def send(self, call: Call[T]) -> T:
         """Carry out one call, again where that is safe, and read its answer."""
-        patience = Patience(call)
+        patience = Patience(call, self._throttle)
         while True:
             try:
-                return call.parse(self._exchange(call))
-            except (ServerUnreachable, Busy) as error:
+                patience.check()
+                return call.parse(self._heard(patience))
+            except (ServerUnreachable, Busy, Unavailable) as error:
                 pause_s = patience.pause_after(error)
                 if pause_s is None:
                     raise
+                self.on_wait(pause_s, error)
             time.sleep(pause_s)
+
+    def _heard(self, patience: Patience[Any]) -> Reply:
+        """One try, counted."""
+        try:
+            reply = self._exchange(patience.call)
+        except TidegateError as error:
+            patience.answered(error)
+            raise
+        patience.answered(None)
+        return reply
 
     def _exchange(self, call: Call[Any], content: Iterator[bytes] | None = None) -> Reply:
         with connection_errors(self.url):
