@@ -344,6 +344,14 @@ def megabytes(amount: int | None) -> str:
 
 
 def keep_running(client: tidegate.Client) -> None:
+    try:
+        show_commands(client)
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print("\nStopping.")
+
+
+def show_commands(client: tidegate.Client) -> None:
     title("Tidegate stays up; Ctrl-C stops it. In another terminal:")
     program = Path(sys.executable).with_name("tidegate")
     console.print(f"  export TIDEGATE_URL={client.url}")
@@ -353,10 +361,6 @@ def keep_running(client: tidegate.Client) -> None:
         "sources list",
     ):
         console.print(f"  {program} {command}")
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        console.print("\nStopping.")
 
 
 if __name__ == "__main__":
