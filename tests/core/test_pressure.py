@@ -69,7 +69,7 @@ TABLE = [
     (Readings(database_p95_s=0.001, database_silent_s=5), EMERGENCY, 0),
     (Readings(redis_p95_s=0.05), WARN, 0),
     (Readings(redis_p95_s=0.25), CRITICAL, 0),
-    (Readings(redis_silent_s=5), EMERGENCY, 0),
+    (Readings(redis_silent_s=5), WARN, 0),
     (Readings(disk_free_percent=20), WARN, 0),
     (Readings(disk_free_percent=10), CRITICAL, 0),
     (Readings(disk_free_percent=5), EMERGENCY, 0),

@@ -9,7 +9,7 @@ import pytest
 
 from tidegate.core.overload import RULES, Allowed
 from tidegate.core.pressure import Change, Level
-from tidegate.core.pressure_rules import PressureRules, rules_from_json
+from tidegate.core.pressure_rules import rules_from_json
 from tidegate.core.readings import Readings
 from tidegate.runtime.pressure import PressureMeter
 from tidegate.testing.fakes import FakeClock
@@ -20,10 +20,9 @@ class Desk:
     def __init__(self, *, of_machine: bool = False, watch_only: bool = False) -> None:
         self.clock, self.sensor = FakeClock(), FakeSensor()
         self.changes: list[Change] = []
-        self.meter = PressureMeter(
-            [self.sensor], self.clock, PressureRules(), of_machine=of_machine, watch_only=watch_only
-        )
-        self.meter.when_changed(self.changes.append)
+        self.meter = PressureMeter([self.sensor], self.clock, watch_only=watch_only)
+        self.dial = self.meter.machine if of_machine else self.meter.service
+        self.dial.when_changed(self.changes.append)
 
     def look(self, seconds: int = 1, **values: float) -> None:
         self.sensor.set(**values)
@@ -38,12 +37,12 @@ def desk() -> Desk:
 
 
 def test_before_the_first_look_nothing_is_felt(desk: Desk) -> None:
-    assert (desk.meter.level(), desk.meter.allowed(), desk.meter.readings()) == (
+    assert (desk.dial.level(), desk.dial.allowed(), desk.dial.readings()) == (
         Level.NORMAL,
         Allowed(),
         Readings(),
     )
-    assert desk.meter.minute() is None
+    assert desk.dial.minute(desk.clock.now()) is None
 
 
 def test_a_change_is_told_once_with_its_numbers_and_what_it_allows(desk: Desk) -> None:
@@ -51,26 +50,28 @@ def test_a_change_is_told_once_with_its_numbers_and_what_it_allows(desk: Desk) -
     desk.look(3, memory_used_percent=96)
     (change,) = desk.changes
     assert (change.after, change.because) == (Level.EMERGENCY, {"memory": {"memory_used_percent": 96}})
-    assert (desk.meter.level(), desk.meter.allowed()) == (Level.EMERGENCY, RULES[Level.EMERGENCY])
-    assert desk.meter.changed_at() == desk.clock.now() - timedelta(seconds=3)
+    assert (desk.dial.level(), desk.dial.allowed()) == (Level.EMERGENCY, RULES[Level.EMERGENCY])
+    assert desk.dial.changed_at() == desk.clock.now() - timedelta(seconds=3)
 
 
 def test_the_change_is_logged_with_its_numbers(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     desk.look(1, io_stall_percent=45)
-    (record,) = caplog.records
-    assert record.getMessage() == "The pressure is critical, it was normal: io_stall io_stall_percent=45."
+    record, _ = caplog.records  # and the same of the service
+    assert record.getMessage() == (
+        "The pressure on the machine is critical, it was normal: io_stall io_stall_percent=45."
+    )
 
 
 def test_a_worker_is_judged_by_the_machine_alone() -> None:
     desk = Desk(of_machine=True)
     desk.look(1, loop_lag_s=2, sojourn_s=1)
-    assert desk.meter.level() is Level.NORMAL
+    assert desk.dial.level() is Level.NORMAL
 
 
 def test_who_only_watches_sees_levels_that_allow_everything() -> None:
     desk = Desk(watch_only=True)
     desk.look(1, memory_used_percent=99)
-    assert (desk.meter.level(), desk.meter.allowed()) == (Level.EMERGENCY, Allowed())
+    assert (desk.dial.level(), desk.dial.allowed()) == (Level.EMERGENCY, Allowed())
 
 
 def test_new_rules_hold_from_the_next_look_on(desk: Desk) -> None:
@@ -83,18 +84,18 @@ def test_new_rules_hold_from_the_next_look_on(desk: Desk) -> None:
         )
     )
     desk.look(1, disk_free_percent=45)
-    assert desk.meter.level() is Level.WARN
-    assert desk.meter.allowed().exports
+    assert desk.dial.level() is Level.WARN
+    assert desk.dial.allowed().exports
 
 
 def test_a_minute_is_told_at_its_begin_with_its_worst(desk: Desk) -> None:
     desk.look(70, memory_used_percent=99)
     desk.look(65, memory_used_percent=30)
-    minute = desk.meter.minute()
+    minute = desk.dial.minute(desk.clock.now())
     assert minute is not None
     assert minute.at == desk.clock.now().replace(second=0)
     assert (minute.readings.memory_used_percent, minute.level) == (30, Level.EMERGENCY)
-    assert len(desk.meter.history(desk.clock.now() - timedelta(seconds=10))) == 10
+    assert len(desk.dial.history(desk.clock.now() - timedelta(seconds=10))) == 10
 
 
 def test_a_listener_that_fails_keeps_nobody_from_hearing(desk: Desk) -> None:
@@ -103,8 +104,8 @@ def test_a_listener_that_fails_keeps_nobody_from_hearing(desk: Desk) -> None:
     def fails(_: Change) -> None:
         raise RuntimeError
 
-    desk.meter.when_changed(fails)
-    desk.meter.when_changed(heard.append)
+    desk.dial.when_changed(fails)
+    desk.dial.when_changed(heard.append)
     desk.look(1, memory_used_percent=99)
     assert len(heard) == 1
 
@@ -112,7 +113,7 @@ def test_a_listener_that_fails_keeps_nobody_from_hearing(desk: Desk) -> None:
 def test_its_thread_looks_by_itself_until_it_is_closed() -> None:
     desk, changed = Desk(), threading.Event()
     desk.sensor.set(memory_used_percent=97)
-    desk.meter.when_changed(lambda _: changed.set())
+    desk.dial.when_changed(lambda _: changed.set())
     desk.meter.start()
     assert changed.wait(30)
     desk.meter.close()

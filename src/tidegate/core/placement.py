@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from operator import attrgetter
 
+from tidegate.core.criticality import Criticality
+from tidegate.core.holding import Hold, held_back
 from tidegate.core.job import Shape
 from tidegate.core.plan import Reason, ReasonCode, WorkerView
 from tidegate.core.resources import Resources, Shortfall, count_cpus, format_bytes
@@ -51,18 +53,22 @@ class Room:
             size.order.sort()
         self.taken: list[int] = []
         """Indices of the workers that took something, in order."""
-        self._probes: dict[tuple[_Amounts, frozenset[tuple[str, str]]], Probe] = {}
+        self.holds = {index: hold for index in accepting if (hold := self.workers[index].hold) is not None}
+        """What pressure keeps from starting, by index."""
+        self._probes: dict[tuple[_Amounts, frozenset[tuple[str, str]], Criticality | None], Probe] = {}
 
-    def probe(self, shape: Shape) -> Probe:
-        """The one probe of this pass for all tasks of this shape."""
-        key = (_amounts(shape.resources), shape.labels)
+    def probe(self, shape: Shape, work: Criticality | None = None) -> Probe:
+        """The one probe of this pass for all tasks of this shape; where something is held back, of this class too."""
+        key = (_amounts(shape.resources), shape.labels, work)
         probe = self._probes.get(key)
         if probe is None:
-            probe = self._probes[key] = Probe(shape, self)
+            probe = self._probes[key] = Probe(shape, self, work)
         return probe
 
-    def take(self, index: int, amounts: _Amounts) -> None:
+    def take(self, index: int, amounts: _Amounts, work: Criticality | None = None) -> None:
         """Use up room of a worker that accepts."""
+        if work is not None and index in self.holds:
+            self.holds[index] = self.holds[index].after(work)
         cpu, memory, disk = before = self.free[index]
         self.free[index] = after = (cpu - amounts[0], memory - amounts[1], disk - amounts[2])
         weights = self.weights[index]
@@ -107,10 +113,22 @@ _NO_SIZE = _Size((0.0, 0.0))
 class Probe:
     """Looks for room for one shape. Made by `Room.probe`."""
 
-    __slots__ = ("_asked", "_best", "_labels", "_least", "_places", "_refused", "_room", "_seen", "shape")
+    __slots__ = (
+        "_asked",
+        "_best",
+        "_labels",
+        "_least",
+        "_places",
+        "_refused",
+        "_room",
+        "_seen",
+        "_work",
+        "shape",
+    )
 
-    def __init__(self, shape: Shape, room: Room) -> None:
+    def __init__(self, shape: Shape, room: Room, work: Criticality | None = None) -> None:
         self.shape = shape
+        self._work = work
         self._room = room
         self._asked = _amounts(shape.resources)
         self._least = tuple(amount or -inf for amount in self._asked)
@@ -138,7 +156,7 @@ class Probe:
 
     def take(self) -> None:
         """Use up the room that `find` has just found."""
-        self._room.take(self._best, self._asked)
+        self._room.take(self._best, self._asked, self._work)
 
     def places(self) -> int:
         """How many tasks of this shape all workers that accept could run at a time if they were empty, at least 1."""
@@ -151,6 +169,9 @@ class Probe:
 
     def refusal(self, who: str) -> Reason:
         """Why there is no room for `who` (`Job 81`). For use after `find` found nothing."""
+        held = [] if self._work is None else list(self._held_back())
+        if held and self._work is not None:
+            return Reason(ReasonCode.PRESSURE, *held_back(who, self._work, held))
         return refusal(who, self.shape, self._room.workers, [Resources(*free) for free in self._room.free])
 
     def _search(self) -> int:
@@ -205,7 +226,21 @@ class Probe:
         return cpu >= least_cpu and memory >= least_memory and disk >= least_disk and self._has_labels(index)
 
     def _has_labels(self, index: int) -> bool:
+        """Likewise whether it begins work of this class."""
+        if self._work is not None and self._held(index):
+            return False
         return not self._labels or self._labels <= self._room.workers[index].labels
+
+    def _held(self, index: int) -> bool:
+        hold = self._room.holds.get(index)
+        return hold is not None and self._work is not None and not hold.admits(self._work)
+
+    def _held_back(self) -> Iterator[tuple[str, Hold]]:
+        """The workers that have room, and do not begin this class of work."""
+        for index, hold in self._room.holds.items():
+            worker, free = self._room.workers[index], Resources(*self._room.free[index])
+            if self._held(index) and self._labels <= worker.labels and self.shape.resources.fits_in(free):
+                yield worker.id, hold
 
     def _left_over(self, index: int) -> float:
         cpu, memory, _ = self._room.free[index]

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 from typing import NamedTuple
 
+from tidegate.core.holding import Hold
 from tidegate.core.job import Assignment, AttemptKey, Shape, TaskKey, WaitingTask
 from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
@@ -27,6 +29,7 @@ class ReasonCode(StrEnum):
     BEHIND = "behind"
     NOT_BEFORE = "not_before"
     NOT_JUDGED = "not_judged"
+    PRESSURE = "pressure"
     STARTING = "starting"
     SERVER_STOPPING = "server_stopping"
     SAFE_MODE = "safe_mode"
@@ -64,6 +67,8 @@ class WorkerView:
     """For how long it has said nothing, if that is longer than its lease: it is suspect (`membership.marked`)."""
     level: Level = Level.NORMAL
     """How much pressure it feels, by its last beat."""
+    hold: Hold | None = None
+    """What that keeps from starting here; None: nothing."""
 
     @property
     def takes_work(self) -> bool:
@@ -83,6 +88,15 @@ class QueueView:
     max_concurrent: int | None = None
     paused: bool = False
     weight: int = 1
+    share: float = 1.0
+    """How much of the cap may be used: less under pressure."""
+
+    @property
+    def cap(self) -> int | None:
+        """What may run at a time now: of a cap its share, rounded up and at least one."""
+        if self.max_concurrent is None or self.share >= 1.0:
+            return self.max_concurrent
+        return min(max(ceil(self.max_concurrent * self.share), 1), self.max_concurrent)
 
 
 @dataclass(frozen=True, slots=True)

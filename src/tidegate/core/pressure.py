@@ -100,20 +100,31 @@ class Row:
     triggers: Mapping[Level, tuple[Trigger, ...]]
     of_service: bool = False
     """Felt by who asks the service, not by the machine: it bears on what a server admits, not on what a worker starts."""
+    eased_by_end: bool = False
+    """Whether the end of a job gives back what is short. No job is ended because a database does not answer."""
 
 
 def _over(reading: str, bound: float, hold_s: float = 0.0) -> tuple[Trigger, ...]:
     return (Trigger((Threshold(reading, bound),), hold_s),)
 
 
-def _latency(signal: str) -> Row:
-    p95, silent = f"{signal}_p95_s", f"{signal}_silent_s"
-    levels = {
-        Level.WARN: _over(p95, 0.05),
-        Level.CRITICAL: _over(p95, 0.25),
-        Level.EMERGENCY: _over(silent, 5.0),
-    }
-    return Row(signal, levels)
+_DATABASE = Row(
+    "database",
+    {
+        Level.WARN: _over("database_p95_s", 0.05),
+        Level.CRITICAL: _over("database_p95_s", 0.25),
+        Level.EMERGENCY: _over("database_silent_s", 5.0),
+    },
+)
+_REDIS = Row(
+    "redis",
+    {
+        # Nothing is decided by Redis: without it a cluster looks by itself once a second, and goes on.
+        Level.WARN: (*_over("redis_p95_s", 0.05), *_over("redis_silent_s", 5.0)),
+        Level.CRITICAL: _over("redis_p95_s", 0.25),
+    },
+    of_service=True,
+)
 
 
 ROWS: tuple[Row, ...] = (
@@ -127,6 +138,7 @@ ROWS: tuple[Row, ...] = (
                 Trigger((Threshold("memory_free_bytes", 256.0 * MIB, below=True),)),
             ),
         },
+        eased_by_end=True,
     ),
     Row(
         "memory_stall",
@@ -144,6 +156,7 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
         },
+        eased_by_end=True,
     ),
     Row(
         "cpu",  # ends nothing: weights cure it
@@ -178,14 +191,15 @@ ROWS: tuple[Row, ...] = (
         },
         of_service=True,
     ),
-    _latency("database"),
-    _latency("redis"),
+    _DATABASE,
+    _REDIS,
     Row(
         "disk",
         {
             level: (Trigger((Threshold("disk_free_percent", bound, below=True),)),)
             for level, bound in ((Level.WARN, 20.0), (Level.CRITICAL, 10.0), (Level.EMERGENCY, 5.0))
         },
+        eased_by_end=True,
     ),
 )
 """Section 1.3 of the rule set: after systemd-oomd and Meta's oomd (stalls), Dask (80, 90, 95 % of memory), DAGOR (sojourn)."""
@@ -251,6 +265,19 @@ def observe(
         seen = replace(seen, raised_by=frozenset(name for name, level in levels.items() if level >= wanted))
     because = {row.signal: numbers(row, readings) for row in rows if row.signal in seen.raised_by}
     return replace(seen, level=wanted, since_s=now_s), Change(gauge.level, wanted, now_s, because)
+
+
+def is_short(readings: Readings, rows: Iterable[Row] = ROWS) -> bool:
+    """Whether what the end of a job gives back is short at an emergency right now, not only half a minute ago.
+
+    A level outlasts its cause, so that it does not flap; an end that has helped must not be followed by another.
+    """
+    return any(
+        all(one.met(readings) for one in trigger.thresholds)
+        for row in rows
+        if row.eased_by_end
+        for trigger in row.triggers.get(Level.EMERGENCY, ())
+    )
 
 
 def numbers(row: Row, readings: Readings) -> dict[str, float]:

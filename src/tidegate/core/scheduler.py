@@ -12,6 +12,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heapreplace
 from math import ceil
 
+from tidegate.core.criticality import Criticality, of_priority
 from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
 from tidegate.core.placement import Probe, Room
 from tidegate.core.plan import (
@@ -55,7 +56,9 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
             heappop(heads)
             continue
 
-        # 4. A shape that fits nowhere is out for this pass; smaller ones go on.
+        # 4. A shape that fits nowhere is out for this pass; smaller ones go on. Under pressure its class counts too.
+        if room.holds:
+            probe = room.probe(line.key.shape, of_priority(line.heads[at[index]].priority))
         worker = probe.find()
         if worker is None:
             heappop(heads)
@@ -110,19 +113,25 @@ def explain(snapshot: Snapshot, task: WaitingTask, now: datetime) -> Reason:
     use it.
     """
     room, gates, who = Room(snapshot.workers), Gates(snapshot.queues), _name(task.key)
-    reason = _judge(room, gates, task.queue, task.shape, who)
+    reason = _judge(room, gates, task.queue, task.shape, who, of_priority(task.priority))
     if reason is not None:
         return reason
     order = order_key(task)
     ahead = sum(
         sum(order_key(head) < order for head in line.heads)
         for line in snapshot.lines
-        if not gates.closed(line.key.queue) and room.probe(line.key.shape).find()
+        if not gates.closed(line.key.queue) and _fits_somewhere(room, line)
     )
     if not ahead:
         return _not_judged(who)
     sentence = f"{who} fits, but {ahead} waiting tasks that fit as well come before it."
     return Reason(ReasonCode.BEHIND, sentence, {"ahead": ahead})
+
+
+def _fits_somewhere(room: Room, line: LineView) -> bool:
+    """Whether the head of a line has room."""
+    work = of_priority(line.heads[0].priority) if room.holds and line.heads else None
+    return room.probe(line.key.shape, work).find() is not None
 
 
 class Gates:
@@ -131,9 +140,7 @@ class Gates:
     def __init__(self, queues: Mapping[str, QueueView]) -> None:
         self._queues = queues
         self._places = {
-            name: queue.max_concurrent - queue.running
-            for name, queue in queues.items()
-            if queue.max_concurrent is not None
+            name: queue.cap - queue.running for name, queue in queues.items() if queue.cap is not None
         }
         self._paused = {name for name, queue in queues.items() if queue.paused}
 
@@ -148,7 +155,7 @@ class Gates:
         """Of so many places how many the queue's cap lets be used, and how many of `most` tasks then each of them."""
         if queue not in self._places:
             return places, most
-        cap = self._queues[queue].max_concurrent or 0
+        cap = self._queues[queue].cap or 0
         places = max(min(places, cap), 1)
         return places, min(most, cap // places, self._places[queue])
 
@@ -157,8 +164,19 @@ class Gates:
         if queue in self._paused:
             sentence = f"{who} waits because queue '{queue}' is paused. Resume the queue to start it."
             return Reason(ReasonCode.QUEUE_PAUSED, sentence, {"queue": queue})
-        cap = self._queues[queue].max_concurrent or 0
+        cap = self._queues[queue].cap or 0
         running = cap - self._places[queue]
+        whole = self._queues[queue].max_concurrent or 0
+        if running < whole and cap < whole:
+            sentence = (
+                f"{who} waits because of the pressure here: queue '{queue}' runs {running} tasks, and at most {cap} "
+                f"instead of its {whole} at a time until it is over."
+            )
+            return Reason(
+                ReasonCode.PRESSURE,
+                sentence,
+                {"queue": queue, "running": running, "most": cap, "max_concurrent": whole},
+            )
         sentence = f"{who} waits because queue '{queue}' runs {running} tasks, at most {cap} at a time."
         numbers: dict[str, int | str] = {"queue": queue, "running": running, "max_concurrent": cap}
         return Reason(ReasonCode.QUEUE_CAP, sentence, numbers)
@@ -177,8 +195,10 @@ class Verdicts(Mapping[LineKey, Reason]):
     def __getitem__(self, key: LineKey) -> Reason:
         index = self._waiting()[key]
         line, at = self._lines[index], self._at[index]
-        who = _name(line.heads[at].key) if at < len(line.heads) else "The next task of this line"
-        return _judge(self._room, self._gates, key.queue, key.shape, who) or _not_judged(who)
+        head = line.heads[at] if at < len(line.heads) else None
+        who = "The next task of this line" if head is None else _name(head.key)
+        work = None if head is None else of_priority(head.priority)
+        return _judge(self._room, self._gates, key.queue, key.shape, who, work) or _not_judged(who)
 
     def __iter__(self) -> Iterator[LineKey]:
         return iter(self._waiting())
@@ -193,11 +213,13 @@ class Verdicts(Mapping[LineKey, Reason]):
         return self._index
 
 
-def _judge(room: Room, gates: Gates, queue: str, shape: Shape, who: str) -> Reason | None:
+def _judge(
+    room: Room, gates: Gates, queue: str, shape: Shape, who: str, work: Criticality | None = None
+) -> Reason | None:
     """Why a task cannot start; None when it can."""
     if gates.closed(queue):
         return gates.refusal(who, queue)
-    probe = room.probe(shape)
+    probe = room.probe(shape, work if room.holds else None)
     return probe.refusal(who) if probe.find() is None else None
 
 

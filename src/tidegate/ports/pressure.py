@@ -38,6 +38,10 @@ class Overload(Protocol):
         """What the present level allows."""
         ...
 
+    def is_short(self) -> bool:
+        """Whether what the end of a job gives back is short at an emergency right now; the level outlasts that."""
+        ...
+
     def severity(self) -> float:
         """The share, 0 to 1, of what `Allowed.refuse_some` names that is to be refused."""
         ...

@@ -221,7 +221,14 @@ class Attempt:
         while self._inbox:
             message = self._inbox.popleft()
             if message["do"] == "cancel" and AttemptKey(*message["key"]) == self.key:
-                self._ask_to_stop(Ending(ExitReason(message["reason"]), message.get("message")))
+                self._ask_to_stop(
+                    Ending(
+                        ExitReason(message["reason"]),
+                        message.get("message"),
+                        message.get("limit"),
+                        message.get("observed"),
+                    )
+                )
 
     def _ask_to_stop(self, ending: Ending) -> None:
         """The first reason counts. What has already reported its result may finish."""

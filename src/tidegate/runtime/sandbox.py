@@ -133,13 +133,28 @@ class Sandboxes:
         self._watch(slot)
 
     def cancel(
-        self, key: AttemptKey, reason: ExitReason = ExitReason.CANCELLED, message: str | None = None
+        self,
+        key: AttemptKey,
+        reason: ExitReason = ExitReason.CANCELLED,
+        message: str | None = None,
+        *,
+        limit: int | None = None,
+        observed: int | None = None,
     ) -> bool:
         """Ask an attempt to end, within two seconds by force. False when it is not running here."""
         slot = self._running.get(key)
         if slot is None:
             return False
-        slot.channel.send({"do": "cancel", "key": key, "reason": reason.value, "message": message})
+        slot.channel.send(
+            {
+                "do": "cancel",
+                "key": key,
+                "reason": reason.value,
+                "message": message,
+                "limit": limit,
+                "observed": observed,
+            }
+        )
         slot.cancelled = slot.cancelled or (reason, message)
         slot.must_end_at = time.monotonic() + _STUCK_AFTER_S
         self._watch(slot)

@@ -15,15 +15,19 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidegate.core.criticality import of_priority
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, Exit, ExitReason, TaskState
 from tidegate.core.plan import Start
+from tidegate.core.victim import Candidate
 from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
 from tidegate.runtime.attempt_folders import WorkFolders
+from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import (
     SandboxEnd,
@@ -50,6 +54,7 @@ from tidegate.runtime.worker_events import (
     DropUnbegun,
     Ended,
     Event,
+    EvictAsked,
     Gone,
     HurryAsked,
     Instruction,
@@ -75,6 +80,14 @@ _RUSAGE = (
     "utime", "stime", "maxrss", "ixrss", "idrss", "isrss", "minflt", "majflt", "nswap", "inblock", "oublock", "msgsnd",
     "msgrcv", "nsignals", "nvcsw", "nivcsw",
 )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Live:
+    """Of an attempt that runs: since when, and its highest memory so far."""
+
+    began_at: datetime
+    peak_bytes: int = 0
 
 
 class AttemptWatcher(Protocol):
@@ -138,6 +151,7 @@ class Worker:
         self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="tidegate-clean")
         self._thread: threading.Thread | None = None
         self._pool_restart = threading.Event()
+        self._live: dict[AttemptKey, _Live] = {}
         self._begun: Counter[str] = Counter()
         self._ended_attempts: Counter[bool] = Counter()
         self._since = clock.now()
@@ -162,6 +176,25 @@ class Worker:
 
     def cancel(self, keys: Sequence[AttemptKey]) -> None:
         self._put(CancelAsked(keys))
+
+    def evict(self, eviction: Eviction) -> None:
+        """End a running attempt for the machine's sake."""
+        self._put(EvictAsked(eviction))
+
+    def candidates(self) -> list[Candidate]:
+        """What runs and holds memory, as the choice of a victim sees it. Safe to call from any thread."""
+        return [
+            Candidate(
+                key,
+                of_priority(running.assignment.priority),
+                running.assignment.losses < self._rules.max_losses,
+                live.peak_bytes,
+                running.assignment.resources.memory_bytes,
+                live.began_at,
+            )
+            for key, running in list(self._state.running.items())
+            if (live := self._live.get(key)) is not None and running.assignment.resources.memory_bytes
+        ]
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call this, on the worker's own thread, when ends were recorded, instead of ringing `schedule`."""
@@ -273,6 +306,8 @@ class Worker:
     def _heard(self, event: SandboxEvent) -> None:
         match event:
             case SandboxProgress():
+                if event.key in self._live:
+                    self._live[event.key].peak_bytes = event.peak_memory_bytes
                 self._watcher.moved(event.key, event.progress, event.peak_memory_bytes)
             case SandboxGone():
                 self._tell(Gone(event.key))
@@ -300,7 +335,13 @@ class Worker:
             case Begin():
                 return self._begin(instruction.assignment)
             case Kill():
-                self._sandboxes.cancel(instruction.key, instruction.reason, instruction.message)
+                self._sandboxes.cancel(
+                    instruction.key,
+                    instruction.reason,
+                    instruction.message,
+                    limit=instruction.limit,
+                    observed=instruction.observed,
+                )
             case Report():
                 return self._report(instruction.ends, instruction.gone)
             case Beat():
@@ -326,6 +367,7 @@ class Worker:
     def _begin(self, assignment: Assignment) -> Event | None:
         key = assignment.key
         try:
+            self._live[key] = _Live(self._clock.now())
             self._sandboxes.start(self._order(assignment))
             self._begun[assignment.kind] += 1
         except Exception as error:
@@ -367,6 +409,7 @@ class Worker:
 
     def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> Event:
         running = self._state.running[key]
+        self._live.pop(key, None)
         stopping = self._state.stopping
         made = self._ends.of_running(running, outcome, end, self._clock.now(), stopping=stopping)
         self._watcher.ended(key)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
 from tidegate.core.plan import Start
 from tidegate.ports import BeatAnswer
+from tidegate.runtime.evictor import Eviction
 
 # Events
 
@@ -22,6 +23,13 @@ class Launched:
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
     keys: Sequence[AttemptKey]
+
+
+@dataclass(frozen=True, slots=True)
+class EvictAsked:
+    """End this attempt for the machine's sake."""
+
+    eviction: Eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +117,8 @@ class Ticked:
 
 
 Event = (
-    Launched | CancelAsked | StopAsked | HurryAsked | BeatAsked | Ended | Gone | Registered | RegisterFailed | Beaten
-    | BeatFailed | ClaimAnswered | ClaimFailed | Reported | ReportFailed | Ticked
+    Launched | CancelAsked | EvictAsked | StopAsked | HurryAsked | BeatAsked | Ended | Gone | Registered | RegisterFailed
+    | Beaten | BeatFailed | ClaimAnswered | ClaimFailed | Reported | ReportFailed | Ticked
 )  # fmt: skip
 
 
@@ -152,6 +160,8 @@ class Kill:
     key: AttemptKey
     reason: ExitReason = ExitReason.CANCELLED
     message: str | None = None
+    limit: int | None = None
+    observed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
 from tidegate.core.plan import Start
+from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.worker_events import (
     Beat,
     BeatAsked,
@@ -32,6 +33,7 @@ from tidegate.runtime.worker_events import (
     DropUnbegun,
     Ended,
     Event,
+    EvictAsked,
     Gone,
     HurryAsked,
     Instruction,
@@ -160,6 +162,8 @@ class WorkerState:
                 return self._launch(event.starts)
             case CancelAsked():
                 return self._cancel(event.keys)
+            case EvictAsked():
+                return self._evict(event.eviction)
             case StopAsked():
                 self.stop_at_s = min(now_s + event.grace_s, self.stop_at_s or float("inf"))
                 return self._put_back_unclaimed()
@@ -228,6 +232,13 @@ class WorkerState:
             else:
                 self._cancelled.add(key)
         return todo
+
+    def _evict(self, eviction: Eviction) -> list[Instruction]:
+        key = eviction.key
+        if key not in self._running or key in self._dying:
+            return []
+        self._dying.add(key)
+        return [Kill(key, ExitReason.EVICTED, eviction.message, eviction.limit, eviction.observed)]
 
     def _put_back_unclaimed(self) -> list[Instruction]:
         starts, self._unclaimed = self._unclaimed, []

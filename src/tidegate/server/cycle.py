@@ -18,6 +18,7 @@ from tidegate.core.queueing import Backlog
 from tidegate.errors import NotLeader
 from tidegate.ports import Bell, Changes, Clock, Launcher, ScheduleStore
 from tidegate.server.drain import DrainMeter
+from tidegate.server.holding import Holding
 from tidegate.server.leader import TOPIC, Leadership
 from tidegate.server.waiting import (
     Waiting,
@@ -62,7 +63,8 @@ class Cycle:
     Only while this server leads does it start anything. Standing by it looks now and then, at all that waits, since nobody
     tells it what the leader started: users are told why their jobs wait by every server.
 
-    `claim`: the launcher works in this process, so what starts is claimed by the commit that makes it true.
+    `claim`: the launcher works in this process, so what starts is claimed by the commit that makes it true. `holding` says
+    what pressure keeps from starting.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Cycle:
         min_gap_s: float = 0.002,
         poll_s: float = 1.0,
         budget: int = scheduler.BUDGET,
+        holding: Holding | None = None,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -89,6 +92,7 @@ class Cycle:
         self._min_gap_s = min_gap_s
         self._poll_s = poll_s
         self._budget = budget
+        self._holding = holding
 
         self._passing = threading.RLock()
         self._read_from = 0
@@ -233,8 +237,11 @@ class Cycle:
         with self._lock:
             if not fresh:
                 self._backlog.apply(changes.waiting, changes.gone)
-            workers = marked(changes.workers, self._clock.now())
-            return Snapshot(workers, changes.queues, self._backlog.lines(self._budget))
+            lines = self._backlog.lines(self._budget)
+        workers, queues = marked(changes.workers, self._clock.now()), changes.queues
+        if self._holding is not None:
+            workers, queues = self._holding.workers(workers), self._holding.queues(queues)
+        return Snapshot(workers, queues, lines)
 
     def _settle(self, changes: Changes, snapshot: Snapshot, started: Sequence[Start]) -> None:
         with self._lock:
@@ -242,6 +249,8 @@ class Cycle:
             self._picture = _Picture(snapshot, started)
             self._cursor = max(self._cursor, changes.cursor)
         self._read_from = changes.cursor
+        if started and self._holding is not None:
+            self._holding.started(started)
         if started:
             self._drain.started(Counter(start.queue for start in started), self._clock.monotonic())
 
