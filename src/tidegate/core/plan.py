@@ -10,6 +10,7 @@ from enum import StrEnum
 from math import ceil
 from typing import NamedTuple
 
+from tidegate.core.criticality import of_priority
 from tidegate.core.holding import Hold
 from tidegate.core.job import Assignment, AttemptKey, Shape, TaskKey, WaitingTask
 from tidegate.core.pressure import Level
@@ -126,12 +127,24 @@ class Snapshot:
             taken[start.worker_id] += start.resources
         return replace(
             self,
-            workers=tuple(replace(one, allocated=one.allocated + taken[one.id]) for one in self.workers),
+            workers=tuple(
+                replace(one, allocated=one.allocated + taken[one.id], hold=self._hold_after(one, starts))
+                for one in self.workers
+            ),
             queues={
                 name: replace(one, running=one.running + running[name]) for name, one in self.queues.items()
             },
             lines=tuple(line for line in (_without(line, started) for line in self.lines) if line.waiting),
         )
+
+    def _hold_after(self, worker: WorkerView, starts: Sequence[Start]) -> Hold | None:
+        if worker.hold is None:
+            return None
+        begun = {start.task for start in starts if start.worker_id == worker.id and start.head is None}
+        hold = worker.hold
+        for task in (task for line in self.lines for task in line.heads if task.key in begun):
+            hold = hold.after(of_priority(task.priority))
+        return hold
 
 
 def _without(line: LineView, started: set[TaskKey]) -> LineView:
