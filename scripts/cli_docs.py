@@ -16,6 +16,8 @@ COMMANDS: tuple[str, ...] = (
     "sources", "sources list", "sources add", "sources upload", "sources show", "sources preview",
     "sources download", "sources delete",
     "queues", "queues list", "queues pause", "queues resume", "queues set",
+    "alerts", "alerts list", "alerts show", "alerts ack", "alerts silence", "alerts silences",
+    "alerts unsilence", "alerts rules", "alerts rule", "alerts channels", "alerts test",
     "key", "key create", "key list", "key revoke", "audit",
     "doctor", "verify", "version",
 )  # fmt: skip

@@ -212,6 +212,18 @@ class Settings(BaseSettings):
         description="Folders below which such a URL may name SQLite files.",
     )
 
+    alert_channels: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Who is told of alerts: names and URLs. `smtp(s):` sends e-mail, `http(s):` calls a signed webhook, all "
+        "else is for Apprise. See [alerts.md](alerts.md).",
+    )
+    alert_levels: dict[str, Literal["warning", "severe", "danger"]] = Field(
+        default_factory=dict,
+        description="From which level on a channel is told, by its name; default: `warning`.",
+    )
+    alert_every_s: float = Field(5.0, gt=0, description="Seconds between two looks of the alerts.")
+    alert_retention_days: float = Field(90.0, gt=0, description="How long alerts are kept after their end.")
+
     beat_s: float = Field(30.0, gt=0, description="Seconds between two beats of a worker.")
     lease_s: float = Field(
         60.0,
@@ -255,6 +267,14 @@ class Settings(BaseSettings):
         return labels
 
     @model_validator(mode="after")
+    def _check_alert_levels(self) -> Settings:
+        if unknown := sorted(self.alert_levels.keys() - self.alert_channels.keys()):
+            raise ValueError(
+                f"alert_levels names channels that are not in alert_channels: {', '.join(unknown)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_beats(self) -> Settings:
         if self.lease_s < 2 * self.beat_s:
             raise ValueError(
@@ -288,7 +308,7 @@ class Settings(BaseSettings):
         )
 
 
-_SECRET = frozenset({"targets"})
+_SECRET = frozenset({"targets", "alert_channels"})
 
 
 def _given(error: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ import uvicorn
 
 from tidegate.api import create_app
 from tidegate.api.admission import Admission
+from tidegate.app.alerts import make_alerting
+from tidegate.core.alert_rules import Level
+from tidegate.core.alerts import Alert, Change, Happening
 from tidegate.core.job import (
     Assignment,
     AttemptEnd,
@@ -41,6 +44,7 @@ from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.settings import Settings
 from tidegate.store import open_store
+from tidegate.testing.conformance.store_alerts import new_alert
 from tidegate.testing.fakes import FakeLauncher, SoleLeader
 from tidegate.workloads.registry import load_workloads
 
@@ -111,6 +115,18 @@ class World:
         """The scheduler makes no pass but those that this thread makes."""
         with self.service._cycle._passing:
             yield
+
+    def raise_alert(self, **changes: Any) -> Alert:
+        """An alert that is told to all channels."""
+        store, now = self.service.store, self.service.clock.now()
+        change = Change(new_alert(now, **changes), Happening.RAISED)
+        (made,) = store.record_alerts([change], self.channels, store.seize("test", now, 3600.0))
+        return made
+
+    @property
+    def channels(self) -> dict[str, Level]:
+        """From which level on each channel wants to hear."""
+        return {channel.name: least for channel, least, _ in self.service.alerts.channels()}
 
     def submit(self, **fields: Any) -> str:
         answer = self.http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 1", **fields})
@@ -184,17 +200,20 @@ def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[
     rules = Rules(workloads, str(data_dir), roots, given.default_timeout_s, store.sources_named)
     intake = Intake(store, cycle, rules, bell, clock, drain, given.max_waiting)
     host = MachineHost(data_dir, MachineProbe(data_dir))
+    alerting = make_alerting(given, store, clock, SoleLeader(store, clock), host)
     service = Service(
         settings=given, store=store, intake=intake, cycle=cycle, launcher=launcher, bell=bell, clock=clock,
         board=ProgressBoard(bell), host=host, workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
-        pools=store.pools,
+        pools=store.pools, alerts=alerting.desk,
     )  # fmt: skip
     cycle.run_once()
     cycle.start()
     intake.start()
+    alerting.post.start()
     try:
         yield service, plays
     finally:
+        alerting.post.stop()
         intake.stop()
         cycle.stop()
         launcher.close()

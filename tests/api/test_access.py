@@ -110,6 +110,7 @@ def house_in(folder: Path, **settings: Any) -> Iterator[House]:
         world.play(as_before)
         house.add_source("private")
         world.service.store.set_queue("etl")
+        world.raise_alert()
         world.service.store.register(
             WorkerInfo("spare", "there", NONE, NONE), world.service.clock.now(), 3600.0
         )
@@ -148,6 +149,11 @@ def deletion(house: House) -> dict[str, Any]:
 def revocation(house: House) -> dict[str, Any]:
     key = house.add_key("eve", Role.VIEWER)
     return {"url": f"/api/v1/keys/{key.split('_')[1]}"}
+
+
+def end_of_silence(house: House) -> dict[str, Any]:
+    answer = house.as_("bob as operator", "POST", "/api/v1/alerts/silences", json={"minutes": 1})
+    return {"url": f"/api/v1/alerts/silences/{answer.json()['silence_id']}"}
 
 
 SQL = {"kind": "sql", "sql": "select 1"}
@@ -207,6 +213,17 @@ ASKS: dict[tuple[str, str], Ask] = {
     ("GET", "/api/system/resource-usage"): fixed("/api/system/resource-usage"),
     ("GET", "/api/system/executor-stats"): fixed("/api/system/executor-stats"),
     ("GET", "/api/system/db-pool-stats"): fixed("/api/system/db-pool-stats"),
+    ("GET", "/api/v1/alerts"): fixed("/api/v1/alerts"),
+    ("GET", "/api/v1/alerts/rules"): fixed("/api/v1/alerts/rules"),
+    ("PATCH", "/api/v1/alerts/rules/{name}"): fixed("/api/v1/alerts/rules/cpu", json={"hold_s": 60}),
+    ("DELETE", "/api/v1/alerts/rules/{name}"): fixed("/api/v1/alerts/rules/cpu"),
+    ("GET", "/api/v1/alerts/silences"): fixed("/api/v1/alerts/silences"),
+    ("POST", "/api/v1/alerts/silences"): fixed("/api/v1/alerts/silences", json={"rule": "cpu", "minutes": 1}),
+    ("DELETE", "/api/v1/alerts/silences/{silence_id}"): end_of_silence,
+    ("GET", "/api/v1/alerts/channels"): fixed("/api/v1/alerts/channels"),
+    ("POST", "/api/v1/alerts/channels/{name}/test"): fixed("/api/v1/alerts/channels/none/test"),
+    ("GET", "/api/v1/alerts/{alert_id}"): fixed("/api/v1/alerts/1"),
+    ("POST", "/api/v1/alerts/{alert_id}/acknowledge"): fixed("/api/v1/alerts/1/acknowledge"),
     ("GET", "/api/v1/whoami"): fixed("/api/v1/whoami"),
     ("GET", "/api/v1/keys"): fixed("/api/v1/keys"),
     ("POST", "/api/v1/keys"): fixed("/api/v1/keys", json={"owner": "eve", "role": "viewer"}),
@@ -224,9 +241,10 @@ ALLOWED = {
     ("POST", "/api/v1/monitoring/workers/{worker_id}/control"): 409,
     ("POST", "/api/v1/ingest/preview"): 422,
     ("GET", "/api/v1/jobs/{job_id}/report"): 404,
+    ("POST", "/api/v1/alerts/channels/{name}/test"): 404,
 }
 """What they answer who may, where it is no success: this server has no worker that could be told, and the file is none that
-may be read, and the job is no lint job."""
+may be read, and the job is no lint job, and there is no channel."""
 
 
 def test_every_route_has_its_request_and_its_least_role():

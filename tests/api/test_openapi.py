@@ -92,6 +92,17 @@ def test_every_reference_in_the_description_leads_somewhere(shared: World):
         ("POST", "/api/v1/ingest/preview", 422, "invalid_input"),
         ("GET", "/api/v1/monitoring/workers/{worker_id}", 404, "not_found"),
         ("POST", "/api/v1/monitoring/workers/{worker_id}/control?action=dance", 400, "unknown_action"),
+        ("GET", "/api/v1/alerts?level=awful", 422, "invalid_input"),
+        ("GET", "/api/v1/alerts/rules?cursor=x", 422, "bad_cursor"),
+        ("PATCH", "/api/v1/alerts/rules/{name}", 404, "not_found"),
+        ("DELETE", "/api/v1/alerts/rules/{name}", 404, "not_found"),
+        ("GET", "/api/v1/alerts/silences?cursor=x", 422, "bad_cursor"),
+        ("POST", "/api/v1/alerts/silences", 422, "invalid_input"),
+        ("DELETE", "/api/v1/alerts/silences/{silence_id}", 404, "not_found"),
+        ("GET", "/api/v1/alerts/channels?limit=0", 422, "invalid_input"),
+        ("POST", "/api/v1/alerts/channels/{name}/test", 404, "not_found"),
+        ("GET", "/api/v1/alerts/{alert_id}", 404, "not_found"),
+        ("POST", "/api/v1/alerts/{alert_id}/acknowledge", 404, "not_found"),
         ("GET", "/api/v1/keys?cursor=x", 422, "bad_cursor"),
         ("POST", "/api/v1/keys", 422, "invalid_input"),
         ("DELETE", "/api/v1/keys/{key_id}", 404, "not_found"),
@@ -105,7 +116,7 @@ def test_every_route_answers_errors_in_the_one_shape(
     shared: World, method: str, path: str, status: int, code: str
 ):
     filled = path.replace("{job_id}", "77777").replace("{task_id}", "77777.1").replace("{name}", "-none")
-    filled = filled.replace("{key_id}", "0000000000")
+    filled = filled.replace("{key_id}", "0000000000").replace("{alert_id}", "77").replace("{silence_id}", "x")
     assert_problem(shared.http.request(method, filled), status, code)
 
 

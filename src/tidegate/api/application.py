@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from tidegate.api import (
+    alerts,
     audit,
     events,
     health,
@@ -50,6 +51,7 @@ _TAGS = [
     {"name": "queues", "description": "Lines of waiting jobs: weight, cap, pause."},
     {"name": "workers", "description": "Machines that run jobs: look, drain, stop."},
     {"name": "monitoring", "description": "What runs where, and how the machines do."},
+    {"name": "alerts", "description": "What is wrong, who was told, and who has seen it."},
     {"name": "identity", "description": "API keys, roles, and the trail of who did what."},
     {"name": "health", "description": "Alive, and able to work."},
 ]
@@ -70,6 +72,7 @@ SUBJECTS = (
     lint,
     system,
     query,
+    alerts,
     keys,
     audit,
     index,

@@ -24,6 +24,9 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.IngestPreviewRequest,
     schemas.QueueChange,
     schemas.KeyRequest,
+    schemas.AcknowledgeRequest,
+    schemas.SilenceRequest,
+    schemas.AlertRuleChange,
     schemas.Problem,
     schemas.Page[schemas.Event],
 )

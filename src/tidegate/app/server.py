@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from tidegate.api import create_app
 from tidegate.api.files import INCOMING
+from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
 from tidegate.app.kinds import kind_rules
@@ -125,7 +126,11 @@ class Server:
         board = ProgressBoard(self.bell)
         launcher = self._join_cluster(board) if self._wires else self._start_worker(board, workloads)
         leader = self._start_leading()
-        self._start_duties(launcher, leader)
+        host = MachineHost(
+            self.folders.root, MachineProbe(self.folders.root), shared=self.settings.broker_url is not None
+        )
+        alerting = make_alerting(self.settings, self.store, self.clock, leader, host)
+        self._start_duties(launcher, leader, alerting)
         self.cycle = Cycle(
             self.store, launcher, self.bell, self.clock, leader, drain=drain, claim=not self.clustered
         )
@@ -160,11 +165,8 @@ class Server:
             logs=self.folders.logs,
             checks=self._checks,
             control=self._control(),
-            host=MachineHost(
-                self.folders.root,
-                MachineProbe(self.folders.root),
-                shared=self.settings.broker_url is not None,
-            ),
+            host=host,
+            alerts=alerting.desk,
             executors=self._executors,
             pools=store.pools,
             ledger=self.ledger,
@@ -238,7 +240,7 @@ class Server:
         self._closing.callback(leader.stop)
         return leader
 
-    def _start_duties(self, launcher: Launcher, leader: Leader) -> None:
+    def _start_duties(self, launcher: Launcher, leader: Leader, alerting: Alerting) -> None:
         """Recover from an earlier end first."""
         rescue = Rescue(
             self.store,
@@ -259,11 +261,14 @@ class Server:
             audit_retention=timedelta(days=self.settings.audit_retention_days),
             archive=timedelta(days=max(self.settings.archive_days, self.settings.retention_days)),
             kept_bytes=parse_bytes(self.settings.result_cache),
+            alert_retention=timedelta(days=self.settings.alert_retention_days),
         )
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
             rescue.run_once(self.clock.now())
             janitor.at_start(self.clock.now())
-        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor]
+        alerting.post.start()
+        self._closing.callback(alerting.post.stop)
+        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor, alerting.watch]
         if self.ledger is not None:
             duties.append(KeepLedger(self.store, self.ledger, self.clock))
         if self.clustered:

@@ -16,6 +16,7 @@ import httpx2
 
 from tidegate.client import calls
 from tidegate.client.aio_job import AsyncJob
+from tidegate.client.alerts import AsyncAlerts
 from tidegate.client.calls import Call, Reply
 from tidegate.client.client import source_name_of
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
@@ -55,6 +56,7 @@ class AsyncClient:
         self.on_wait: OnWait = wait_silently
         """Called before each pause of a request that the server has refused for now."""
         self._throttle = Throttle(time.monotonic, random.random)
+        self.alerts = AsyncAlerts(self)
         self._choose = choose
         self._target: Target | None = None
         self._client: httpx2.AsyncClient | None = None

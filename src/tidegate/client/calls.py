@@ -416,3 +416,68 @@ def audit(
 ) -> Call[Page]:
     """A page of the audit trail, the newest first."""
     return _list(f"{API}/audit", actor=actor, action=action, object=object, cursor=cursor)
+
+
+# Alerts
+
+_ALERTS = f"{API}/alerts"
+
+
+def alerts(
+    *, state: str | None = None, level: str | None = None, rule: str | None = None, cursor: str | None = None
+) -> Call[Page]:
+    """A page of alerts, the newest first."""
+    return _list(_ALERTS, state=state, level=level, rule=rule, cursor=cursor)
+
+
+def alert(alert_id: str) -> Call[Document]:
+    """An alert with its history."""
+    return _get(f"{_ALERTS}/{_segment(alert_id)}")
+
+
+def acknowledge_alert(alert_id: str, note: str) -> Call[Document]:
+    """Say that it is seen. Doing so twice changes nothing."""
+    path = f"{_ALERTS}/{_segment(alert_id)}/acknowledge"
+    return Call("POST", path, _document, body={"note": note}, repeatable=True)
+
+
+def silences(cursor: str | None = None) -> Call[Page]:
+    """A page of the silences that have not ended."""
+    return _list(f"{_ALERTS}/silences", cursor=cursor)
+
+
+def add_silence(minutes: float, rule: str | None, subject: str | None, reason: str) -> Call[Document]:
+    """Keep quiet about something. Not sent again by itself: each time makes another."""
+    body = _given(minutes=minutes, rule=rule, subject=subject, reason=reason)
+    return Call("POST", f"{_ALERTS}/silences", _document, body=body)
+
+
+def end_silence(silence_id: str) -> Call[Document]:
+    """End one. Doing so twice changes nothing."""
+    return Call("DELETE", f"{_ALERTS}/silences/{_segment(silence_id)}", _document, repeatable=True)
+
+
+def alert_rules(cursor: str | None = None) -> Call[Page]:
+    """A page of the rules as they hold."""
+    return _list(f"{_ALERTS}/rules", cursor=cursor)
+
+
+def change_alert_rule(name: str, changes: Mapping[str, float | bool | None]) -> Call[Document]:
+    """Change a rule; what is not named stays."""
+    return Call("PATCH", f"{_ALERTS}/rules/{_segment(name)}", _document, body=dict(changes), repeatable=True)
+
+
+def reset_alert_rule(name: str) -> Call[Document]:
+    """Put a rule back."""
+    return Call("DELETE", f"{_ALERTS}/rules/{_segment(name)}", _document, repeatable=True)
+
+
+def alert_channels(cursor: str | None = None) -> Call[Page]:
+    """A page of the channels."""
+    return _list(f"{_ALERTS}/channels", cursor=cursor)
+
+
+def test_alert_channel(name: str) -> Call[Document]:
+    """Send a test message. The answer waits for the channel."""
+    path = f"{_ALERTS}/channels/{_segment(name)}/test"
+    return Call("POST", path, _document, read_timeout_s=3 * DEFAULT_READ_S)

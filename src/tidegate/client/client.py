@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Unpack
 import httpx2
 
 from tidegate.client import calls
+from tidegate.client.alerts import Alerts
 from tidegate.client.calls import Call, Reply
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
@@ -59,6 +60,7 @@ class Client:
         self.on_wait: OnWait = wait_silently
         """Called before each pause of a request that the server has refused for now."""
         self._throttle = Throttle(time.monotonic, random.random)
+        self.alerts = Alerts(self)
         self._server = target.server
         self._http = httpx2.Client(**client_options(target.url, target.api_key))
 

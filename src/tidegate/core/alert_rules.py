@@ -90,10 +90,11 @@ class Rule:
 
     def sentence(self, subject: str, level: Level, value: float) -> str:
         """What is so, with its numbers: `Memory in use of node-1 is 96.2 %, above 95 %.`"""
+        alone = subject == SERVICE
         if not self.unit:
-            return f"{self.what}." if subject == SERVICE else f"{self.what}: {subject}."
+            return f"{self.what}." if alone else f"{self.what}: {subject}."
         limit = self.threshold(level) if level is not Level.INFO else None
-        told = f"{self.what} of {subject} is {_number(value)} {self.unit}"
+        told = f"{self.what if alone else f'{self.what} of {subject}'} is {_number(value)} {self.unit}"
         if limit is None:
             return f"{told}."
         return (
@@ -150,7 +151,7 @@ def default_rules(max_waiting: int) -> dict[str, Rule]:
             "thresholds.",
         ),
         Rule(
-            "channel_lost", "Number of failed tries in a row", "messages", 2, slack=0.0, hold_s=0.0, clear_s=0.0,
+            "channel_lost", "Number of failed tries in a row", "tries", 2, slack=0.0, hold_s=0.0, clear_s=0.0,
             advice="`tidegate alerts channels` shows the error, `tidegate alerts test NAME` tries again. Alerts go to the "
             "other channels meanwhile.",
         ),
@@ -188,11 +189,19 @@ def changed(rule: Rule, changes: Mapping[str, float | bool | None]) -> Rule:
     return made
 
 
+def as_changed(rule: Rule, changes: Mapping[str, float | bool | None]) -> Rule:
+    """The rule with changes that were stored: as it is by default, when these do not go with the defaults of this version."""
+    try:
+        return changed(rule, changes)
+    except InvalidInput:
+        return rule
+
+
 def with_changes(
     rules: Mapping[str, Rule], changes: Mapping[str, Mapping[str, float | bool | None]]
 ) -> dict[str, Rule]:
     """All rules with what operators have changed. Changes of rules that are not there any more mean nothing."""
-    return {name: changed(rule, changes.get(name, {})) for name, rule in rules.items()}
+    return {name: as_changed(rule, changes.get(name, {})) for name, rule in rules.items()}
 
 
 def rule_named(rules: Mapping[str, Rule], name: str) -> Rule:

@@ -59,7 +59,7 @@ class Standing:
         )
 
 
-def standing_at(level: Level, value: float) -> Standing:
+def standing_at(level: Level, value: float | None) -> Standing:
     """Of an alert that another server has raised."""
     one, two, three = (Latch(level >= each) for each in ALERTING)
     return Standing((one, two, three), value)

@@ -186,11 +186,7 @@ class Message:
 
 
 class ChannelFailed(Exception):
-    """A message could not be sent. Its text says why and holds no secret. `final`: trying again would not help."""
-
-    def __init__(self, message: str, *, final: bool = False) -> None:
-        super().__init__(message)
-        self.final = final
+    """A message could not be sent. Its text says why, and holds no secret."""
 
 
 class Channel(Protocol):

@@ -30,6 +30,7 @@ from tidegate.ports import (
     WorkerControl,
     Workload,
 )
+from tidegate.server.alerts.desk import AlertDesk
 from tidegate.server.cycle import Cycle, Waiting
 from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.server.following import LOOK_AGAIN_S, Following
@@ -78,6 +79,7 @@ class Service:
         executors: Callable[[], Mapping[str, ExecutorStats]] = dict,
         pools: Callable[[], Sequence[PoolStats]] = tuple,
         ledger: LedgerCache | None = None,
+        alerts: AlertDesk,
         look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self.settings = settings
@@ -87,6 +89,7 @@ class Service:
         self.workloads = workloads
         self.workers = Workers(store, bell, clock, control)
         self.monitor = Monitor(store, self.workers, cycle, clock, control, host)
+        self.alerts = alerts
         self._ledger = ledger
         self._intake = intake
         self._cycle = cycle

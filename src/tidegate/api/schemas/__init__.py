@@ -3,6 +3,18 @@
 Answers are made by `views` and not validated again: tests hold them to these shapes.
 """
 
+from tidegate.api.schemas.alerts import (
+    AcknowledgeRequest,
+    Alert,
+    AlertChannel,
+    AlertLevel,
+    AlertRule,
+    AlertRuleChange,
+    AlertWithHistory,
+    ChannelTested,
+    Silence,
+    SilenceRequest,
+)
 from tidegate.api.schemas.common import Column, Page, Problem, Shape
 from tidegate.api.schemas.identity import AuditRow, Key, KeyRequest, NewKey, Whoami
 from tidegate.api.schemas.ingest import IngestPreview, IngestPreviewRequest
@@ -47,6 +59,13 @@ from tidegate.api.schemas.server import Amounts, Capacity, Health, Queue, QueueC
 from tidegate.api.schemas.sources import Source, SourceRequest, UploadAnswer
 
 __all__ = [
+    "AcknowledgeRequest",
+    "Alert",
+    "AlertChannel",
+    "AlertLevel",
+    "AlertRule",
+    "AlertRuleChange",
+    "AlertWithHistory",
     "Amounts",
     "Attempt",
     "AuditRow",
@@ -55,6 +74,7 @@ __all__ = [
     "BulkRequest",
     "CancelAnswer",
     "Capacity",
+    "ChannelTested",
     "Column",
     "ControlAnswer",
     "Event",
@@ -93,6 +113,8 @@ __all__ = [
     "ResultAnswer",
     "Rows",
     "Shape",
+    "Silence",
+    "SilenceRequest",
     "Source",
     "SourceRequest",
     "Submitted",

@@ -44,6 +44,7 @@ class Janitor:
         archive: timedelta | None = None,
         readings: timedelta | None = None,
         kept_bytes: int = 0,
+        alert_retention: timedelta = timedelta(days=90),
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
@@ -57,6 +58,7 @@ class Janitor:
         self._archive = archive or retention
         self._readings = readings or retention
         self._kept_bytes = kept_bytes
+        self._alert_retention = alert_retention
 
     def at_start(self, now: datetime) -> None:
         for folder in self._attempts.iterdir():
@@ -72,6 +74,7 @@ class Janitor:
         self._store.prune_archive(now - self._archive)
         self._store.prune_samples(now - self._readings)
         self._store.prune_kept(now - self._retention, self._kept_bytes)
+        self._store.prune_alerts(now - self._alert_retention)
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:

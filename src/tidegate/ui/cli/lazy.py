@@ -24,6 +24,7 @@ COMMANDS = {
     "job": "Look at one job, wait for it, cancel it.",
     "sources": "Named data sets: list, add, look into, delete.",
     "queues": "Queues: list, pause, resume, set caps.",
+    "alerts": "Alerts: list, acknowledge, silence, rules, channels.",
     "key": "API keys: create, list, revoke.",
     "audit": "Show who did what, the newest first. For operators.",
     "doctor": "Show what this machine offers and what is missing.",

@@ -1,0 +1,1 @@
+"""Ways to people and programs that want to hear of alerts: e-mail, signed webhooks, and whatever Apprise knows."""
