@@ -360,3 +360,19 @@ def leave_lines(context: TaskContext) -> Mapping[str, Any]:
 def add_without_leave(context: TaskContext) -> Mapping[str, Any]:
     context.add_task(TaskOrder("never"))
     return {}
+
+
+def as_told(context: TaskContext) -> Mapping[str, Any]:
+    """Whatever the spec says under `does`: each task of a batch may behave otherwise."""
+    print(f"task {context.key}", flush=True)
+    does: Mapping[str, Any] = {
+        "answer": answer, "sleep": sleep, "hold": hold, "eat": eat, "fail": fail, "crash": crash, "segfault": segfault,
+        "exit_with": exit_with, "leave_file": leave_file, "refuse_memory": refuse_memory, "pid": _pid,
+        "add": add_without_leave, "report_much": report_much, "spin": spin,
+    }  # fmt: skip
+    result: Mapping[str, Any] = does[context.spec["does"]](context)
+    return result
+
+
+def _pid(context: TaskContext) -> Mapping[str, Any]:
+    return {"pid": os.getpid(), "key": list(context.key), "timeout_s": context.timeout_s}

@@ -6,7 +6,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tidegate.runtime import pipes
+from tidegate.runtime.child import LOG_MARK
 from tidegate.runtime.pipes import LogPipe
 
 
@@ -60,7 +63,7 @@ def test_a_log_that_cannot_be_made_is_no_reason_to_stop(tmp_path: Path) -> None:
 
 def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     log = LogPipe(str(tmp_path / "1.log"))
-    log.written_bytes = pipes.MAX_LOG_BYTES - 4
+    log._logs[0].written_bytes = pipes.MAX_LOG_BYTES - 4
     say(log, b"headmiddle")
     say(log, b"x" * (pipes.LOG_END_BYTES - 1))
     say(log, b".")
@@ -70,3 +73,19 @@ def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
         b"head\n[tidegate: 6 bytes left out here; of output beyond 10 MiB only the end is kept]\n"
     )
     assert kept.endswith(b"x.")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_mark_divides_what_a_batch_prints_wherever_it_is_cut(tmp_path: Path, size: int) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    pipe = LogPipe(*map(str, paths))
+    said = b"one\n" + LOG_MARK + LOG_MARK[:5] + b"three" + LOG_MARK[:3]
+    for at in range(0, len(said), size):
+        os.write(pipe.writer, said[at : at + size])
+        pipe.read()
+    assert [pipe.ended(), pipe.ended()] == [4, 0]
+    pipe.drain()
+    pipe.close()
+    assert paths[0].read_bytes() == b"one\n"
+    assert paths[1].read_bytes() == LOG_MARK[:5] + b"three" + LOG_MARK[:3]
+    assert not paths[2].exists()

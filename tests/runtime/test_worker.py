@@ -41,7 +41,7 @@ from tidegate.testing.memory_store import MemoryStore
 DEADLINE_S = 20.0
 RUNNERS = (
     "answer", "sleep", "fail", "crash", "leave_file", "leave_cut_file", "misdescribe_file", "name_path_outside",
-    "expand", "leave_lines", "add_without_leave", "keepable",
+    "expand", "leave_lines", "add_without_leave", "keepable", "as_told",
 )  # fmt: skip
 
 
@@ -123,6 +123,27 @@ class House:
             created_at=self.clock.now(),
             result_name=result_name,
             result_named_by_user=bool(result_name),
+        )
+        accepted = self.store.add_jobs([job])[0]
+        assert not isinstance(accepted, Exception)
+        self.bell.ring("schedule")
+        return accepted.job_id
+
+    def submit_batch(self, *specs: dict[str, Any], batch: int = 64) -> int:
+        """A job of many tasks, each with what it is to do; so large that one runs at a time."""
+        job = NewJob(
+            kind="as_told",
+            name="many",
+            owner="ann",
+            queue="default",
+            priority=Priority.NORMAL,
+            shape=Shape(Resources(4000, 256 * MIB, 256 * MIB)),
+            timeout_s=20.0,
+            max_attempts=1,
+            spec={"does": "answer"},
+            tasks=tuple(TaskOrder(f"task {number}", spec) for number, spec in enumerate(specs, start=1)),
+            created_at=self.clock.now(),
+            batch=batch,
         )
         accepted = self.store.add_jobs([job])[0]
         assert not isinstance(accepted, Exception)
@@ -510,3 +531,58 @@ def test_a_report_of_the_wrong_shape_fails_its_own_job(house: House) -> None:
     assert job.status is JobStatus.FAILED
     assert job.exit is not None
     assert job.exit.code == "bad_result"
+
+
+@pytest.mark.parametrize("claim", [True, False])
+def test_tasks_of_a_batch_share_a_process_and_keep_their_results(tmp_path: Path, claim: bool) -> None:
+    house = House(tmp_path, claim=claim)
+    house.open()
+    job = house.final(house.submit_batch(*({"does": "pid"} for _ in range(40))))
+    assert job.status is JobStatus.SUCCEEDED
+    tasks = house.store.tasks(job.id)
+    assert [task.result and task.result["key"] for task in tasks] == [[job.id, n, 1] for n in range(1, 41)]
+    pids = [task.result["pid"] for task in tasks if task.result]
+    assert len(set(pids)) < 15
+    assert pids[:20] == [pids[0]] * 20
+    house.close()
+    house.store.check()
+
+
+def test_a_task_that_crashes_costs_the_others_of_its_batch_nothing(house: House) -> None:
+    specs: list[dict[str, Any]] = [{"answer": number} for number in range(1, 21)]
+    specs[4] = {"does": "segfault"}
+    specs[5] = {"does": "fail"}
+    job = house.final(house.submit_batch(*specs))
+    assert job.task_counts[TaskState.SUCCEEDED] == 18
+    tasks = house.store.tasks(job.id)
+    assert [task.exit and task.exit.reason.value for task in tasks[3:7]] == [None, "signal", "error", None]
+    assert [len(task.attempts) for task in tasks[:6]] == [1, 1, 1, 1, 1, 2]
+    assert [task.result for task in tasks[6:]] == [{"answer": number} for number in range(7, 21)]
+    assert all(attempt.state is not AttemptState.FAILED for task in tasks[6:] for attempt in task.attempts)
+
+
+def test_a_cancel_ends_a_whole_batch(house: House) -> None:
+    job_id = house.submit_batch({}, {"does": "sleep"}, *({} for _ in range(20)))
+    second = AttemptKey(job_id, 2, 1)
+    house.until(job_id, lambda job: house.board.share(second.task) is not None)
+    cancelled = house.store.request_cancel(job_id, house.clock.now())
+    house.worker.cancel(cancelled.live_attempts)
+    job = house.final(job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert job.task_counts[TaskState.SUCCEEDED] == 1
+
+
+def test_a_stop_puts_back_what_is_left_of_a_batch(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.open()
+    job_id = house.submit_batch({"answer": 1}, {"does": "sleep"}, *({} for _ in range(20)))
+    second = AttemptKey(job_id, 2, 1)
+    house.until(job_id, lambda job: house.board.share(second.task) is not None)
+    house.close()
+    house.store.check()
+    first, *others = house.store.tasks(job_id)
+    assert first.result == {"answer": 1}
+    assert {task.state for task in others} == {TaskState.QUEUED}
+    assert {len(task.attempts) for task in others} == {0, 1}
+    again = house.store.changes(0).waiting
+    assert len(again) == 21

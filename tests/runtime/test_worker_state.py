@@ -51,8 +51,12 @@ def key(job: int) -> AttemptKey:
     return AttemptKey(job, 1, 1)
 
 
-def assignment(of: AttemptKey) -> Assignment:
-    return Assignment(of, "sql", "ann", "default", "n", {}, Resources(), 60.0, 1, 0, None)
+def batch(job: int, count: int) -> list[AttemptKey]:
+    return [AttemptKey(job, number, 1) for number in range(1, count + 1)]
+
+
+def assignment(of: AttemptKey, head: AttemptKey | None = None) -> Assignment:
+    return Assignment(of, "sql", "ann", "default", "n", {}, Resources(), 60.0, 1, 0, None, head=head)
 
 
 class Play:
@@ -67,6 +71,8 @@ class Play:
         self.away = False
         self.generation = 0
         self.held: dict[AttemptKey, bool] = {}
+        self.heads: dict[AttemptKey, AttemptKey] = {}
+        """The first attempt of the sandbox of each."""
         self.to_cancel: set[AttemptKey] = set()
         self.begun: Counter[AttemptKey] = Counter()
         self.sandboxes: set[AttemptKey] = set()
@@ -104,14 +110,25 @@ class Play:
         self.tick()
         return self
 
-    def start(self, job: int, *, claimed: bool = True, generation: int | None = None) -> AttemptKey:
-        """What a scheduler has committed and now hands over."""
+    def start(
+        self, job: int, *, claimed: bool = True, generation: int | None = None, count: int = 1
+    ) -> AttemptKey:
+        """What a scheduler has committed and now hands over: one attempt, or a batch of so many."""
         by = self.generation if generation is None else generation
+        keys = batch(job, count)
+        self.heads.update(dict.fromkeys(keys, keys[0]))
         if by == self.generation:
-            self.held[key(job)] = claimed
-        given = assignment(key(job)) if claimed else None
-        self.tell(Launched([Start(key(job), "default", "w", by, Resources(), given)]))
-        return key(job)
+            self.held.update(dict.fromkeys(keys, claimed))
+        given = {of: self.assignment(of) if claimed else None for of in keys}
+        self.tell(Launched([Start(of, "default", "w", by, Resources(), given[of]) for of in keys]))
+        return keys[0]
+
+    def assignment(self, of: AttemptKey) -> Assignment:
+        head = self.heads[of]
+        return assignment(of, None if head == of else head)
+
+    def of_sandbox(self, head: AttemptKey) -> set[AttemptKey]:
+        return {of for of, other in self.heads.items() if other == head}
 
     def end(
         self, of: AttemptKey, state: AttemptState = AttemptState.SUCCEEDED, generation: int | None = None
@@ -146,10 +163,12 @@ class Play:
             case Begin():
                 assert self.state.joined
                 assert not self.state.fenced
-                self.begun[instruction.assignment.key] += 1
-                self.sandboxes.add(instruction.assignment.key)
+                for each in instruction.batch:
+                    assert each.sandbox == instruction.batch[0].key
+                    self.begun[each.key] += 1
+                    self.sandboxes.add(each.key)
             case Kill():
-                self.killed.add(instruction.key)
+                self.killed |= self.of_sandbox(instruction.sandbox) & self.sandboxes
             case DropCancelled():
                 return self.end(instruction.assignment.key, AttemptState.FAILED)
             case DropUnbegun():
@@ -175,11 +194,12 @@ class Play:
         if self.away:
             return ClaimFailed()
         wanted = [start.key for start in claim.starts if claim.generation == self.generation]
-        mine = [of for of in wanted if self.held.get(of) is False]
+        free = {of for of in wanted if self.held.get(of) is False}
+        mine = [of for of in wanted if of in free and self.of_sandbox(self.heads[of]) <= free]
         self.held.update(dict.fromkeys(mine, True))
         if mine:
             self.renewed_s = self.now_s
-        return ClaimAnswered(claim.starts, [assignment(of) for of in mine], self.now_s)
+        return ClaimAnswered(claim.starts, [self.assignment(of) for of in mine], self.now_s)
 
     def _report(self, report: Report) -> Event:
         if self.away:
@@ -365,14 +385,67 @@ def test_a_stop_gives_up_reports_that_the_store_refuses():
     assert play.state.over(play.now_s)
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_batch_is_begun_in_one_sandbox(claimed):
+    play = Play().join()
+    play.start(1, count=3, claimed=claimed)
+    play.start(2, claimed=claimed)
+    play.tick()
+    begun = [one for _, _, todo in play.log for one in todo if isinstance(one, Begin)]
+    assert [[each.key for each in one.batch] for one in begun] == [batch(1, 3), batch(2, 1)]
+    play.tell(play.end(key(1)))
+    assert set(play.state.running) == {*batch(1, 3)[1:], key(2)}
+
+
+def test_what_ends_a_batch_asks_its_sandbox_once_whichever_of_it_is_left():
+    play = Play().join()
+    play.start(1, count=3)
+    play.tell(play.end(key(1)))
+    play.tell(CancelAsked(batch(1, 3)))
+    kills = [one for _, _, todo in play.log for one in todo if isinstance(one, Kill)]
+    assert [kill.sandbox for kill in kills] == [key(1)]
+    play.tell(StopAsked(0.0))
+    play.tick()
+    assert play.killed == set(batch(1, 3)[1:])
+
+
+def test_a_cancel_before_its_start_wins_over_a_whole_batch():
+    play = Play().join()
+    play.tell(CancelAsked(batch(1, 3)))
+    play.start(1, count=3)
+    play.tick()
+    assert play.begun == {}
+    assert [end.key for end in play.ends] == batch(1, 3)
+
+
+def test_a_batch_that_comes_twice_is_begun_once():
+    play = Play().join()
+    play.start(1, count=3)
+    play.tell(play.end(key(1)))
+    play.start(1, count=3)
+    assert play.begun == dict.fromkeys(batch(1, 3), 1)
+
+
+def test_a_stop_puts_back_a_batch_that_has_not_begun():
+    play = Play().join()
+    play.away = True
+    play.start(1, count=3, claimed=False)
+    play.tell(StopAsked(10.0))
+    play.away = False
+    play.run_for(9)
+    assert [(end.key, end.state) for end in play.ends] == [(of, AttemptState.LOST) for of in batch(1, 3)]
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             [
                 "launch",
                 "launch",
+                "launch_batch",
                 "claim",
                 "claim",
+                "claim_batch",
                 "cancel",
                 "end",
                 "end",
@@ -400,15 +473,18 @@ def test_whatever_happens(steps, stop_allowed):
     job = 0
     for what, number, passes_s in steps:
         match what:
-            case "launch" | "claim":
+            case "launch" | "claim" | "launch_batch" | "claim_batch":
                 job += 1
                 stale = play.generation - 1 if number == 6 else None
-                play.start(job, claimed=what == "launch", generation=stale)
+                claimed, count = what.startswith("launch"), 3 if what.endswith("batch") else 1
+                play.start(job, claimed=claimed, generation=stale, count=count)
                 if number == 5:
-                    play.start(job, claimed=what == "launch", generation=stale)
+                    play.start(job, claimed=claimed, generation=stale, count=count)
             case "cancel":
-                play.to_cancel.add(key(max(job - number, 1)))
-                play.tell(CancelAsked([key(max(job - number, 1))]))
+                cancelled = max(job - number, 1)
+                live = [of for of in play.held if of.job_id == cancelled] or [key(cancelled)]
+                play.to_cancel.update(live)
+                play.tell(CancelAsked(live))
             case "end":
                 for of in sorted(play.sandboxes)[:number]:
                     play.tell(
@@ -422,6 +498,7 @@ def test_whatever_happens(steps, stop_allowed):
                 play.take_over()
             case "lose_answer":
                 job += 1
+                play.heads[key(job)] = key(job)
                 play.held[key(job)] = True
             case "beat":
                 play.tell(BeatAsked())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tidegate.core.job import AttemptKey, Exit
@@ -76,6 +76,10 @@ class Ended(NamedTuple):
     tree_gone: bool
     result: Mapping[str, Any] | None
     log_bytes: int
+    over: bool = True
+    unbegun: Sequence[AttemptKey] = ()
+    told_cpu_s: float = 0.0
+    """CPU seconds of the process that were told with the ends of those before it in its batch."""
 
 
 def exit_fields(exit_: Exit) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def end_message(ended: Ended) -> dict[str, Any]:
     usage, spent = ended.usage, ended.spent
     verdict = judge(ended.facts)
     own_cpu_s = usage.cpu_seconds if usage is not None else None
+    cpu_s = max((spent.cpu_s if own_cpu_s is None else own_cpu_s) - ended.told_cpu_s, 0.0)
     return {
         "is": "end",
         "key": ended.key,
@@ -103,7 +108,7 @@ def end_message(ended: Ended) -> dict[str, Any]:
         "usage": {
             "peak_memory_bytes": ended.facts.peak_memory_bytes,
             "peak_memory_with_cache_bytes": usage.peak_with_cache_bytes if usage else None,
-            "cpu_seconds": round(spent.cpu_s if own_cpu_s is None else own_cpu_s, 6),
+            "cpu_seconds": round(cpu_s, 6),
             "wall_seconds": round(ended.wall_s, 6),
             "read_bytes": spent.read_bytes,
             "written_bytes": spent.written_bytes,
@@ -112,4 +117,6 @@ def end_message(ended: Ended) -> dict[str, Any]:
         "tree_gone": ended.tree_gone,
         "enforced_by": ended.facts.enforced_by,
         "log_bytes": ended.log_bytes,
+        "over": ended.over,
+        "unbegun": ended.unbegun,
     }

@@ -9,17 +9,19 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.core.resources import Resources
-from tidegate.runtime.account import Ended, Meter, end_message, peak_memory
-from tidegate.runtime.child import ChildOrder, run_child
+from tidegate.runtime.account import Ended, Meter, Spent, end_message, peak_memory
+from tidegate.runtime.child import ChildOrder, ChildTurn, run_child
 from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage, Rung
 from tidegate.runtime.limits.landlock import Confinement
-from tidegate.runtime.pipes import LogPipe, ReportPipe
+from tidegate.runtime.pipes import LogPipe, Passed, ReportPipe
 from tidegate.runtime.processes import end_descendants, reap, send_signal
 from tidegate.runtime.protocol import Channel
+from tidegate.runtime.turns import Turns, turns_of
 from tidegate.runtime.verdict import Ending, Facts
 from tidegate.runtime.watch import MAX_PROCESSES, Bounds, Watch
 
@@ -47,19 +49,17 @@ class Order:
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self.key = AttemptKey(*message["key"])
+        self.turns = turns_of(message)
         self.runner = str(message["runner"])
-        self.spec: Mapping[str, Any] = message["spec"]
         self.resources = Resources(*message["resources"])
         self.interactive = bool(message.get("interactive"))
         self.expands = bool(message.get("expands"))
         self.folder = str(message["folder"])
-        self.log_path = message.get("log") or f"{self.folder}/log"
         self.staging = f"{_real_path(os.path.dirname(self.folder))}/{os.path.basename(self.folder)}/staging"
         self.hand_over: str | None = message.get("hand_over")
         self.bounds = Bounds(
             max(self.resources.memory_bytes, LEAST_MEMORY_BYTES),
             max(self.resources.disk_bytes, LEAST_DISK_BYTES),
-            float(message["timeout_s"]),
         )
 
     def limits(self) -> GroupLimits:
@@ -90,7 +90,8 @@ def _real_path(folder: str) -> str:
 
 
 class Attempt:
-    """Forks the attempt, relays what it tells, and ends it when it must end."""
+    """Forks the attempt, relays what it tells, and ends it when it must end. Of a batch all that run in the one process, each
+    with its own report."""
 
     def __init__(self, world: World, channel: Channel, inbox: deque[dict[str, Any]], order: Order) -> None:
         self._world = world
@@ -98,18 +99,18 @@ class Attempt:
         self._inbox = inbox
         self._order = order
         self.key = order.key
-        self._started = time.monotonic()
+        self._turns = Turns(order.turns)
         self._group: Group | None = None
         self._watch: Watch | None = None
         self._child = 0
         self._pidfd = -1
         self._report = ReportPipe()
-        self._log = LogPipe(order.log_path)
+        self._log = LogPipe(*(turn.log_path for turn in order.turns))
         self._ending: Ending | None = None
         self._kill_at: float | None = None
         self._told_started = False
         self._told_memory = 0
-        self._tell_at = self._started + _HEARTBEAT_S
+        self._tell_at = self._turns.began_at + _HEARTBEAT_S
         self._wait_status: int | None = None
         self.tree_gone = False
 
@@ -148,11 +149,9 @@ class Attempt:
     def _child_order(self, group: Group) -> ChildOrder:
         world, order = self._world, self._order
         return ChildOrder(
-            key=self.key,
+            turns=[ChildTurn(*turn[:3]) for turn in order.turns],
             runner=order.runner,
-            spec=order.spec,
             resources=order.resources,
-            timeout_s=order.bounds.timeout_s,
             staging=order.staging,
             hand_over=order.hand_over,
             interactive=order.interactive,
@@ -191,19 +190,20 @@ class Attempt:
         if self._report.reader not in ready:
             return
         going_on = self._report.read()
+        self._take_passed()
         if self._report.progress_changed():
             self._tell_progress()
         if self._report.finished or not going_on:
             poll.unregister(self._report.reader)
 
     def _patience_s(self, watch: Watch) -> float:
-        until = self._kill_at if self._kill_at is not None else self._started + self._order.bounds.timeout_s
+        until = self._kill_at if self._kill_at is not None else self._turns.due_at
         return max(min(until, watch.next_at()) - time.monotonic(), 0.0)
 
     def _timers(self, watch: Watch, now: float) -> bool:
         """Do what is due; whether the tree has to be killed now."""
-        if self._kill_at is None and now >= self._started + self._order.bounds.timeout_s:
-            self._ask_to_stop(Ending(ExitReason.TIME_LIMIT, observed=round(now - self._started, 3)))
+        if self._kill_at is None and now >= self._turns.due_at:
+            self._ask_to_stop(Ending(ExitReason.TIME_LIMIT, observed=round(now - self._turns.began_at, 3)))
         if now >= watch.next_at():
             seen = watch.look(now)
             if seen.kill and self._ending is None:
@@ -241,7 +241,7 @@ class Attempt:
         """That it has started, of what is not over in a moment; and its memory, when that has changed."""
         if not self._told_started:
             self._told_started = True
-            self._channel.send({"is": "started", "key": self.key, "pid": self._child})
+            self._channel.send({"is": "started", "key": self._turns.current.key, "pid": self._child})
         if watch.peak_memory_bytes != self._told_memory and now >= self._tell_at:
             self._tell_progress()
 
@@ -252,11 +252,30 @@ class Attempt:
         self._channel.send(
             {
                 "is": "progress",
-                "key": self.key,
+                "key": self._turns.current.key,
                 "progress": self._report.progress,
                 "peak_memory_bytes": self._told_memory,
             }
         )
+
+    def _take_passed(self) -> None:
+        """Report on those of the batch after which the next one runs already."""
+        while self._report.passed:
+            passed = self._report.passed.popleft()
+            if not self._turns.unbegun:  # there is nobody to go on with
+                self._report.result, self._report.error = passed.result, passed.error
+            elif self._ending is None or self._ending.reason is not ExitReason.TIME_LIMIT:
+                self._pass_on(passed)
+
+    def _pass_on(self, passed: Passed) -> None:
+        """What the kernel counts of the whole process comes with the last report."""
+        turn, taken_s = self._turns.current, self._turns.taken_s
+        facts = self._facts(passed.peak_memory_bytes, None, passed.result, passed.error)
+        self._turns.pass_on(passed.cpu_s)
+        log_bytes = self._log.ended()
+        spent = Spent(passed.cpu_s, 0, 0)
+        ended = Ended(turn.key, facts, None, spent, taken_s, True, passed.result, log_bytes, over=False)
+        self._channel.send(end_message(ended))
 
     def end_tree(self) -> None:
         """Nothing may outlive the first process. Proof: a subreaper without children has no descendants.
@@ -274,22 +293,25 @@ class Attempt:
     def account(self, meter: Meter) -> dict[str, Any]:
         """The report."""
         self._report.drain()
+        self._take_passed()
         self._log.drain()
         self._report.close()
         self._log.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        usage = self._final_usage()
+        usage, turns = self._final_usage(), self._turns
         return end_message(
             Ended(
-                self.key,
-                self._facts(usage),
+                turns.current.key,
+                self._final_facts(usage),
                 usage,
                 meter.take(),
-                time.monotonic() - self._started,
+                turns.taken_s,
                 self.tree_gone,
                 self._report.result,
                 self._log.written_bytes,
+                unbegun=turns.unbegun,
+                told_cpu_s=turns.told_cpu_s,
             )
         )
 
@@ -299,22 +321,39 @@ class Attempt:
         except OSError:  # the group is gone: somebody outside removed it
             return None
 
-    def _facts(self, usage: GroupUsage | None) -> Facts:
-        bounds, report, watch = self._order.bounds, self._report, self._watch
+    def _final_facts(self, usage: GroupUsage | None) -> Facts:
+        report, watch = self._report, self._watch
         killed = self._wait_status is not None and self._wait_status & 0x7F == signal.SIGKILL
-        return Facts(
-            enforced_by=self._world.rung.name,
-            memory_limit_bytes=bounds.memory_bytes,
-            disk_limit_bytes=bounds.disk_bytes,
-            timeout_s=bounds.timeout_s,
+        return replace(
+            self._facts(report.peak_memory_bytes, usage, report.result, report.error),
             wait_status=self._wait_status,
             ending=self._ending,
             oom_kills=usage.oom_kills if usage else 0,
             memory_limit_hit=usage.limit_hit if usage else False,
             host_oom_kills=watch.host_kills() if watch is not None and killed else 0,
-            peak_memory_bytes=None
+        )
+
+    def _facts(
+        self,
+        own_peak_bytes: int,
+        usage: GroupUsage | None,
+        result: Mapping[str, Any] | None,
+        error: Mapping[str, Any] | None,
+    ) -> Facts:
+        """Of the attempt whose turn it is, as long as nothing happens to its process."""
+        bounds, watch = self._order.bounds, self._watch
+        peak = (
+            None
             if watch is None
-            else peak_memory(bounds.memory_bytes, watch.peak_memory_bytes, report.peak_memory_bytes, usage),
-            result=report.result,
-            error=report.error,
+            else peak_memory(bounds.memory_bytes, watch.peak_memory_bytes, own_peak_bytes, usage)
+        )
+        return Facts(
+            enforced_by=self._world.rung.name,
+            memory_limit_bytes=bounds.memory_bytes,
+            disk_limit_bytes=bounds.disk_bytes,
+            timeout_s=self._turns.current.timeout_s,
+            wait_status=0,
+            peak_memory_bytes=peak,
+            result=result,
+            error=error,
         )

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
@@ -183,8 +183,8 @@ class CeleryLauncher:
 
     def _send(self, connection: Connection, starts: list[Start], cancels: list[AttemptKey]) -> None:
         producer = self._app.amqp.Producer(connection)
-        for (worker_id, generation), keys in _by_worker(starts).items():
-            for batch in _batches(keys):
+        for (worker_id, generation), sandboxes in _by_worker(starts).items():
+            for batch in _messages(sandboxes):
                 self._app.send_task(
                     RUN_TASK,
                     message_of(generation, batch),
@@ -193,7 +193,7 @@ class CeleryLauncher:
                     ignore_result=True,
                     retry=False,
                 )
-        for batch in _batches(cancels):
+        for batch in _messages([key] for key in cancels):
             arguments = {"cluster": self._cluster, "keys": [list(key) for key in batch]}
             self._app.control.broadcast(CANCEL_COMMAND, arguments, connection=connection)
 
@@ -252,15 +252,25 @@ def broker_fault(broker_url: str) -> str | None:
     return None
 
 
-def _by_worker(starts: Iterable[Start]) -> dict[tuple[str, int], list[AttemptKey]]:
-    groups: dict[tuple[str, int], list[AttemptKey]] = {}
+def _by_worker(starts: Iterable[Start]) -> dict[tuple[str, int], list[list[AttemptKey]]]:
+    """What each worker is to start, by sandbox: a batch is claimed whole, and so comes whole."""
+    groups: dict[tuple[str, int], dict[AttemptKey, list[AttemptKey]]] = {}
     for start in starts:
-        groups.setdefault((start.worker_id, start.generation), []).append(start.key)
-    return groups
+        sandboxes = groups.setdefault((start.worker_id, start.generation), {})
+        sandboxes.setdefault(start.head or start.key, []).append(start.key)
+    return {worker: list(sandboxes.values()) for worker, sandboxes in groups.items()}
 
 
-def _batches(keys: Sequence[AttemptKey]) -> Iterable[Sequence[AttemptKey]]:
-    return (keys[first : first + MOST_IN_MESSAGE] for first in range(0, len(keys), MOST_IN_MESSAGE))
+def _messages(sandboxes: Iterable[Sequence[AttemptKey]]) -> Iterator[list[AttemptKey]]:
+    """The attempts of as many sandboxes as go into a message."""
+    message: list[AttemptKey] = []
+    for keys in sandboxes:
+        if message and len(message) + len(keys) > MOST_IN_MESSAGE:
+            yield message
+            message = []
+        message += keys
+    if message:
+        yield message
 
 
 def _discard(connection: Connection | None) -> None:

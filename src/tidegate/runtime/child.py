@@ -46,16 +46,25 @@ MAX_RESULT_BYTES = 1024 * 1024
 """Largest report of an attempt. Data belongs into files of the staging folder."""
 _MAX_MESSAGE = 8000
 _PROGRESS_EVERY_S = 0.1
+LOG_MARK = b"\0-- next attempt --\0"
+BATCH_S = 2.0
+"""A batch begins nothing more after this long: what is left is put back, so that others get their turn."""
+
+
+class ChildTurn(NamedTuple):
+    """One attempt of those that run in this process, one after another."""
+
+    key: AttemptKey
+    spec: Mapping[str, Any]
+    timeout_s: float
 
 
 class ChildOrder(NamedTuple):
-    """What the keeper decided for this attempt."""
+    """What the keeper decided for this attempt, or for this batch of them."""
 
-    key: AttemptKey
+    turns: Sequence[ChildTurn]
     runner: str
-    spec: Mapping[str, Any]
     resources: Resources
-    timeout_s: float
     staging: str
     hand_over: str | None
     interactive: bool
@@ -73,9 +82,14 @@ class ChildOrder(NamedTuple):
 class Reporter:
     """The child's end of the pipe to the keeper. Lines are whole even when several threads report."""
 
-    def __init__(self, fd: int, stat_fd: int | None) -> None:
-        """`stat_fd` is of the group's `memory.stat`; without, the memory of this process is told."""
+    def __init__(self, fd: int, stat_fd: int | None, turns: int = 1) -> None:
+        """`stat_fd` is of the group's `memory.stat`; without, the memory of this process is told. It reports on so many
+        attempts, unless it is `finished` before."""
         self._fd = fd
+        self._turns = turns
+        self._until = time.monotonic() + BATCH_S
+        self._told_cpu_s = 0.0
+        self.finished = False
         self._pid = os.getpid()
         self._status_fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         self._stat_fd = stat_fd
@@ -103,17 +117,34 @@ class Reporter:
         self._write({"progress": min(max(float(share), 0.0), 1.0)})
 
     def result(self, facts: Mapping[str, Any]) -> None:
-        line = _encode({"result": facts, "peak_memory_bytes": self._peak()})
+        more = self._more()
+        line = _encode({"result": facts, "peak_memory_bytes": self._peak(), **more})
         if len(line) > MAX_RESULT_BYTES:
             raise TaskError(
                 f"The runner's report of {len(line)} bytes is above the {MAX_RESULT_BYTES} bytes allowed. "
                 "Write data to a file in the staging folder instead.",
                 code="result_too_large",
             )
-        self._send(line)
+        self._end_turn(line, more)
 
-    def error(self, facts: Mapping[str, Any]) -> None:
-        self._write({"error": facts, "peak_memory_bytes": self._peak()})
+    def error(self, facts: Mapping[str, Any], *, sound: bool = False) -> None:
+        """`sound`: the process is none the worse for it, and may go on with the next one."""
+        more = self._more() if sound else {}
+        self._end_turn(_encode({"error": facts, "peak_memory_bytes": self._peak(), **more}), more)
+
+    def _more(self) -> dict[str, float]:
+        """What a report says besides when the next one of the batch follows."""
+        if self._turns == 1 or time.monotonic() >= self._until:
+            return {}
+        return {"cpu_s": time.process_time() - self._told_cpu_s}
+
+    def _end_turn(self, line: bytes, more: Mapping[str, float]) -> None:
+        if more:
+            _mark_log()
+        self._turns -= 1
+        self._told_cpu_s += more.get("cpu_s", 0.0)
+        self.finished = not more
+        self._send(line)
 
     def _peak(self) -> int:
         """Highest anonymous and shared memory so far: what is used now, and how much more was resident at the highest.
@@ -143,6 +174,13 @@ class Reporter:
                 rest = rest[os.write(self._fd, rest) :]
 
 
+def _mark_log() -> None:
+    """What is printed from now on belongs to the next one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(2, LOG_MARK)
+
+
 _encoder = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
@@ -155,7 +193,7 @@ def run_child(order: ChildOrder, report_fd: int, log_fd: int) -> NoReturn:
     status = 70  # as EX_SOFTWARE of sysexits.h: the sandbox, not the job, went wrong
     try:
         _isolate(order)
-        reporter = Reporter(report_fd, order.group.stat_fd())
+        reporter = Reporter(report_fd, order.group.stat_fd(), len(order.turns))
         try:
             _confine(order)
             reporter.settle(log_fd)
@@ -175,7 +213,7 @@ def _isolate(order: ChildOrder) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order.keeper_pid:
         os._exit(1)
-    set_name(f"job {order.key}")
+    set_name(f"job {order.turns[0].key}")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         set_handler(number, signal.SIG_DFL)
 
@@ -225,27 +263,40 @@ def _own_folders(order: ChildOrder) -> list[str]:
 
 
 def _paths(order: ChildOrder, name: str) -> list[str]:
-    return [path for path in order.spec.get(name, ()) if isinstance(path, str)]
+    named = (path for turn in order.turns for path in turn.spec.get(name, ()) if isinstance(path, str))
+    return list(dict.fromkeys(named))
 
 
 def _ports(order: ChildOrder) -> list[int]:
     """`connect_ports` of the spec, which the server accepts of workloads alone that say that they connect."""
-    given = order.spec.get("connect_ports", ())
+    given = (port for turn in order.turns for port in turn.spec.get("connect_ports", ()))
     return [port for port in given if type(port) is int and 0 < port < 65536]
 
 
 def _run(order: ChildOrder, reporter: Reporter) -> int:
+    """Run the turns until one was the last, report what came of each. Answers the exit status of that one."""
+    status = 0
+    for number, turn in enumerate(order.turns):
+        status = _run_turn(order, turn, reporter, first=number == 0)
+        if reporter.finished:
+            break
+    return status
+
+
+def _run_turn(order: ChildOrder, turn: ChildTurn, reporter: Reporter, *, first: bool) -> int:
     """Import and call the runner, report what came of it. Answers the exit status."""
     try:
         module, function = _load(order.runner)
-        _hear_interrupts(module)
+        if first:
+            _hear_interrupts(module)
         tasks = TaskWriter(order.staging)
-        result = dict(function(_context(order, reporter, tasks)))
+        result = dict(function(_context(order, turn, reporter, tasks)))
         tasks.close()
+        _check_batched(order, result)
         _keep(order, result)
         reporter.result(result)
     except TaskError as error:
-        reporter.error(_facts(error, error.message, error.code, error.reason, error.numbers))
+        reporter.error(_facts(error, error.message, error.code, error.reason, error.numbers), sound=True)
     except MemoryError as error:
         reporter.error(
             _facts(error, str(error) or "memory could not be allocated", "memory_limit", "memory_limit")
@@ -256,6 +307,14 @@ def _run(order: ChildOrder, reporter: Reporter) -> int:
     else:
         return 0
     return 1
+
+
+def _check_batched(order: ChildOrder, result: Mapping[str, Any]) -> None:
+    """The staging folder of a batch is one for all, so nothing in it could be told apart."""
+    if len(order.turns) > 1 and not result.keys().isdisjoint(("file", "folder")):
+        raise TaskError(
+            "A task that shares a sandbox can leave facts alone, no file and no folder.", code="file_in_batch"
+        )
 
 
 def _keep(order: ChildOrder, result: Mapping[str, Any]) -> None:
@@ -293,18 +352,18 @@ def _load(runner: str) -> tuple[ModuleType, Any]:
     return module, getattr(module, attribute)
 
 
-def _context(order: ChildOrder, reporter: Reporter, tasks: TaskWriter) -> TaskContext:
+def _context(order: ChildOrder, turn: ChildTurn, reporter: Reporter, tasks: TaskWriter) -> TaskContext:
     context = TaskContext(
-        key=order.key,
-        spec=order.spec,
+        key=turn.key,
+        spec=turn.spec,
         resources=order.resources,
-        timeout_s=order.timeout_s,
+        timeout_s=turn.timeout_s,
         staging=order.staging,
         progress=reporter.progress,
         log=_log,
-        input_folder=order.spec.get(INPUT_FOLDER),
+        input_folder=turn.spec.get(INPUT_FOLDER),
     )
-    return replace(context, add_task=tasks.add) if order.expands else context
+    return replace(context, add_task=tasks.add) if order.expands and len(order.turns) == 1 else context
 
 
 def _log(line: str) -> None:

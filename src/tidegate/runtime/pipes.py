@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
-from tidegate.runtime.child import MAX_RESULT_BYTES
+from tidegate.runtime.child import LOG_MARK, MAX_RESULT_BYTES
 
 _CHUNK_BYTES = 65536
 _MAX_UNREAD_BYTES = MAX_RESULT_BYTES + _CHUNK_BYTES
@@ -58,6 +59,15 @@ class _Pipe:
         raise NotImplementedError
 
 
+class Passed(NamedTuple):
+    """How one of a batch ended, and what it used, when the next one follows in the same process."""
+
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    peak_memory_bytes: int
+    cpu_s: float
+
+
 class ReportPipe(_Pipe):
     """JSON lines from the child. What is no such line, or too long, ends the report as an error: the job wrote into it."""
 
@@ -70,6 +80,8 @@ class ReportPipe(_Pipe):
         self.error: dict[str, Any] | None = None
         self.peak_memory_bytes = 0
         """What the child saw of its own highest memory, at its end."""
+        self.passed: deque[Passed] = deque()
+        """Reports after which the process goes on with the next one of its batch, until somebody takes them."""
 
     @property
     def finished(self) -> bool:
@@ -104,22 +116,19 @@ class ReportPipe(_Pipe):
             self._progress_changed = True
             return
         self.peak_memory_bytes = int(message["peak_memory_bytes"])
-        if "result" in message:
-            self.result = dict(message["result"])
+        result = dict(message["result"]) if "result" in message else None
+        error = None if result is not None else dict(message["error"])
+        if "cpu_s" in message:
+            self.passed.append(Passed(result, error, self.peak_memory_bytes, float(message["cpu_s"])))
+            self.progress = None
         else:
-            self.error = dict(message["error"])
+            self.result, self.error = result, error
 
 
-class LogPipe(_Pipe):
-    """Standard output and error, into a file that is made with the first byte.
-
-    The file only ever grows, so that it can be followed while it is written. What comes after `MAX_LOG_BYTES` is thrown away
-    but for its end, which is written at the close behind a note of how much is missing. The same goes for what comes after a
-    write has failed, as on a full disk: the attempt goes on, and the note says why the log is cut.
-    """
+class _Log:
+    """A file that is made with the first byte, with the beginning and the end of what comes."""
 
     def __init__(self, path: str) -> None:
-        super().__init__()
         self._path = path
         self._fd = -1
         self._fault: OSError | None = None
@@ -127,7 +136,7 @@ class LogPipe(_Pipe):
         self._left_out_bytes = 0
         self.written_bytes = 0
 
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
         room = MAX_LOG_BYTES - self.written_bytes if self._fault is None else 0
         written = self._write(data[:room]) if room > 0 else 0
         self._end += data[written:]
@@ -152,7 +161,6 @@ class LogPipe(_Pipe):
 
     def close(self) -> None:
         """Write the end, behind the note where something is missing. Where that fails too, the log ends as it is."""
-        super().close()
         if self._fault is not None:
             self._write(_LOG_BROKEN.format(self._left_out_bytes, self._fault.strerror).encode())
         elif self._left_out_bytes:
@@ -160,3 +168,59 @@ class LogPipe(_Pipe):
         self._write(bytes(self._end))
         if self._fd >= 0:
             os.close(self._fd)
+
+
+class LogPipe(_Pipe):
+    """Standard output and error, into a file that is made with the first byte.
+
+    The file only ever grows, so that it can be followed while it is written. What comes after `MAX_LOG_BYTES` is thrown away
+    but for its end, which is written at the close behind a note of how much is missing. The same goes for what comes after a
+    write has failed, as on a full disk: the attempt goes on, and the note says why the log is cut.
+    """
+
+    def __init__(self, *paths: str) -> None:
+        """Of a batch each has a file; `LOG_MARK` says that what follows belongs into the next one."""
+        super().__init__()
+        self._logs = deque(_Log(path) for path in paths)
+        self._alone = len(paths) == 1
+        self._unsure = b""
+        """What may be the beginning of a mark."""
+        self._ended: deque[int] = deque()
+
+    @property
+    def written_bytes(self) -> int:
+        return self._logs[0].written_bytes
+
+    def _take(self, data: bytes) -> None:
+        if self._alone:
+            self._logs[0].take(data)
+            return
+        data = self._unsure + data
+        while LOG_MARK in data and len(self._logs) > 1:
+            own, _, data = data.partition(LOG_MARK)
+            self._end_log(own)
+        sure = len(data) - _begun_mark(data)
+        self._logs[0].take(data[:sure])
+        self._unsure = data[sure:]
+
+    def _end_log(self, rest: bytes) -> None:
+        log = self._logs.popleft()
+        log.take(rest)
+        log.close()
+        self._ended.append(log.written_bytes)
+
+    def ended(self) -> int:
+        """How many bytes the file of the next one has that has ended, whose mark has been written."""
+        self.drain()
+        return self._ended.popleft() if self._ended else 0
+
+    def close(self) -> None:
+        super().close()
+        self._logs[0].take(self._unsure)
+        self._logs[0].close()
+
+
+def _begun_mark(data: bytes) -> int:
+    """How many bytes at the end may be the beginning of a mark."""
+    longest = min(len(data), len(LOG_MARK) - 1)
+    return next((length for length in range(longest, 0, -1) if data.endswith(LOG_MARK[:length])), 0)

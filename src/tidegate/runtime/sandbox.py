@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from tidegate.runtime.sandbox_messages import (
     SandboxOrder,
     SandboxProgress,
     SandboxStarted,
+    Turn,
     event_of,
     lost_keeper,
     order_message,
@@ -39,6 +41,7 @@ __all__ = [
     "SandboxProgress",
     "SandboxStarted",
     "Sandboxes",
+    "Turn",
 ]
 
 _READY_WITHIN_S = 60.0
@@ -105,8 +108,12 @@ class Sandboxes:
         return self._rungs
 
     @property
+    def is_open(self) -> bool:
+        return self._rungs is not None
+
+    @property
     def running(self) -> frozenset[AttemptKey]:
-        """Attempts that were started and have not ended."""
+        """Sandboxes that were started and are not over, by their first attempts."""
         return frozenset(self._running)
 
     def open(self) -> None:
@@ -127,6 +134,7 @@ class Sandboxes:
             raise BrokenInvariant(f"Attempt {order.key} is already running.")
         slot = self._slot_for(order.runner)
         slot.order, slot.ended, slot.cancelled = order, False, None
+        slot.turns = deque(order.turns)
         slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
         self._running[order.key] = slot
         slot.channel.send(order_message(order))
@@ -141,7 +149,7 @@ class Sandboxes:
         limit: int | None = None,
         observed: int | None = None,
     ) -> bool:
-        """Ask an attempt to end, within two seconds by force. False when it is not running here."""
+        """Ask a sandbox, named by its first attempt, to end, within two seconds by force. False when it is not here."""
         slot = self._running.get(key)
         if slot is None:
             return False
@@ -284,12 +292,23 @@ class Sandboxes:
 
     def _heard(self, slot: Slot, event: SandboxEvent) -> None:
         self._waiting_events.append(event)
-        if isinstance(event, SandboxEnd):
-            self._running.pop(event.key, None)
-            slot.ended = True
-            slot.must_end_at = None
-        if isinstance(event, SandboxGone) or (isinstance(event, SandboxEnd) and event.tree_gone):
+        match event:
+            case SandboxEnd(over=False):
+                self._pass_on(slot)
+            case SandboxEnd() if slot.order is not None:
+                self._running.pop(slot.order.key, None)
+                slot.ended = True
+                slot.must_end_at = None
+        if isinstance(event, SandboxGone) or (
+            isinstance(event, SandboxEnd) and event.over and event.tree_gone
+        ):
             self._free(slot)
+
+    def _pass_on(self, slot: Slot) -> None:
+        """The next one of its batch runs now."""
+        slot.turns.popleft()
+        if slot.cancelled is None:
+            slot.must_end_at = time.monotonic() + slot.turns[0][1] + _STUCK_AFTER_S
 
     def _free(self, slot: Slot) -> None:
         slot.order = None
@@ -331,7 +350,8 @@ class Sandboxes:
             self._waiting_events += [SandboxGone(order.key)] if clean else []
             return
         del self._running[order.key]
-        self._waiting_events.append(lost_keeper(order, slot.cancelled, clean, self._rung_name()))
+        left = [key for key, _ in slot.turns]
+        self._waiting_events.append(lost_keeper(left, slot.cancelled, clean, self._rung_name()))
 
     def _rung_name(self) -> str:
         return self._rungs.in_use if self._rungs else ""

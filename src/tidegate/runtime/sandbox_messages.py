@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidegate.core.job import KEEPER_DIED, AttemptKey, Exit, ExitReason, Usage
 from tidegate.core.resources import Resources
 from tidegate.runtime.limits.group import Finding
 
 
+class Turn(NamedTuple):
+    """An attempt that runs in another one's sandbox, after those before it."""
+
+    key: AttemptKey
+    spec: Mapping[str, Any]
+    timeout_s: float
+    log_path: str
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxOrder:
-    """One attempt to run. `folder` is its own, made if need be; the runner writes to `staging` in it.
+    """One attempt to run, and those that run after it in its sandbox. `folder` is its own, made if need be; the runner writes
+    to `staging` in it.
 
     What it prints goes into the file `log_path`, made with the first byte; by default `log` in the folder. What it has made
     is copied to `hand_over` at the end, when that is given: a folder that is there, and that it alone may write to.
@@ -30,6 +40,13 @@ class SandboxOrder:
     """Whether the runner may add tasks to its job."""
     log_path: str | None = None
     hand_over: str | None = None
+    others: Sequence[Turn] = ()
+    """The rest of its batch, in order."""
+
+    @property
+    def turns(self) -> list[tuple[AttemptKey, float]]:
+        """All that are to run, with their time limits."""
+        return [(self.key, self.timeout_s), *((turn.key, turn.timeout_s) for turn in self.others)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,11 @@ class SandboxProgress:
 
 @dataclass(frozen=True, slots=True)
 class SandboxEnd:
-    """The end of an attempt. With `tree_gone` false some process could not be ended yet: SandboxGone follows when it is."""
+    """The end of an attempt. With `tree_gone` false some process could not be ended yet: SandboxGone follows when it is.
+
+    Of a batch each attempt has its end; while the next one runs the sandbox is not `over`. When it is, `unbegun` are those
+    whose turn did not come.
+    """
 
     key: AttemptKey
     succeeded: bool
@@ -61,11 +82,13 @@ class SandboxEnd:
     tree_gone: bool
     enforced_by: str
     log_bytes: int
+    over: bool = True
+    unbegun: Sequence[AttemptKey] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxGone:
-    """Of an attempt whose end was reported with `tree_gone` false: now nothing of it is left."""
+    """Of a sandbox whose end was reported with `tree_gone` false: now nothing of it is left. `key` names its first attempt."""
 
     key: AttemptKey
 
@@ -97,6 +120,7 @@ def order_message(order: SandboxOrder) -> dict[str, Any]:
         "expands": order.expands,
         "log": order.log_path,
         "hand_over": order.hand_over,
+        "others": [turn._asdict() for turn in order.others],
     }
 
 
@@ -130,13 +154,17 @@ def _end_of(key: AttemptKey, message: Mapping[str, Any]) -> SandboxEnd:
         tree_gone=message["tree_gone"],
         enforced_by=message["enforced_by"],
         log_bytes=message["log_bytes"],
+        over=message["over"],
+        unbegun=[AttemptKey(*one) for one in message["unbegun"]],
     )
 
 
 def lost_keeper(
-    order: SandboxOrder, cancelled: tuple[ExitReason, str | None] | None, clean: bool, rung: str
+    keys: Sequence[AttemptKey], cancelled: tuple[ExitReason, str | None] | None, clean: bool, rung: str
 ) -> SandboxEnd:
-    """The end of an attempt whose keeper died. A cancel that was on the way has then been carried out."""
+    """The end of the attempt that ran, the first of `keys`, whose keeper died. A cancel that was on the way has then been
+    carried out.
+    """
     if cancelled is not None:
         exit_ = Exit(cancelled[0], cancelled[1] or "The job was cancelled.", code=cancelled[0].value)
     else:
@@ -144,4 +172,4 @@ def lost_keeper(
             "The process that watched over the job died, and the job was ended with it. It can be run again."
         )
         exit_ = Exit(ExitReason.SIGNAL, message, code=KEEPER_DIED)
-    return SandboxEnd(order.key, False, exit_, Usage(), None, clean, rung, 0)
+    return SandboxEnd(keys[0], False, exit_, Usage(), None, clean, rung, 0, unbegun=keys[1:])

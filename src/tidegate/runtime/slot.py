@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
-from tidegate.core.job import ExitReason
+from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.runtime.protocol import Channel
 from tidegate.runtime.sandbox_messages import SandboxOrder
 from tidegate.runtime.zygote_process import ZygoteProcess
@@ -20,6 +21,8 @@ class Slot:
     loaded: frozenset[str] = frozenset()
     """What it was forked with beside what every zygote loads; see `OnDemand`."""
     order: SandboxOrder | None = None
+    turns: deque[tuple[AttemptKey, float]] = field(default_factory=deque)
+    """What has not ended of the order's attempts, the one that runs first, with their time limits."""
     ended: bool = False
     dead: bool = False
     must_end_at: float | None = None

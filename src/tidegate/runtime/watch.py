@@ -25,7 +25,6 @@ class Bounds(NamedTuple):
 
     memory_bytes: int
     disk_bytes: int
-    timeout_s: float
 
 
 class Seen(NamedTuple):

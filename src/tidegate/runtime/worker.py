@@ -9,68 +9,29 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import random
 import resource
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from tidegate.core.criticality import of_priority
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, Exit, ExitReason, TaskState
+from tidegate.core.job import Assignment, AttemptKey, AttemptState, Exit, ExitReason
 from tidegate.core.plan import Start
 from tidegate.core.victim import Candidate
-from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
-from tidegate.runtime.attempt_folders import WorkFolders
+from tidegate.runtime import worker_events as events
 from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.publish import DataFolders
-from tidegate.runtime.sandbox import (
-    SandboxEnd,
-    Sandboxes,
-    SandboxEvent,
-    SandboxGone,
-    SandboxOrder,
-    SandboxProgress,
-)
-from tidegate.runtime.task_file import INPUT_FOLDER
+from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxEvent, SandboxGone, SandboxProgress
 from tidegate.runtime.wakeup import WakeUp
-from tidegate.runtime.worker_ends import CANCELLED_UNSTARTED, Ends, Outcome, Results, plain
-from tidegate.runtime.worker_events import (
-    Beat,
-    BeatAsked,
-    Beaten,
-    BeatFailed,
-    Begin,
-    CancelAsked,
-    Claim,
-    ClaimAnswered,
-    ClaimFailed,
-    DropCancelled,
-    DropUnbegun,
-    Ended,
-    Event,
-    EvictAsked,
-    Gone,
-    HurryAsked,
-    Instruction,
-    Kill,
-    Launched,
-    Refuse,
-    Register,
-    Registered,
-    RegisterFailed,
-    Report,
-    Reported,
-    ReportFailed,
-    StopAsked,
-    Ticked,
-)  # fmt: skip
+from tidegate.runtime.worker_ends import CANCELLED_UNSTARTED, Ends, Outcome, Results
+from tidegate.runtime.worker_orders import Orders
 from tidegate.runtime.worker_state import WorkerRules, WorkerState
+from tidegate.runtime.worker_store import Desk
 
 log = logging.getLogger("tidegate.worker")
 
@@ -84,7 +45,7 @@ _RUSAGE = (
 
 @dataclass(slots=True)
 class _Live:
-    """Of an attempt that runs: since when, and its highest memory so far."""
+    """Of a sandbox in which an attempt runs: since when, and its highest memory so far."""
 
     began_at: datetime
     peak_bytes: int = 0
@@ -130,32 +91,27 @@ class Worker:
 
         `target_url` gives the URL of a target of the settings: such a secret is in no database and in no other spec.
         """
-        self._target_url = target_url
         self._store = store
         self._sandboxes = sandboxes
-        self._folders = folders
-        self._private = WorkFolders(folders.attempts, scratch)
+        self._orders = Orders(folders, runners, expanding, target_url, rules.interactive_queue, scratch)
         self._results = Results(folders, expanding)
-        self._expanding = frozenset(expanding)
         self._describe = describe
         self._bell = bell
         self._clock = clock
         self._watcher = watcher
-        self._runners = runners
+        self._kinds = sorted(runners)
         self._rules = rules
         self._state = WorkerState(rules)
-        self._box: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._box: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._wake_up = WakeUp()
         self._made_room: Callable[[], None] = lambda: bell.ring("schedule")
-        self._jitter = random.Random()  # spreads beats only
-        self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="tidegate-clean")
         self._thread: threading.Thread | None = None
         self._pool_restart = threading.Event()
         self._live: dict[AttemptKey, _Live] = {}
         self._begun: Counter[str] = Counter()
         self._ended_attempts: Counter[bool] = Counter()
         self._since = clock.now()
-        self.info = describe()
+        self._desk = Desk(store, clock, self._results, self._offer, self._ring, rules.lease_s)
         self._ends = Ends(self.info.id, rules.max_losses, lambda: self.info.allocatable.memory_bytes)
 
     # Called from other threads
@@ -163,37 +119,41 @@ class Worker:
     def start(self) -> None:
         """End what an earlier server of this data directory left running, register, and begin to work."""
         self._sandboxes.sweep_leftovers()
-        self._private.clear_scratch()
+        self._orders.clear_scratch()
         self._sandboxes.open()
         self._sandboxes.selector.register(self._wake_up.fileno(), 1, None)
-        self._tell(self._register())
+        self._tell(self._desk.register())
         self._store.release_kept(self.info.id, self._clock.now())  # the sweep has proven that nothing is left
         self._thread = threading.Thread(target=self._run, name="tidegate-worker", daemon=True)
         self._thread.start()
 
     def launch(self, starts: Sequence[Start]) -> None:
-        self._put(Launched(starts))
+        self._put(events.Launched(starts))
 
     def cancel(self, keys: Sequence[AttemptKey]) -> None:
-        self._put(CancelAsked(keys))
+        self._put(events.CancelAsked(keys))
 
     def evict(self, eviction: Eviction) -> None:
         """End a running attempt for the machine's sake."""
-        self._put(EvictAsked(eviction))
+        self._put(events.EvictAsked(eviction))
 
     def candidates(self) -> list[Candidate]:
-        """What runs and holds memory, as the choice of a victim sees it. Safe to call from any thread."""
+        """What runs and holds memory, as the choice of a victim sees it: of a batch the one whose turn it is, which is the
+        first that is left. Safe to call from any thread."""
+        first: dict[AttemptKey, Assignment] = {}
+        for running in list(self._state.running.values()):
+            first.setdefault(running.assignment.sandbox, running.assignment)
         return [
             Candidate(
-                key,
-                of_priority(running.assignment.priority),
-                running.assignment.losses < self._rules.max_losses,
+                assignment.key,
+                of_priority(assignment.priority),
+                assignment.losses < self._rules.max_losses,
                 live.peak_bytes,
-                running.assignment.resources.memory_bytes,
+                assignment.resources.memory_bytes,
                 live.began_at,
             )
-            for key, running in list(self._state.running.items())
-            if (live := self._live.get(key)) is not None and running.assignment.resources.memory_bytes
+            for sandbox, assignment in first.items()
+            if (live := self._live.get(sandbox)) is not None and assignment.resources.memory_bytes
         ]
 
     def when_room(self, callback: Callable[[], None]) -> None:
@@ -202,14 +162,19 @@ class Worker:
 
     def stop(self, grace_s: float) -> None:
         """Take no more starts, give running attempts their grace, put back what did not finish, and end."""
-        self._put(StopAsked(grace_s))
+        self._put(events.StopAsked(grace_s))
         if self._thread is not None:
             self._thread.join()
-        self._cleaner.shutdown(wait=True)
+        self._orders.close()
 
     def hurry(self) -> None:
         """End the grace of a stop that is under way; without one, nothing changes."""
-        self._put(HurryAsked())
+        self._put(events.HurryAsked())
+
+    @property
+    def info(self) -> WorkerInfo:
+        """What was offered last."""
+        return self._desk.info
 
     @property
     def alive(self) -> bool:
@@ -225,7 +190,7 @@ class Worker:
 
     def beat_now(self) -> None:
         """Beat at the next turn instead of when it is due."""
-        self._put(BeatAsked())
+        self._put(events.BeatAsked())
 
     def restart_pool(self) -> None:
         """Once nothing runs here: a fresh zygote, fresh keepers, and a new registration."""
@@ -244,7 +209,7 @@ class Worker:
             "pid": os.getpid(),
             "pool": POOL,
             "processes": self._sandboxes.processes(),
-            "kinds": sorted(self._runners),
+            "kinds": self._kinds,
             "begun": dict(self._begun),
             "since": self._since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "rusage": {name: getattr(used, f"ru_{name}") for name in _RUSAGE},
@@ -257,9 +222,9 @@ class Worker:
 
     def clean_now(self) -> None:
         """Return once the folders of all attempts that have ended so far are gone."""
-        self._cleaner.submit(lambda: None).result()
+        self._orders.clean_now()
 
-    def _put(self, event: Event) -> None:
+    def _put(self, event: events.Event) -> None:
         self._box.put(event)
         if threading.current_thread() is not self._thread:  # which looks into its box before it waits
             self._wake_up.set()
@@ -283,7 +248,7 @@ class Worker:
         self._results.sync()
         while not self._box.empty():
             self._tell(self._box.get())
-        self._tell(Ticked())
+        self._tell(events.Ticked())
         if self._pool_restart.is_set():
             self._restart_if_idle()
 
@@ -293,7 +258,7 @@ class Worker:
             return
         self._pool_restart.clear()
         self._sandboxes.restart()
-        self._tell(self._register_again())
+        self._tell(self._desk.register_again())
         self._bell.ring("schedule")
         log.info("The processes of worker %r were started anew.", self.info.id)
 
@@ -306,198 +271,114 @@ class Worker:
     def _heard(self, event: SandboxEvent) -> None:
         match event:
             case SandboxProgress():
-                if event.key in self._live:
-                    self._live[event.key].peak_bytes = event.peak_memory_bytes
+                self._rose(event)
                 self._watcher.moved(event.key, event.progress, event.peak_memory_bytes)
             case SandboxGone():
-                self._tell(Gone(event.key))
-            case SandboxEnd() if event.key in self._state.running:
-                self._ended_attempts[event.succeeded] += 1
-                assignment = self._state.running[event.key].assignment
-                outcome = self._results.outcome(event, assignment, self._clock.now())
-                self._tell(self._ended(event.key, outcome, event))
+                self._tell(events.Gone(event.key))
+            case SandboxEnd():
+                self._heard_end(event)
 
-    def _tell(self, event: Event) -> None:
+    def _rose(self, progress: SandboxProgress) -> None:
+        running = self._state.running.get(progress.key)
+        live = self._live.get(running.assignment.sandbox) if running is not None else None
+        if live is not None:
+            live.peak_bytes = progress.peak_memory_bytes
+
+    def _heard_end(self, end: SandboxEnd) -> None:
+        sandbox = end.key
+        if end.key in self._state.running:
+            self._ended_attempts[end.succeeded] += 1
+            assignment = self._state.running[end.key].assignment
+            sandbox = assignment.sandbox
+            outcome = self._results.outcome(end, assignment, self._clock.now())
+            self._tell(self._ended(end.key, outcome, end))
+        for key in self._state.running.keys() & set(end.unbegun):
+            self._tell(self._unbegun(key, gone=end.tree_gone))
+        if end.over:
+            self._live.pop(sandbox, None)
+            self._orders.clear(sandbox, gone=end.tree_gone)
+
+    def _tell(self, event: events.Event) -> None:
         """Let the state decide, and do what it says, until it says no more."""
         todo = deque(self._state.handle(event, self._clock.monotonic()))
         while todo:
             instruction = todo.popleft()
             try:
-                answer = self._do(instruction)
+                answers = self._do(instruction)
             except Exception:
                 log.exception("The worker could not do %s; it goes on.", type(instruction).__name__)
                 continue
-            if answer is not None:
+            for answer in answers:
                 todo.extend(self._state.handle(answer, self._clock.monotonic()))
 
-    def _do(self, instruction: Instruction) -> Event | None:
+    def _do(self, instruction: events.Instruction) -> Sequence[events.Event]:
         match instruction:
-            case Begin():
-                return self._begin(instruction.assignment)
-            case Kill():
+            case events.Begin():
+                return self._begin(instruction.batch)
+            case events.Kill():
                 self._sandboxes.cancel(
-                    instruction.key,
+                    instruction.sandbox,
                     instruction.reason,
                     instruction.message,
                     limit=instruction.limit,
                     observed=instruction.observed,
                 )
-            case Report():
-                return self._report(instruction.ends, instruction.gone)
-            case Beat():
-                return self._beat(instruction.generation, instruction.running)
-            case Claim():
-                return self._claim(instruction.generation, instruction.starts)
-            case Register():
-                return self._register_again()
-            case DropCancelled():
+            case events.Report():
+                return [self._desk.report(instruction.ends, instruction.gone)]
+            case events.Beat():
+                return [self._desk.beat(instruction.generation, instruction.running)]
+            case events.Claim():
+                return [self._desk.claim(instruction.generation, instruction.starts)]
+            case events.Register():
+                return [self._desk.register_again()]
+            case events.DropCancelled():
                 outcome = Outcome(AttemptState.FAILED, CANCELLED_UNSTARTED)
-                return self._ended(instruction.assignment.key, outcome)
-            case DropUnbegun():
-                now = self._clock.now()
-                end = self._ends.of_unbegun(
-                    instruction.key, self.generation, now, put_back=instruction.put_back
-                )
-                return Ended(end)
-            case Refuse():
+                return [self._ended(instruction.assignment.key, outcome)]
+            case events.DropUnbegun():
+                now, put_back = self._clock.now(), instruction.put_back
+                return [
+                    events.Ended(
+                        self._ends.of_unbegun(instruction.key, self.generation, now, put_back=put_back)
+                    )
+                ]
+            case events.Refuse():
                 self._watcher.refused(instruction.keys)
                 self._ring({key.job_id for key in instruction.keys})
-        return None
+        return []
 
-    def _begin(self, assignment: Assignment) -> Event | None:
-        key = assignment.key
+    def _begin(self, batch: Sequence[Assignment]) -> Sequence[events.Event]:
         try:
-            self._live[key] = _Live(self._clock.now())
-            self._sandboxes.start(self._order(assignment))
-            self._begun[assignment.kind] += 1
+            self._live[batch[0].key] = _Live(self._clock.now())
+            self._sandboxes.start(self._orders.order(batch))
+            self._begun[batch[0].kind] += len(batch)
         except Exception as error:
-            log.exception("Attempt %s could not be started.", key)
+            first, *others = [each.key for each in batch]
+            log.exception("Attempt %s could not be started.", first)
             message = f"The attempt could not be started: {type(error).__name__}: {error}."
             exit_ = Exit(ExitReason.ERROR, message, code="not_started")
-            return self._ended(key, Outcome(AttemptState.FAILED, exit_))
-        return None
+            self._live.pop(first, None)
+            self._orders.clear(first, gone=True)
+            ended = self._ended(first, Outcome(AttemptState.FAILED, exit_))
+            return [ended, *(self._unbegun(key, gone=True) for key in others)]
+        return []
 
-    def _order(self, assignment: Assignment) -> SandboxOrder:
-        folder, hand_over = self._private.take(assignment.key)
-        return SandboxOrder(
-            key=assignment.key,
-            runner=self._runners[assignment.kind],
-            spec=self._with_target(self._with_input(assignment)),
-            expands=assignment.kind in self._expanding,
-            resources=assignment.resources,
-            timeout_s=assignment.timeout_s,
-            folder=folder,
-            hand_over=hand_over,
-            interactive=assignment.queue == self._rules.interactive_queue,
-            log_path=str(self._folders.log(assignment.key)),
-        )
-
-    def _with_target(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The spec with the URL of the target that it names, if it names one. No user can write that field."""
-        target = spec.get("target")
-        if not isinstance(target, Mapping) or "name" not in target:
-            return spec
-        return {**spec, "target": {**target, "url": self._target_url(str(target["name"]))}}
-
-    def _with_input(self, assignment: Assignment) -> Mapping[str, Any]:
-        """With the folder that the task which added this one has left behind, to be read."""
-        folder = self._results.input_folder(assignment)
-        if folder is None or assignment.kind not in self._expanding:
-            return assignment.spec
-        readable = [*assignment.spec.get("readable_paths", ()), folder]
-        return {**assignment.spec, INPUT_FOLDER: folder, "readable_paths": readable}
-
-    def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> Event:
+    def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> events.Event:
         running = self._state.running[key]
-        self._live.pop(key, None)
         stopping = self._state.stopping
         made = self._ends.of_running(running, outcome, end, self._clock.now(), stopping=stopping)
         self._watcher.ended(key)
-        if not (made.release and self._private.keep(key)):
-            self._cleaner.submit(self._private.remove, key)
-        return Ended(made)
+        return events.Ended(made)
 
-    def _report(self, ends: Sequence[AttemptEnd], gone: Collection[AttemptKey]) -> Event:
-        try:
-            done = self._record_all(ends)
-            if gone:
-                self._store.release(list(gone), self._clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is tried again
-            log.warning("%d ends could not be reported: %s", len(ends), error)
-            return ReportFailed()
-        return Reported(done, gone)
-
-    def _record_all(self, ends: Sequence[AttemptEnd]) -> Collection[AttemptKey]:
-        """Of which attempts the end needs no more reports."""
-        try:
-            self._record(ends)
-        except Unavailable:
-            self._results.doubt({end.key for end in ends})
-            raise
-        except Exception:
-            log.exception("%d ends could not be recorded together; trying them one by one.", len(ends))
-            return {end.key for end in ends if self._record_alone(end)}
-        return {end.key for end in ends}
-
-    def _record(self, ends: Sequence[AttemptEnd]) -> None:
-        recorded = self._store.report(ends) if ends else []
-        named = {end.key for end in recorded if end.next_state is TaskState.SUCCEEDED}
-        self._results.settle({end.key for end in ends}, named)
-        self._ring({end.key.job_id for end in recorded})
-
-    def _record_alone(self, end: AttemptEnd) -> bool:
-        """Whether the end is recorded, as a plain failure if the store cannot take it as it is. The others go on."""
-        for attempt_end in (end, plain(end)):
-            try:
-                self._record([attempt_end])
-            except Unavailable:
-                self._results.doubt({end.key})
-                return False
-            except Exception:
-                log.exception("The end of attempt %s could not be recorded.", end.key)
-            else:
-                return True
-        return False
-
-    def _beat(self, generation: int, running: Collection[AttemptKey]) -> Event:
-        asked_s = self._clock.monotonic()
-        try:
-            self.info = self._offer()
-            now = self._clock.now()
-            answer = self._store.beat(self.info, generation, now, self._rules.lease_s, running)
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is tried again
-            log.warning("A beat of worker %r failed: %s", self.info.id, error)
-            return BeatFailed()
-        if answer is None:
-            log.warning(
-                "Generation %s of worker %r is over; what it runs is ended.", generation, self.info.id
-            )
-        return Beaten(answer, asked_s, self._jitter.uniform(-1.0, 1.0))
-
-    def _claim(self, generation: int, starts: Sequence[Start]) -> Event:
-        asked_s = self._clock.monotonic()
-        keys = [start.key for start in starts if start.generation == generation]
-        try:
-            claimed = self._store.claim(self.info.id, generation, keys, self._clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is tried again
-            log.warning("%d starts could not be claimed: %s", len(keys), error)
-            return ClaimFailed()
-        return ClaimAnswered(starts, claimed, asked_s)
-
-    def _register(self) -> Registered:
-        asked_s = self._clock.monotonic()
-        self.info = self._offer()
-        generation = self._store.register(self.info, self._clock.now(), self._rules.lease_s)
-        return Registered(generation, asked_s)
-
-    def _register_again(self) -> Event:
-        try:
-            return self._register()
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is tried again
-            log.warning("Worker %r could not register: %s", self.info.id, error)
-            return RegisterFailed()
+    def _unbegun(self, key: AttemptKey, *, gone: bool) -> events.Event:
+        """Of one whose batch ended before its turn."""
+        made = self._ends.of_batch(self._state.running[key], self._clock.now(), gone=gone)
+        self._watcher.ended(key)
+        return events.Ended(made)
 
     def _offer(self) -> WorkerInfo:
+        """What is offered at a registration and a beat; before the sandboxes are open, what is there."""
+        if not self._sandboxes.is_open:
+            return self._describe()
         return replace(self._describe(), rungs=(self._sandboxes.rungs.in_use,), stats=self.stats())
 
     def _ring(self, jobs: set[int]) -> None:
@@ -509,10 +390,7 @@ class Worker:
         if unreported := len(self._state.unreported):
             log.error("The ends of %d attempts could not be recorded; they will run again.", unreported)
         self._sandboxes.close(0.0)
-        try:
-            self._store.unregister(self.info.id, self.generation, self._clock.now())
-        except Unavailable as error:
-            log.warning("The worker could not be unregistered: %s", error)  # the next server takes its place
+        self._desk.leave(self.generation)
         self._wake_up.close()
 
 

@@ -38,12 +38,16 @@ from tidegate.runtime.publish import (
     sync_folder,
 )
 from tidegate.runtime.sandbox import SandboxEnd
-from tidegate.runtime.task_file import FILE_NAME, INPUT_FOLDER, BadTasks, TaskFile
+from tidegate.runtime.task_file import FILE_NAME, BadTasks, TaskFile
 from tidegate.runtime.worker_state import Running
 
 _ASK_FOR_MORE = "Ask for more with `memory`."
 CANCELLED_UNSTARTED = Exit(ExitReason.CANCELLED, "Cancelled before its worker had started it.")
 UNBEGUN = Exit(ExitReason.LEASE_EXPIRED, "The attempt did not begin on its worker; it will run again.")
+BATCH_ENDED = Exit(
+    ExitReason.LEASE_EXPIRED,
+    "The attempt did not begin: the sandbox that it was to share ended before its turn. It will run again.",
+)
 STOPPED_UNBEGUN = Exit(
     ExitReason.LEASE_EXPIRED, "The server stopped before the attempt had begun; it will run again."
 )
@@ -97,11 +101,6 @@ class Results:
             return TaskFile(f"{self._folders.attempt(end.key)}/staging/{FILE_NAME}", folder)
         except FileNotFoundError:
             return ()
-
-    def input_folder(self, assignment: Assignment) -> str | None:
-        """The folder that the task which added this one has left behind, as it is called now."""
-        left = assignment.spec.get(INPUT_FOLDER)
-        return None if left is None else str(self._folders.root / left)
 
     def sync(self) -> None:
         """Make what was published outlive a power cut; once for all that came together."""
@@ -248,6 +247,11 @@ class Ends:
             exit=STOPPED_UNBEGUN if put_back else UNBEGUN,
             put_back=put_back,
         )
+
+    def of_batch(self, running: Running, now: datetime, *, gone: bool) -> AttemptEnd:
+        """Of one whose batch ended before its turn, because of another one or because it had run for long enough."""
+        end = self.of_unbegun(running.assignment.key, running.generation, now, put_back=True)
+        return replace(end, exit=BATCH_ENDED, release=gone)
 
     def _next(
         self, assignment: Assignment, exit: Exit | None, peak_bytes: int | None, now: datetime

@@ -148,16 +148,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Start the sandbox; Ended follows, at once when it cannot be started."""
+    """Start the sandbox with one attempt, or with a batch; Ended follows for each, at once when it cannot be started."""
 
-    assignment: Assignment
+    batch: Sequence[Assignment]
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Ask the sandbox to end; Ended follows."""
+    """Ask a sandbox to end, named by its first attempt; Ended follows for all that have not ended in it."""
 
-    key: AttemptKey
+    sandbox: AttemptKey
     reason: ExitReason = ExitReason.CANCELLED
     message: str | None = None
     limit: int | None = None

@@ -12,43 +12,14 @@ A stop is beside that: what waits is put back, what runs is killed when its grac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
 from tidegate.core.plan import Start
+from tidegate.runtime import worker_events as events
 from tidegate.runtime.evictor import Eviction
-from tidegate.runtime.worker_events import (
-    Beat,
-    BeatAsked,
-    Beaten,
-    BeatFailed,
-    Begin,
-    CancelAsked,
-    Claim,
-    ClaimAnswered,
-    ClaimFailed,
-    DropCancelled,
-    DropUnbegun,
-    Ended,
-    Event,
-    EvictAsked,
-    Gone,
-    HurryAsked,
-    Instruction,
-    Kill,
-    Launched,
-    Refuse,
-    Register,
-    Registered,
-    RegisterFailed,
-    Report,
-    Reported,
-    ReportFailed,
-    StopAsked,
-    Ticked,
-)  # fmt: skip
 
 RETRIES = (1 / 30, 2 / 30, 4 / 30, 5 / 30)
 """When a failed beat is tried again, in beats: after 1, 2, 4, 5, 5, ... s of 30 s. About ten tries fit into a lease, so that
@@ -155,108 +126,123 @@ class WorkerState:
             times.append(self.stop_at_s + self.rules.report_within_s)
         return min(times)
 
-    def handle(self, event: Event, now_s: float) -> list[Instruction]:
+    def handle(self, event: events.Event, now_s: float) -> list[events.Instruction]:
         """Take note of what happened; what is to be done about it, in order."""
         match event:
-            case Launched():
+            case events.Launched():
                 return self._launch(event.starts)
-            case CancelAsked():
+            case events.CancelAsked():
                 return self._cancel(event.keys)
-            case EvictAsked():
+            case events.EvictAsked():
                 return self._evict(event.eviction)
-            case StopAsked():
+            case events.StopAsked():
                 self.stop_at_s = min(now_s + event.grace_s, self.stop_at_s or float("inf"))
                 return self._put_back_unclaimed()
-            case HurryAsked():
+            case events.HurryAsked():
                 self.stop_at_s = None if self.stop_at_s is None else min(now_s, self.stop_at_s)
-            case BeatAsked():
+            case events.BeatAsked():
                 self._beat_s = now_s
-            case Ended():
+            case events.Ended():
                 self._running.pop(event.end.key, None)
                 self._dying.discard(event.end.key)
                 self._unreported.append(event.end)
-            case Gone():
+            case events.Gone():
                 self._gone[event.key] = None
-            case Registered():
+            case events.Registered():
                 self._join(event, now_s)
-            case RegisterFailed():
+            case events.RegisterFailed():
                 self._register_s = now_s + self.rules.retry_s
-            case Beaten():
+            case events.Beaten():
                 return self._beaten(event, now_s)
-            case BeatFailed():
+            case events.BeatFailed():
                 self._beat_s = now_s + RETRIES[min(self._failed_beats, len(RETRIES) - 1)] * self.rules.beat_s
                 self._failed_beats += 1
-            case ClaimAnswered():
+            case events.ClaimAnswered():
                 return self._claimed(event)
-            case ClaimFailed():
+            case events.ClaimFailed():
                 self._claim_s = now_s + self.rules.retry_s
-            case Reported():
+            case events.Reported():
                 self._reported(event, now_s)
-            case ReportFailed():
+            case events.ReportFailed():
                 self._report_s = now_s + self.rules.retry_s
-            case Ticked():
+            case events.Ticked():
                 return self._due(now_s)
         return []
 
-    def _launch(self, starts: Sequence[Start]) -> list[Instruction]:
+    def _launch(self, starts: Sequence[Start]) -> list[events.Instruction]:
         mine = [start for start in starts if start.generation == self.generation and self.joined]
-        todo: list[Instruction] = []
+        todo: list[events.Instruction] = []
         if len(mine) < len(starts):
             known = {start.key for start in mine}
-            todo.append(Refuse([start.key for start in starts if start.key not in known]))
+            todo.append(events.Refuse([start.key for start in starts if start.key not in known]))
+        claimed: list[Assignment] = []
         for start in mine:
             if start.assignment is None:
                 self._unclaimed.append(start)
             elif self.stopping:
-                todo.append(DropUnbegun(start.key, put_back=True))
+                todo.append(events.DropUnbegun(start.key, put_back=True))
             elif self.fenced:
-                todo.append(DropUnbegun(start.key, put_back=False))
+                todo.append(events.DropUnbegun(start.key, put_back=False))
             else:
-                todo += self._begin(start.assignment)
+                claimed.append(start.assignment)
+        todo += self._begin_all(claimed)
         return todo + (self._put_back_unclaimed() if self.stopping else [])
 
-    def _begin(self, assignment: Assignment) -> list[Instruction]:
-        """Run what is claimed. What runs already, or has run, came twice."""
-        key = assignment.key
-        if key in self._running or any(end.key == key for end in self._unreported):
+    def _begin_all(self, claimed: Iterable[Assignment]) -> list[events.Instruction]:
+        """Run what is claimed, in each sandbox what is to share it."""
+        batches: dict[AttemptKey, dict[AttemptKey, Assignment]] = {}
+        for assignment in claimed:
+            batches.setdefault(assignment.sandbox, {})[assignment.key] = assignment
+        return [step for batch in batches.values() for step in self._begin(list(batch.values()))]
+
+    def _begin(self, batch: Sequence[Assignment]) -> list[events.Instruction]:
+        """What runs already, or has run, came twice. A cancel is of the job, and so of all of a batch."""
+        keys = {assignment.key for assignment in batch}
+        if not keys.isdisjoint(self._running) or any(end.key in keys for end in self._unreported):
             return []
-        self._running[key] = Running(assignment, self.generation)
-        self._missing -= {key}
-        return [DropCancelled(assignment) if key in self._cancelled else Begin(assignment)]
+        self._running.update({each.key: Running(each, self.generation) for each in batch})
+        self._missing -= keys
+        if keys.isdisjoint(self._cancelled):
+            return [events.Begin(batch)]
+        return [events.DropCancelled(assignment) for assignment in batch]
 
-    def _cancel(self, keys: Iterable[AttemptKey]) -> list[Instruction]:
-        todo: list[Instruction] = []
-        for key in keys:
-            if key in self._running:
-                todo.append(Kill(key))
-            else:
-                self._cancelled.add(key)
-        return todo
+    def _cancel(self, keys: Collection[AttemptKey]) -> list[events.Instruction]:
+        here = [key for key in keys if key in self._running]
+        self._cancelled.update(key for key in keys if key not in self._running)
+        return [events.Kill(sandbox) for sandbox in self._sandboxes(here)]
 
-    def _evict(self, eviction: Eviction) -> list[Instruction]:
+    def _evict(self, eviction: Eviction) -> list[events.Instruction]:
         key = eviction.key
         if key not in self._running or key in self._dying:
             return []
         self._dying.add(key)
-        return [Kill(key, ExitReason.EVICTED, eviction.message, eviction.limit, eviction.observed)]
+        sandbox = self._running[key].assignment.sandbox
+        message, limit, observed = eviction.message, eviction.limit, eviction.observed
+        return [events.Kill(sandbox, ExitReason.EVICTED, message, limit, observed)]
 
-    def _put_back_unclaimed(self) -> list[Instruction]:
+    def _sandboxes(self, keys: Iterable[AttemptKey]) -> Iterable[AttemptKey]:
+        """Of what runs, each once."""
+        return dict.fromkeys(self._running[key].assignment.sandbox for key in keys)
+
+    def _put_back_unclaimed(self) -> list[events.Instruction]:
         starts, self._unclaimed = self._unclaimed, []
         if not starts:
             return []
         back = [
-            DropUnbegun(start.key, put_back=True) for start in starts if start.generation == self.generation
+            events.DropUnbegun(start.key, put_back=True)
+            for start in starts
+            if start.generation == self.generation
         ]
-        return [Refuse([start.key for start in starts]), *back]
+        return [events.Refuse([start.key for start in starts]), *back]
 
-    def _join(self, event: Registered, now_s: float) -> None:
+    def _join(self, event: events.Registered, now_s: float) -> None:
         self.generation, self.joined, self.fenced = event.generation, True, False
         self._renewed_s, self._failed_beats = event.asked_s, 0
         self._beat_s = now_s + self.rules.beat_s
         self._cancelled.clear()
         self._missing = frozenset()
 
-    def _beaten(self, event: Beaten, now_s: float) -> list[Instruction]:
+    def _beaten(self, event: events.Beaten, now_s: float) -> list[events.Instruction]:
         if event.answer is None:
             return self._fall_out()
         answer = event.answer
@@ -269,20 +255,20 @@ class WorkerState:
         )
         known = self._running.keys() | {end.key for end in self._unreported}
         missing = frozenset(answer.missing) - known
-        todo += [DropUnbegun(key, put_back=False) for key in sorted(missing & self._missing)]
+        todo += [events.DropUnbegun(key, put_back=False) for key in sorted(missing & self._missing)]
         self._missing = missing - self._missing
         return todo
 
-    def _fall_out(self) -> list[Instruction]:
+    def _fall_out(self) -> list[events.Instruction]:
         """The generation is over: nothing of it may go on, and nothing is begun before all of it has ended."""
         self.joined = False
         refused, self._unclaimed = [start.key for start in self._unclaimed], []
         todo = self._kill(
             self._running, "The worker was declared dead, or another one registered in its name."
         )
-        return [*([Refuse(refused)] if refused else []), *todo]
+        return [*([events.Refuse(refused)] if refused else []), *todo]
 
-    def _fence(self, now_s: float) -> list[Instruction]:
+    def _fence(self, now_s: float) -> list[events.Instruction]:
         self.fenced = True  # what waits to be claimed waits on: it may still be ours
         message = (
             f"The worker could not renew its lease for {now_s - self._renewed_s:.0f} s, and ends what it runs before "
@@ -290,33 +276,31 @@ class WorkerState:
         )
         return self._kill(self._running, message)
 
-    def _kill(self, keys: Iterable[AttemptKey], message: str) -> list[Instruction]:
+    def _kill(self, keys: Iterable[AttemptKey], message: str) -> list[events.Instruction]:
         fresh = [key for key in keys if key in self._running and key not in self._dying]
         self._dying.update(fresh)
-        return [Kill(key, ExitReason.LEASE_EXPIRED, message) for key in fresh]
+        return [events.Kill(each, ExitReason.LEASE_EXPIRED, message) for each in self._sandboxes(fresh)]
 
-    def _claimed(self, event: ClaimAnswered) -> list[Instruction]:
+    def _claimed(self, event: events.ClaimAnswered) -> list[events.Instruction]:
         asked = {start.key for start in event.starts} & {start.key for start in self._unclaimed}
         self._unclaimed = [start for start in self._unclaimed if start.key not in asked]
         self._claim_s = 0.0
         if event.claimed:
             self._renewed_s = max(self._renewed_s, event.asked_s)
-        begun: list[Instruction] = []
-        for assignment in event.claimed:
-            begun += self._begin(assignment)
+        begun = self._begin_all(event.claimed)
         refused = sorted(asked - {assignment.key for assignment in event.claimed})
-        return [*begun, *([Refuse(refused)] if refused else [])]
+        return [*begun, *([events.Refuse(refused)] if refused else [])]
 
-    def _reported(self, event: Reported, now_s: float) -> None:
+    def _reported(self, event: events.Reported, now_s: float) -> None:
         self._unreported = [end for end in self._unreported if end.key not in event.done]
         for key in event.gone:
             self._gone.pop(key, None)
         if self._unreported or self._gone:
             self._report_s = now_s + self.rules.retry_s
 
-    def _due(self, now_s: float) -> list[Instruction]:
+    def _due(self, now_s: float) -> list[events.Instruction]:
         """1. end what must not go on, 2. report, 3. beat or register, 4. claim."""
-        todo: list[Instruction] = []
+        todo: list[events.Instruction] = []
         if self.joined and not self.fenced and now_s >= self._renewed_s + self.rules.fence_s:
             todo += self._fence(now_s)
         if self.stop_at_s is not None and now_s >= self.stop_at_s:
@@ -324,11 +308,13 @@ class WorkerState:
                 self._running, "The server stopped before the attempt had ended; it will run again."
             )
         if (self._unreported or self._gone) and now_s >= self._report_s:
-            todo.append(Report(tuple(self._unreported), tuple(self._gone)))
+            todo.append(events.Report(tuple(self._unreported), tuple(self._gone)))
         if self.joined and now_s >= self._beat_s:
-            todo.append(Beat(self.generation, [*self._running, *(end.key for end in self._unreported)]))
+            todo.append(
+                events.Beat(self.generation, [*self._running, *(end.key for end in self._unreported)])
+            )
         if not self.joined and not self._running and not self.stopping and now_s >= self._register_s:
-            todo.append(Register())
+            todo.append(events.Register())
         if self._unclaimed and self.joined and not self.fenced and now_s >= self._claim_s:
-            todo.append(Claim(self.generation, tuple(self._unclaimed)))
+            todo.append(events.Claim(self.generation, tuple(self._unclaimed)))
         return todo
