@@ -64,7 +64,7 @@ def keys(order: SandboxOrder) -> list[AttemptKey]:
 
 
 def reasons(ends: list[SandboxEnd]) -> list[ExitReason | None]:
-    return [end.exit and end.exit.reason for end in ends]
+    return [end.exit.reason if end.exit else None for end in ends]
 
 
 def test_one_process_runs_them_one_after_another_each_with_its_own_result(lab: Lab) -> None:

@@ -29,6 +29,10 @@ class WorkOrder:
     max_attempts: int = 1
     last: TaskOrder | None = None
     """See `NewJob.last`."""
+    batch: int = 1
+    """How many of its tasks may run one after another in one process. Only for kinds that run no code of users, and whose
+    runner leaves nothing in the process that changes what the next task does. A task that shares a process answers with facts
+    alone: no files, no new tasks. A kind whose first task adds the others does so in a task of another request."""
     memory_named: bool = False
     """Whether whoever wrote the work has named its memory: like a submitter's own figure it is then a limit to keep."""
 

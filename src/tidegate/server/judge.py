@@ -127,6 +127,7 @@ def judge(
         by=submission.by,
         max_memory_bytes=_most_memory(fields, order, shape.resources, internal=submission.internal),
         last=order.last,
+        batch=order.batch,
     )
 
 

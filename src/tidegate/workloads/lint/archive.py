@@ -82,7 +82,14 @@ def unpack(
         try:
             with zipfile.ZipFile(file) as opened:
                 yield from _members(opened, into, wanted, limits, progress)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            EOFError,
+            IndexError,  # of an extra field that is cut short
+            ValueError,
+            struct.error,
+        ) as error:
             raise TaskError(
                 f"The archive {archive.name} cannot be read: {error}.", code="archive_unreadable"
             ) from error

@@ -81,8 +81,14 @@ def _facts(report: FileReport) -> dict[str, Any]:
 
 
 def _engine(options: LintOptions) -> Engine:
-    """Making one takes about 15 ms, as long as a short statement; for the usual options it was done before the fork."""
-    return _usual_engine() if options == LintOptions() else Engine(options)
+    """Making one takes about 15 ms, as long as a short statement; for the usual options it was done before the fork, for
+    others it is done once for all files of a batch."""
+    return _usual_engine() if options == LintOptions() else _other_engine(json.dumps(options.to_json()))
+
+
+@functools.lru_cache(maxsize=1)
+def _other_engine(options: str) -> Engine:
+    return Engine(LintOptions.from_json(json.loads(options)))
 
 
 @functools.cache
