@@ -1,7 +1,6 @@
-"""Sheets of xls, xlsb and ods files, by python-calamine.
+"""Sheets of xls files, by python-calamine.
 
-It reads a sheet as a whole, and gives an error of the spreadsheet as an empty cell: of these files errors become null
-without a record. xlsx files are read by `xlsx_sheet`, which keeps them.
+It reads a workbook as a whole, and gives an error of the spreadsheet as an empty cell: errors are added by `xls_errors`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import Any
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
 
 from tidegate.workloads.errors import TaskError
-from tidegate.workloads.tables.cells import BOOLEAN, DATE, DURATION, DateSystem, Row, serial, text_cell
+from tidegate.workloads.tables import xls_errors
+from tidegate.workloads.tables.cells import BOOLEAN, DATE, DURATION, ERROR, DateSystem, Row, serial, text_cell
 from tidegate.workloads.tables.model import Sheet
 
 
@@ -30,9 +30,13 @@ def open_workbook(path: str) -> CalamineWorkbook:
 
 
 def sheets(book: CalamineWorkbook) -> list[Sheet]:
-    """Its worksheets in their order."""
+    """Its worksheets in their order, those without a cell with `row_count` 0."""
     return [
-        Sheet(one.name, one.visible == SheetVisibleEnum.Visible)
+        Sheet(
+            one.name,
+            one.visible == SheetVisibleEnum.Visible,
+            None if book.get_sheet_by_name(one.name).start else 0,
+        )
         for one in book.sheets_metadata
         if one.typ == SheetTypeEnum.WorkSheet
     ]
@@ -43,8 +47,9 @@ class CalamineSheet:
 
     date_system: DateSystem = "plain"
 
-    def __init__(self, book: CalamineWorkbook, name: str) -> None:
+    def __init__(self, book: CalamineWorkbook, path: str, name: str) -> None:
         self.name = name
+        self._errors = xls_errors.errors(path, book.sheet_names.index(name))
         try:
             self._sheet = book.get_sheet_by_name(name)
         except CalamineError as error:
@@ -60,7 +65,11 @@ class CalamineSheet:
         left = [""] * (start[1] if start else 0)
         for number, cells in enumerate(self._sheet.iter_rows(), start=1):
             self._row = number
-            yield number, left + list(map(_cell, cells))
+            row = left + list(map(_cell, cells))
+            for column, error in self._errors.get(number, ()):
+                row += [""] * (column + 1 - len(row))
+                row[column] = ERROR + error
+            yield number, row
 
     def merged(self) -> list[tuple[int, int, int, int]]:
         areas = self._sheet.merged_cell_ranges or []

@@ -208,7 +208,10 @@ class Expressions:
     def _dated(self, days: str, kind: ColumnType) -> str:
         if kind is ColumnType.TIME:
             ms = f"least(round(({days}) * {_DAY_MS}), {_DAY_MS - 1})"  # a day's last half millisecond is not its first
-            return f"CAST(TIMESTAMP '1899-12-30' + to_milliseconds(CAST({ms} AS BIGINT)) AS TIME)"
+            at = f"CAST(TIMESTAMP '1899-12-30' + to_milliseconds(CAST({ms} AS BIGINT)) AS TIME)"
+            return (
+                f"CASE WHEN ({days}) IS NOT NULL THEN {at} END"  # least() of null and a number is the number
+            )
         ms = f"round(({self._days(days)}) * {_DAY_MS})"
         at = f"(TIMESTAMP '1899-12-30' + to_milliseconds(CAST({ms} AS BIGINT)))"
         in_range = f"({ms}) BETWEEN {_FIRST_DAY * _DAY_MS} AND {_END_DAY * _DAY_MS - 1}"

@@ -138,7 +138,7 @@ class _Dialect:
         if self.settled or kind not in (*_WHOLE, ColumnType.DOUBLE) or place in self.given:
             return cell
         doubt = (
-            f"abs({cell}) >= {_INEXACT_FROM}"
+            f"{cell} NOT BETWEEN {1 - _INEXACT_FROM} AND {_INEXACT_FROM - 1}"
             if kind is ColumnType.DOUBLE
             else f"CAST({cell} AS VARCHAR) <> c{place}"
         )

@@ -77,7 +77,7 @@ class Estimate:
     disk_bytes: int
     """In the staging folder, at the peak: what is spilled and what is left."""
     uncompressed_bytes: int
-    reader: Literal["csv", "xlsx", "calamine"]
+    reader: Literal["csv", "xlsx", "xlsb", "ods", "calamine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Preview:
     header_row: int | None
     """The header's row in the file, from 1; None where there is none."""
     facts: Mapping[str, Any]
-    """What was found out: of CSV `encoding`, `delimiter`, `quote`."""
+    """What was found out: of CSV `encoding`, `delimiter`, `quote`; of a workbook `sheet`."""
 
 
 ROWS_FILE = "rows.parquet"
@@ -170,7 +170,7 @@ class TableOptions:
     """How a file shall be read; all have defaults. Made of a submission's `options` by `parse_options`."""
 
     sheet: str | int | None = None
-    """Its name or its place from 1; None: the first visible one with anything in it."""
+    """Its name or its place from 1; None: the first visible one with a value in it."""
     header: HeaderRow = "auto"
     """The header's row in the file, from 1, or 'none'."""
     types: Mapping[str, ColumnType] = field(default_factory=dict)

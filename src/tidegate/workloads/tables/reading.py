@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from zipfile import ZipFile
 
 import _duckdb as duckdb
 
-from tidegate.workloads.tables import csv_files, sizing, workbooks
+from tidegate.workloads.tables import csv_files, ods_parts, sizing, workbooks, xlsb_parts, xlsx_parts
 from tidegate.workloads.tables.calamine_rows import CalamineSheet, open_workbook
 from tidegate.workloads.tables.calamine_rows import sheets as calamine_sheets
 from tidegate.workloads.tables.cells import RowSource
 from tidegate.workloads.tables.model import Extract, Preview, ReadProgress, Sheet, TableOptions
-from tidegate.workloads.tables.xlsx_parts import cell_kinds, read_workbook
+from tidegate.workloads.tables.ods_sheet import OdsSheet
+from tidegate.workloads.tables.xlsb_sheet import XlsbSheet
 from tidegate.workloads.tables.xlsx_sheet import XlsxSheet
 from tidegate.workloads.tables.xlsx_text import shared_strings
 
@@ -23,10 +25,12 @@ def sheets(path: str) -> list[Sheet]:
     kind = sizing.file_kind(path)
     if kind == "csv":
         return [Sheet("")]
-    if kind != "xlsx":
+    if kind == "xls":
         return calamine_sheets(open_workbook(path))
     with sizing.open_archive(path) as archive:
-        return sizing.workbook_sheets(archive, read_workbook(archive))
+        if kind == "ods":
+            return ods_parts.sheets(archive)
+        return sizing.workbook_sheets(archive, sizing.read_workbook(archive))
 
 
 def preview(
@@ -64,14 +68,30 @@ def extract(
 
 @contextmanager
 def _opened(path: str, options: TableOptions, staging: str) -> Iterator[RowSource]:
-    if sizing.file_kind(path) != "xlsx":
+    kind = sizing.file_kind(path)
+    if kind == "xls":
         opened = open_workbook(path)
         found = calamine_sheets(opened)
-        yield CalamineSheet(opened, found[sizing.choose_sheet(found, options)].name)
+        yield CalamineSheet(opened, path, found[sizing.choose_sheet(found, options)].name)
         return
     with sizing.open_archive(path) as archive:
-        book = read_workbook(archive)
-        place = sizing.choose_sheet(book.sheets, options, book.parts)
-        strings = shared_strings(archive, book.strings, os.path.join(staging, "strings.tmp"))
-        kinds = cell_kinds(archive, book)
-        yield XlsxSheet(archive, book.parts[place], book.sheets[place].name, strings, kinds, book.date_system)
+        yield _ods(archive, options) if kind == "ods" else _of_parts(archive, options, staging)
+
+
+def _ods(archive: ZipFile, options: TableOptions) -> RowSource:
+    tables = ods_parts.sheets(archive)
+    place = sizing.choose_sheet(tables, options)
+    return OdsSheet(archive, place, tables[place].name)
+
+
+def _of_parts(archive: ZipFile, options: TableOptions, staging: str) -> RowSource:
+    """A sheet of an xlsx or xlsb file."""
+    book = sizing.read_workbook(archive)
+    place = sizing.choose_sheet(sizing.filled_sheets(archive, book, options), options, book.parts)
+    part, name = book.parts[place], book.sheets[place].name
+    spill = os.path.join(staging, "strings.tmp")
+    if sizing.is_binary(part):
+        texts = xlsb_parts.shared_strings(archive, book.strings, spill)
+        return XlsbSheet(archive, part, name, texts, xlsb_parts.cell_kinds(archive, book), book.date_system)
+    texts = shared_strings(archive, book.strings, spill)
+    return XlsxSheet(archive, part, name, texts, xlsx_parts.cell_kinds(archive, book), book.date_system)

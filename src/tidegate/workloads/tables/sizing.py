@@ -13,8 +13,9 @@ from typing import Literal
 
 from tidegate.core.resources import GIB, MIB, format_bytes
 from tidegate.workloads.errors import TaskError
+from tidegate.workloads.tables import xlsb_parts, xlsb_sheet, xlsx_parts
 from tidegate.workloads.tables.model import Estimate, Sheet, TableOptions
-from tidegate.workloads.tables.xlsx_parts import Workbook, column_place, corrupt, read_workbook
+from tidegate.workloads.tables.xlsx_parts import Workbook, column_place, corrupt
 from tidegate.workloads.tables.xlsx_text import IN_MEMORY_BYTES
 
 FileKind = Literal["csv", "xlsx", "xlsb", "xls", "ods"]
@@ -24,6 +25,7 @@ _PACKED = (".gz", ".zst")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _HEAD_BYTES = MIB
+_VALUE = re.compile(rb"<(?:[A-Za-z0-9]+:)?(?:v|t)(?: [^<>]*)?>[^<]")
 _DIMENSION = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}[0-9]{1,7}:)?([A-Z]{1,3})([0-9]{1,7})"')
 
 MOST_RATIO = 200
@@ -38,8 +40,8 @@ _WIDE_COLUMNS = 256
 _COLUMN_BYTES = 400 * 1024
 """More for each column beyond: DuckDB holds 2,048 values of each several times over. Measured for 2,000 columns of 199 rows:
 843 MiB in all for texts, 246 for whole numbers; 75 for 5 columns of 19,999 rows."""
-_CALAMINE_FACTOR = {"xls": 12.0, "xlsb": 12.0, "ods": 1.5}
-"""Memory of a sheet in calamine, as a multiple of its unpacked bytes."""
+_CALAMINE_FACTOR = 12.0
+"""Memory of a workbook in calamine, as a multiple of its bytes."""
 
 
 def file_kind(path: str) -> FileKind:
@@ -163,21 +165,23 @@ def estimate(path: str, options: TableOptions) -> Estimate:
         unpacked = size_bytes * 10 if packed else size_bytes
         return Estimate(_BASE_BYTES + 32 * MIB, 2 * unpacked + 64 * MIB, unpacked, "csv")
     if kind == "xls":
-        return _by_calamine(kind, size_bytes)
+        memory = _BASE_BYTES + int(_CALAMINE_FACTOR * size_bytes)
+        return Estimate(memory, 4 * size_bytes + 64 * MIB, size_bytes, "calamine")
     with open_archive(path) as archive:
-        if kind == "xlsx":
-            return _by_stream(archive, options)
-        return _by_calamine(kind, max(part.file_size for part in archive.infolist()))
+        if kind == "ods":
+            return _of_ods(archive)
+        return _by_stream(archive, options)
 
 
-def _by_calamine(kind: str, unpacked_bytes: int) -> Estimate:
-    memory = _BASE_BYTES + int(_CALAMINE_FACTOR[kind] * unpacked_bytes)
-    return Estimate(memory, 4 * unpacked_bytes + 64 * MIB, unpacked_bytes, "calamine")
+def _of_ods(archive: zipfile.ZipFile) -> Estimate:
+    """How wide its tables are cannot be seen without reading them."""
+    size = archive.getinfo("content.xml").file_size
+    return Estimate(_BASE_BYTES, 2 * size + 64 * MIB, size, "ods")
 
 
 def _by_stream(archive: zipfile.ZipFile, options: TableOptions) -> Estimate:
     book = read_workbook(archive)
-    sheet = book.parts[choose_sheet(book.sheets, options, book.parts)]
+    sheet = book.parts[choose_sheet(filled_sheets(archive, book, options), options, book.parts)]
     size = archive.getinfo(sheet).file_size
     strings = archive.getinfo(book.strings).file_size if book.strings else 0
     in_memory = 3 * min(strings, IN_MEMORY_BYTES)
@@ -185,8 +189,20 @@ def _by_stream(archive: zipfile.ZipFile, options: TableOptions) -> Estimate:
         memory_bytes=_BASE_BYTES + in_memory + _wide_bytes(archive, sheet),
         disk_bytes=2 * size + 4 * strings + 64 * MIB,
         uncompressed_bytes=size + strings,
-        reader="xlsx",
+        reader="xlsb" if is_binary(sheet) else "xlsx",
     )
+
+
+def is_binary(part: str) -> bool:
+    """Whether a sheet's part holds records, as in xlsb files, in place of XML."""
+    return part.endswith(".bin")
+
+
+def read_workbook(archive: zipfile.ZipFile) -> Workbook:
+    """Of an xlsx or xlsb file. Raises TaskError: `corrupt_file`, `not_a_workbook`."""
+    if is_binary(xlsx_parts.main_part(archive)):
+        return xlsb_parts.read_workbook(archive)
+    return xlsx_parts.read_workbook(archive)
 
 
 def _wide_bytes(archive: zipfile.ZipFile, part: str) -> int:
@@ -197,6 +213,8 @@ def _wide_bytes(archive: zipfile.ZipFile, part: str) -> int:
 def stated_size(archive: zipfile.ZipFile, part: str) -> tuple[int | None, int | None]:
     """Rows and columns as the sheet's `dimension` states them, which need not be true."""
     with corrupt(part), archive.open(part) as file:
+        if is_binary(part):
+            return xlsb_sheet.stated_size(file)
         found = _DIMENSION.search(file.read(4096))
     if not found:
         return None, None
@@ -206,13 +224,14 @@ def stated_size(archive: zipfile.ZipFile, part: str) -> tuple[int | None, int | 
 def choose_sheet(
     sheets: tuple[Sheet, ...] | list[Sheet], options: TableOptions, parts: tuple[str, ...] = ()
 ) -> int:
-    """The place of the sheet that the options name; without a name the first visible one. Raises TaskError
-    `unknown_sheet`.
+    """The place of the sheet that the options name; without a name the first visible one whose `row_count` is not 0, if
+    there is one. Raises TaskError `unknown_sheet`.
     """
     readable = [place for place in range(len(sheets)) if not parts or parts[place]]
     wanted = options.sheet
     if wanted is None:
-        places = [place for place in readable if sheets[place].visible] or readable
+        visible = [place for place in readable if sheets[place].visible] or readable
+        places = [place for place in visible if sheets[place].row_count != 0] or visible
     elif isinstance(wanted, int):
         places = [place for place in readable if place == wanted - 1]
     else:
@@ -224,6 +243,27 @@ def choose_sheet(
             code="unknown_sheet",
         )
     return places[0]
+
+
+def filled_sheets(archive: zipfile.ZipFile, book: Workbook, options: TableOptions) -> tuple[Sheet, ...]:
+    """The workbook's sheets, those without a cell with `row_count` 0, if the options leave the choice.
+
+    It is seen at the beginning of a sheet; one of which more than a MiB is empty cells counts as one that has some.
+    """
+    if options.sheet is not None:
+        return book.sheets
+    return tuple(
+        replace(sheet, row_count=None if not part or _has_cells(archive, part) else 0)
+        for sheet, part in zip(book.sheets, book.parts, strict=True)
+    )
+
+
+def _has_cells(archive: zipfile.ZipFile, part: str) -> bool:
+    with corrupt(part), archive.open(part) as file:
+        if is_binary(part):
+            return xlsb_sheet.has_cells(file, _HEAD_BYTES)
+        head = file.read(_HEAD_BYTES)
+        return bool(_VALUE.search(head)) or b"\0" in head[:4] or bool(file.read(1))
 
 
 def workbook_sheets(archive: zipfile.ZipFile, book: Workbook) -> list[Sheet]:

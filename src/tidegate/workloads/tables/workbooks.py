@@ -81,6 +81,7 @@ def extract(
         bad_cell_count=bad.count_nulls(),
         bad_rows_path=bad.write(os.path.join(staging, BAD_ROWS_FILE)),
         header_row=table.header_row,
+        facts={"sheet": source.name},
     )
 
 
@@ -96,7 +97,7 @@ def preview(
     finally:
         staged.remove()
     values = tuple(tuple(map(json_value, row)) for row in shown)
-    return Preview(table.columns, values, table.header_row, {})
+    return Preview(table.columns, values, table.header_row, {"sheet": source.name})
 
 
 def _told(source: RowSource, progress: ReadProgress) -> Any:

@@ -1,11 +1,13 @@
-"""The small parts of an xlsx file: which sheets it has, where they lie, which number formats are dates."""
+"""The small parts of xlsx and xlsb files: which sheets it has, where they lie, which number formats are dates."""
 
 from __future__ import annotations
 
 import posixpath
 import re
+import struct
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
@@ -45,6 +47,14 @@ class Workbook:
 
 def read_workbook(archive: zipfile.ZipFile) -> Workbook:
     """Raises TaskError: `corrupt_file`, `not_a_workbook`."""
+    main = main_part(archive)
+    found = _Book()
+    parse_part(archive, main, found.start)
+    return assembled(archive, main, found.sheets, from_1904=found.from_1904)
+
+
+def main_part(archive: zipfile.ZipFile) -> str:
+    """The name of the part that lists the sheets. Raises TaskError `not_a_workbook`."""
     main = next(
         (target for kind, target in _relations(archive, "").values() if kind.endswith(_OFFICE_DOCUMENT)), ""
     )
@@ -52,21 +62,26 @@ def read_workbook(archive: zipfile.ZipFile) -> Workbook:
         raise TaskError(
             "The archive is no workbook: it names no document in _rels/.rels.", code="not_a_workbook"
         )
+    return main
+
+
+def assembled(
+    archive: zipfile.ZipFile, main: str, found: Sequence[tuple[str, bool, str]], *, from_1904: bool
+) -> Workbook:
+    """A workbook of the sheets that its main part lists: name, whether it is visible, and the relation to its part."""
     related = _relations(archive, main)
-    found = _Book()
-    parse_part(archive, main, found.start)
-    parts = [related.get(rel, ("", "")) for _, _, rel in found.sheets]
+    parts = [related.get(rel, ("", "")) for _, _, rel in found]
     names = set(archive.namelist())
     places = tuple(t if k.endswith("/worksheet") and t in names else "" for k, t in parts)
     sheets = tuple(
         Sheet(name, visible, uncompressed_bytes=archive.getinfo(place).file_size if place else None)
-        for (name, visible, _), place in zip(found.sheets, places, strict=True)
+        for (name, visible, _), place in zip(found, places, strict=True)
     )
     by_kind = {kind.rsplit("/", 1)[-1]: target for kind, target in related.values() if target in names}
     return Workbook(
         sheets,
         places,
-        "1904" if found.from_1904 else "1900",
+        "1904" if from_1904 else "1900",
         by_kind.get("styles", ""),
         by_kind.get("sharedStrings", ""),
     )
@@ -114,7 +129,7 @@ def cell_kinds(archive: zipfile.ZipFile, workbook: Workbook) -> list[str]:
         elif name in ("cellXfs", "cellStyleXfs"):
             inside[:] = [name]
         elif name == "xf" and inside == ["cellXfs"]:
-            kinds.append(_kind(_number(attributes.get("numFmtId")), formats))
+            kinds.append(number_kind(_number(attributes.get("numFmtId")), formats))
 
     if workbook.styles:
         parse_part(archive, workbook.styles, start)
@@ -125,7 +140,8 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() and len(text) < 10 else 0
 
 
-def _kind(number: int, formats: dict[int, str]) -> str:
+def number_kind(number: int, formats: Mapping[int, str]) -> str:
+    """The kind that the number format of this number makes of a number; `formats` are those that the file defines."""
     if number in formats:
         return format_kind(formats[number])
     return DURATION if number in _DURATIONS else DATE if number in _DATES else ""
@@ -179,14 +195,16 @@ _FAULTS = (
     expat.ExpatError,
     EOFError,
     OSError,
+    IndexError,
     NotImplementedError,
     ValueError,
     RuntimeError,
+    struct.error,
 )
 
 
 class corrupt:  # noqa: N801  read as a phrase: `with corrupt(part):`
-    """Around reading a part: what zipfile, zlib and expat raise becomes TaskError `corrupt_file`."""
+    """Around reading a part: what zipfile, zlib, expat and struct raise becomes TaskError `corrupt_file`."""
 
     def __init__(self, part: str) -> None:
         self._part = part

@@ -67,8 +67,15 @@ def shared_strings(
     """The shared strings; from `in_memory_bytes` on they are kept in the file `spill`, which must be in the staging folder."""
     if not part:
         return []
-    texts = _texts(archive, part)
-    if archive.getinfo(part).file_size <= in_memory_bytes:
+    size_bytes = archive.getinfo(part).file_size
+    return kept_strings(_texts(archive, part), size_bytes, spill, in_memory_bytes=in_memory_bytes)
+
+
+def kept_strings(
+    texts: Iterator[str], size_bytes: int, spill: str, *, in_memory_bytes: int = IN_MEMORY_BYTES
+) -> Strings:
+    """Texts of a part of this size as staged cells, in memory or in the file `spill`."""
+    if size_bytes <= in_memory_bytes:
         return list(map(text_cell, texts))
     return SpilledStrings(map(text_cell, texts), spill)
 
