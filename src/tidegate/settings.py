@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         description="Requests of a kind (submissions, reads, queries) that are worked at at once; default: learned from how "
         "long they take, 20 to 200.",
     )
+    rate_limit: str | None = Field(
+        None,
+        description="How often one owner may ask, such as `600/minute` or `20/second; 600/minute`; default: as often as he "
+        "likes. What ends an overload, such as cancelling, is not counted. Needs the extra `rates`.",
+    )
     max_streams: int = Field(
         2000,
         ge=2,

@@ -31,7 +31,7 @@ from tidegate.core.job import (
     Usage,
 )
 from tidegate.core.resources import GIB, Resources
-from tidegate.ports import AttemptStore, Bell, Clock, WorkerInfo
+from tidegate.ports import AttemptStore, Bell, Clock, RateLimiter, WorkerInfo
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.host import MachineHost
@@ -184,7 +184,9 @@ def _source(assignment: Assignment, path: Path) -> Source:
 
 
 @contextlib.contextmanager
-def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[Play]]]:
+def service_in(
+    data_dir: Path, rates: RateLimiter | None = None, **settings: Any
+) -> Iterator[tuple[Service, list[Play]]]:
     """A service over a real store and scheduler, its attempts ended by the newest of the plays."""
     given = Settings(data_dir=data_dir, **settings)
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -204,7 +206,7 @@ def service_in(data_dir: Path, **settings: Any) -> Iterator[tuple[Service, list[
     service = Service(
         settings=given, store=store, intake=intake, cycle=cycle, launcher=launcher, bell=bell, clock=clock,
         board=ProgressBoard(bell), host=host, workloads=workloads, logs=data_dir / "logs", checks=lambda: {"store": None},
-        pools=store.pools, alerts=alerting.desk,
+        pools=store.pools, alerts=alerting.desk, rates=rates,
     )  # fmt: skip
     cycle.run_once()
     cycle.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +19,12 @@ from tests.api.support import World, assert_problem, world_in
 from tidegate.api.access import ACCESS
 from tidegate.api.admission import Turnstile
 from tidegate.api.lanes import WAYS, Way, Work, criticality_of, way_of
+from tidegate.cache.rates import LocalRates, rules_of
 from tidegate.core.criticality import Criticality
 from tidegate.core.gate import Gate
 from tidegate.core.identity import Caller, Role
 from tidegate.errors import InvalidInput
+from tidegate.ports import OverRate
 from tidegate.runtime.clock import SystemClock
 
 READ = Way(Work.READ)
@@ -196,6 +199,37 @@ def test_a_long_body_is_refused_before_it_is_sent(small: World, monkeypatch: pyt
             b"Content-Length: 1000000\r\n\r\n"
         )
         assert one.recv(12) == b"HTTP/1.1 429"
+
+
+def test_an_owner_who_asks_too_often_is_told_when_again(tmp_path: Path):
+    with world_in(tmp_path, rates=LocalRates(rules_of("3/minute"))) as world:
+        for _ in range(3):
+            assert world.http.get("/api/v1/queues").status_code == 200
+        refused = world.http.get("/api/v1/queues")
+        problem = assert_problem(refused, 429, "rate_limited")
+        assert (problem["asked"], problem["limit"], problem["numbers"]["window_s"]) == (4, 3, 60)
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        for path in ("/health", "/api/v1/health/ready"):
+            assert world.http.get(path).status_code == 200
+        assert (
+            world.http.post("/api/v1/jobs/1/cancel").status_code == 404
+        )  # what ends an overload is not counted
+
+
+def test_rates_that_are_counted_elsewhere_are_asked_for_in_a_thread(tmp_path: Path):
+    asked_in: list[str] = []
+
+    class Elsewhere(LocalRates):
+        blocks = True
+
+        def take(self, owner: str) -> OverRate | None:
+            asked_in.append(threading.current_thread().name)
+            return super().take(owner)
+
+    with world_in(tmp_path, rates=Elsewhere(rules_of("3/minute"))) as world:
+        assert world.http.get("/api/v1/queues").status_code == 200
+    assert asked_in
+    assert asked_in[0].startswith("tidegate-read")
 
 
 # The turnstile by itself

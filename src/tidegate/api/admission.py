@@ -17,6 +17,9 @@ from tidegate.api.lanes import Way, Work
 from tidegate.api.problems import Refusal
 from tidegate.core.criticality import Criticality
 from tidegate.core.gate import Full, Gate, Refused, Waits
+from tidegate.core.identity import Caller
+from tidegate.ports import OverRate, RateLimiter
+from tidegate.server.threads import Run
 from tidegate.settings import Settings
 
 log = logging.getLogger("tidegate.admission")
@@ -153,13 +156,40 @@ class Passage:
 class Admission:
     """All gates of a server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, rates: RateLimiter | None = None, run: Run | None = None) -> None:
+        self._rates = rates
+        self._run = run
         fixed = dict.fromkeys(Work, settings.max_requests) | {Work.STREAM: settings.max_streams}
         self.turnstiles = {
             work: Turnstile(name, Gate(monotonic(), fixed=fixed[work])) for work, name in _NAMES.items()
         }
 
+    async def count(self, caller: Caller | None) -> None:
+        """Count a request of an owner. Raises `rate_limited`."""
+        if self._rates is None or caller is None:
+            return
+        if self._rates.blocks and self._run is not None:
+            over = await self._run(self._rates.take, caller.owner)
+        else:
+            over = self._rates.take(caller.owner)
+        if over is not None:
+            raise _too_often(caller.owner, over)
+
     def passage(self, way: Way, criticality: Criticality, ticket: bytes | None) -> Passage:
         """The way of a request, which is no request of control, through its gate."""
         shown = None if ticket is None else ticket.decode("latin-1")
         return Passage(self.turnstiles[way.work], criticality, shown)
+
+
+def _too_often(owner: str, over: OverRate) -> Refusal:
+    return Refusal(
+        "rate_limited",
+        f"{owner!r} may send {over.limit} requests in {over.window_s} s. Come again in {over.retry_after_s:.1f} s, or ask for "
+        "many jobs in one request.",
+        numbers={
+            "asked": over.asked,
+            "limit": over.limit,
+            "window_s": over.window_s,
+            "retry_after_s": over.retry_after_s,
+        },
+    )

@@ -111,7 +111,7 @@ def create_app(service: Service) -> FastAPI:
         include(app, subject.router)
     problems.add_handlers(app)
     app.state.bodies = BodyBudget()
-    app.state.admission = Admission(service.settings)
+    app.state.admission = Admission(service.settings, service.rates, service.run)
     app.guard = Guard(
         super(Api, app).__call__,
         allowed_hosts(service.settings),

@@ -160,12 +160,13 @@ class Guard:
 
     async def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> Passage | None:
         """Pass the gate of this kind of work; with a body that is to be read whole, `read_body` does it, after that. The way
-        through, to be left in the end; None for what passes none. Raises `overloaded`.
+        through, to be left in the end; None for what passes none. Raises `rate_limited`, `overloaded`.
         """
         way = way_of(scope["method"], scope["path"], scope["query_string"])
         if way.work is Work.CONTROL:
             return None
         assert self._admission is not None
+        await self._admission.count(scope["caller"])
         wanted = headers.get(HEADER)
         criticality = criticality_of(
             way, None if wanted is None else wanted.decode("latin-1"), scope["caller"]

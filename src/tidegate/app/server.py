@@ -21,7 +21,7 @@ from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
 from tidegate.app.kinds import kind_rules
-from tidegate.app.wiring import wire
+from tidegate.app.wiring import rate_limiter, wire
 from tidegate.app.worker import make_worker
 from tidegate.cache.feed import fed
 from tidegate.cache.local import LocalLedgerCache
@@ -170,6 +170,7 @@ class Server:
             executors=self._executors,
             pools=store.pools,
             ledger=self.ledger,
+            rates=rate_limiter(self.settings),
             look_again_s=LOOK_AGAIN_S if self._rings_everywhere else LOOK_AGAIN_UNTOLD_S,
         )
         self._closing.callback(self.service.close)

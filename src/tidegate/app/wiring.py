@@ -9,6 +9,7 @@ from tidegate.settings import Settings
 
 if TYPE_CHECKING:
     from tidegate.app.cluster import Wires
+    from tidegate.ports import RateLimiter
 
 
 def wire(settings: Settings) -> Wires:
@@ -20,3 +21,19 @@ def wire(settings: Settings) -> Wires:
             f"`broker_url` is set, but {error.name} is not installed. Install tidegate[cluster], or run without a broker."
         ) from None
     return Wires(settings)
+
+
+def rate_limiter(settings: Settings) -> RateLimiter | None:
+    """What counts the requests of owners, if they are bounded: in Redis where servers share one. Raises SettingError."""
+    if settings.rate_limit is None:
+        return None
+    try:
+        from tidegate.cache.rates import LocalRates, RedisRates, rules_of  # noqa: PLC0415 - needs the extra `rates`
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"`rate_limit` is set, but {error.name} is not installed. Install tidegate[rates], or leave it out."
+        ) from None
+    rules = rules_of(settings.rate_limit)
+    if settings.broker_url is None or settings.redis_url is None:
+        return LocalRates(rules)
+    return RedisRates(rules, settings.redis_url, settings.cluster_name)

@@ -15,16 +15,16 @@ Trouble = (RedisError, OSError)
 """What a call raises when Redis is away, slow or in trouble."""
 
 
-def connect(url: str, *, listens: bool = False) -> Redis:
-    """A client, not connected yet. One that `listens` may wait for news for ever; the others give up after two seconds.
+def connect(url: str, *, listens: bool = False, within_s: float = ANSWERS_WITHIN_S) -> Redis:
+    """A client, not connected yet. One that `listens` may wait for news for ever; the others give up after `within_s`.
 
     Raises SettingError when the address cannot be one.
     """
     try:
         return Redis.from_url(
             url,
-            socket_connect_timeout=ANSWERS_WITHIN_S,
-            socket_timeout=None if listens else ANSWERS_WITHIN_S,
+            socket_connect_timeout=within_s,
+            socket_timeout=None if listens else within_s,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,

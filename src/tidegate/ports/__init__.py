@@ -38,6 +38,7 @@ from tidegate.ports.leading import LeaderStore
 from tidegate.ports.machine import ExecutorStats, Host, PoolStats, Probe, Reading
 from tidegate.ports.pressure import ChangedRules, Overload, ReadingStore, Sensor
 from tidegate.ports.queues import QueueRecord, QueueStore
+from tidegate.ports.rates import OverRate, RateLimiter
 from tidegate.ports.recovery import Quarantined, QuarantineStore, RecoveryStore
 from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
@@ -95,6 +96,7 @@ __all__ = [
     "Mark",
     "Message",
     "Notice",
+    "OverRate",
     "Overload",
     "PoolStats",
     "Probe",
@@ -102,6 +104,7 @@ __all__ = [
     "Quarantined",
     "QueueRecord",
     "QueueStore",
+    "RateLimiter",
     "Reading",
     "ReadingStore",
     "RecoveryStore",

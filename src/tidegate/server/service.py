@@ -24,6 +24,7 @@ from tidegate.ports import (
     LedgerCache,
     PoolStats,
     QueueRecord,
+    RateLimiter,
     Rooms,
     Store,
     TaskRecord,
@@ -80,6 +81,7 @@ class Service:
         pools: Callable[[], Sequence[PoolStats]] = tuple,
         ledger: LedgerCache | None = None,
         alerts: AlertDesk,
+        rates: RateLimiter | None = None,
         look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self.settings = settings
@@ -90,6 +92,7 @@ class Service:
         self.workers = Workers(store, bell, clock, control)
         self.monitor = Monitor(store, self.workers, cycle, clock, control, host)
         self.alerts = alerts
+        self.rates = rates
         self._ledger = ledger
         self._intake = intake
         self._cycle = cycle
