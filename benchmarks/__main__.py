@@ -26,6 +26,7 @@ NAMES = [
     "machinery",
     "real",
     "responsive",
+    "overload",
     "ingest",
     "spill",
     "idle",
@@ -51,7 +52,9 @@ def main() -> int:
     failed = []
     for name in given.names or NAMES:
         try:
-            results[name] = measured = _measure(name, given.quick)
+            results[name] = measured = _measure(
+                name, given.quick, PAGE.parent if given.write else given.pictures
+            )
         except RuntimeError as error:
             print(f"{name} failed: {error}", flush=True)
             failed.append(name)
@@ -70,6 +73,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; default all: {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, less to be trusted")
     parser.add_argument("--write", action="store_true", help="keep the figures and write docs/performance.md")
+    parser.add_argument(
+        "--pictures", type=Path, help="folder to write the pictures of this run to; with --write, docs"
+    )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -79,8 +85,10 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def _measure(name: str, quick: bool) -> report.Measured:
-    """Run one benchmark in a process group of its own, so that nothing of it outlives its time."""
+def _measure(name: str, quick: bool, pictures: Path | None) -> report.Measured:
+    """Run one benchmark in a process group of its own, so that nothing of it outlives its time. Its picture, if it makes one,
+    goes to that folder.
+    """
     busy = _wait_for_quiet()
     facts: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "quick": quick}
     facts |= {"busy": round(busy, 3), "load": round(machine.load(), 2)}
@@ -90,6 +98,10 @@ def _measure(name: str, quick: bool) -> report.Measured:
         command = [sys.executable, "-m", "benchmarks", "--only", name, "--result", file.name]
         _run_within(command + ["--quick"] * quick, importlib.import_module(f"benchmarks.{name}").TIME_LIMIT_S)
         values = json.loads(Path(file.name).read_text())
+    if (picture := values.pop("picture", None)) is not None:
+        facts["picture"] = f"{name}.svg"
+        if pictures is not None:
+            (pictures / f"{name}.svg").write_text(picture, encoding="utf-8")
     facts |= {"took_s": round(time.monotonic() - began, 1), "machine": machine.describe()}
     return report.Measured.from_json({**values, **facts})
 
@@ -124,7 +136,10 @@ def _end_group(pid: int) -> None:
 def _measure_here(name: str, quick: bool, result: Path) -> int:
     module = importlib.import_module(f"benchmarks.{name}")
     figures = [figure.as_json() for figure in module.run(quick)]
-    result.write_text(json.dumps({"title": module.TITLE, "about": module.ABOUT, "figures": figures}))
+    values = {"title": module.TITLE, "about": module.ABOUT, "figures": figures}
+    if hasattr(module, "picture"):
+        values["picture"] = module.picture()
+    result.write_text(json.dumps(values))
     return 0
 
 

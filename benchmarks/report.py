@@ -45,7 +45,8 @@ class Measured(NamedTuple):
     about: str
     figures: list[Figure]
     facts: Mapping[str, Any]
-    """`at`, `quick`, `took_s`, `load` (of the minute before), `busy` (share of the CPUs in use just before), `machine`."""
+    """`at`, `quick`, `took_s`, `picture` (its file, if it makes one), `load` (of the minute before), `busy` (share of the CPUs
+    in use just before), `machine`."""
 
     def as_json(self) -> dict[str, Any]:
         figures = [figure.as_json() for figure in self.figures]
@@ -143,4 +144,5 @@ def _section(measured: Measured, name: str) -> str:
     when = f"`{name}`, {day}, {'quick run, ' if facts['quick'] else ''}{facts['took_s']:.0f} s"
     busy = f"before it {facts['busy']:.0%} of the CPUs were in use (load {facts['load']:.1f})"
     busy += ": not quiet enough for its figures to be trusted" if facts["busy"] > QUIET else ""
-    return f"## {measured.title}\n\n{measured.about}\n\n{table(measured.figures)}\n{when}; {busy}.\n"
+    picture = f"![{measured.title}]({facts['picture']})\n\n" if "picture" in facts else ""
+    return f"## {measured.title}\n\n{measured.about}\n\n{picture}{table(measured.figures)}\n{when}; {busy}.\n"
