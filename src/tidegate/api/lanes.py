@@ -87,6 +87,12 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("POST", "/api/v1/alerts/channels/{name}/test"): _STREAM,
     ("POST", "/api/v1/alerts/{alert_id}/acknowledge"): _CONTROL,
     ("DELETE", "/api/v1/keys/{key_id}"): _CONTROL,
+    ("PATCH", "/api/v1/alerts/rules/{name}"): _CONTROL,
+    ("DELETE", "/api/v1/alerts/rules/{name}"): _CONTROL,
+    ("POST", "/api/v1/alerts/silences"): _CONTROL,
+    ("DELETE", "/api/v1/alerts/silences/{silence_id}"): _CONTROL,
+    ("POST", "/api/v1/alerts/channels/{name}/test"): _STREAM,  # takes as long as the channel likes
+    ("POST", "/api/v1/alerts/{alert_id}/acknowledge"): _CONTROL,
     ("GET", "/api/v1/audit"): _LOOK,
     ("GET", "/"): _LOOK,
     ("GET", "/openapi.json"): _LOOK,
