@@ -202,7 +202,7 @@ class Scheduling(RuleBasedStateMachine):
         for allocation in live.values():
             by_worker[allocation.worker_id] += allocation.resources
         assert by_worker == {view.id: view.allocated for view in self.world.worker_views()}
-        by_queue = Counter(entry.task.queue for entry in running.values())
+        by_queue = Counter(live[key].queue for key in heads)
         assert by_queue == +Counter({name: view.running for name, view in self.world.queue_views().items()})
 
     @invariant()

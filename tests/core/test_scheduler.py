@@ -231,14 +231,11 @@ def test_a_batch_is_of_one_job_and_takes_its_share_of_the_budget():
     assert few.more
 
 
-def test_a_cap_is_shared_out_so_that_no_batch_keeps_a_place_empty():
-    worker = a_worker(cpus=4)
-    capped = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=4)])
-    assert batches(plan(capped, NOW).starts) == [1, 1, 1, 1]
-    wider = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=20)])
-    assert batches(plan(wider, NOW).starts) == [5, 5, 5, 5]
-    narrow = a_snapshot(many(100), [worker], [QueueView("default", max_concurrent=2)])
-    assert batches(plan(narrow, NOW).starts) == [1, 1]
+def test_a_batch_takes_one_of_the_cap():
+    capped = a_snapshot(many(100), [a_worker(cpus=4)], [QueueView("default", running=1, max_concurrent=3)])
+    plan_ = plan(capped, NOW)
+    assert batches(plan_.starts) == [17, 14]
+    assert capped.after(plan_.starts).queues["default"].running == 3
 
 
 def test_what_waits_elsewhere_counts_as_room_that_will_come():

@@ -13,6 +13,6 @@ def test_a_job_that_has_not_ended_is_looked_at_and_not_waited_for():
     stuck = SimpleNamespace(
         id="7", status="RUNNING", finished=False, document={}, tasks=lambda: [{"attempts": attempts}]
     )
-    seen = _job_seen(cast(Job, stuck))
+    seen = _job_seen(cast(Job, stuck), many=False)
     assert (seen.status, seen.events, seen.answer) == ("RUNNING", (), None)
     assert [attempt.state for attempt in seen.attempts] == ["running"]

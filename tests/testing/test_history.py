@@ -91,3 +91,29 @@ def test_what_audits_found_and_what_was_left_over_is_told():
     history = a_history(job())
     history.audits, history.orphans, history.unfinished = ["oversold"], ["process 7"], ["9"]
     assert broken(history) == {"no oversell", "no orphan", "progress"}
+
+
+def an_archive(**changes) -> JobSeen:
+    """Two files, the second of which ran in its second attempt."""
+    others = (
+        (AttemptSeen(1, "succeeded", "a"),),
+        (AttemptSeen(1, "lost", "a"), AttemptSeen(2, "succeeded", "b")),
+    )
+    return replace(job(answer=2, source=None, others=others), **changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "promises"),
+    [
+        (an_archive(), set()),
+        (an_archive(answer=1), {"effects once"}),
+        (an_archive(others=((AttemptSeen(2, "succeeded", "a"),),)), {"attempts in order"}),
+        (an_archive(others=((AttemptSeen(1, "running", "a"),),)), {"attempts in order"}),
+    ],
+)  # fmt: skip
+def test_an_archive_has_a_report_on_each_file_and_no_source(seen, promises):
+    history = a_history(seen)
+    history.submitted = [Submitted(seen.job_id, "key", 2, many=True)]
+    history.sources = []
+    assert broken(history) == promises
+    assert History.from_json(json.loads(json.dumps(history.as_json()))) == history

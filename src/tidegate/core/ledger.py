@@ -45,7 +45,7 @@ class Ledger:
         self._batches: dict[AttemptKey, set[AttemptKey]] = {}
         """The attempts of a batch that have not ended, by its head."""
         self._ended: set[AttemptKey] = set()
-        """Heads that have ended and hold on for the others."""
+        """Heads whose batches have ended, and that hold on since processes may be left."""
         self._queues: Counter[str] = Counter()
 
     def set_worker(self, worker_id: str, generation: int, allocatable: Resources) -> None:
@@ -79,7 +79,7 @@ class Ledger:
         self._live[key] = Allocation(worker_id, generation, queue, resources, head)
         if head is not None:
             self._batches.setdefault(head, {head}).add(key)
-        self._queues[queue] += 1
+        self._queues[queue] += head is None
         account.allocated += resources
         return True
 
@@ -89,7 +89,7 @@ class Ledger:
 
     def _may_share(self, key: AttemptKey, head: AttemptKey, worker_id: str, resources: Resources) -> bool:
         there = self._live.get(head)
-        if there is None or there.head is not None or head in self._ended:
+        if there is None or there.head is not None or head not in self._batches.get(head, {head}):
             return False
         return (there.worker_id, head.job_id, Resources()) == (worker_id, key.job_id, resources)
 
@@ -106,23 +106,22 @@ class Ledger:
         if key not in batch:
             return ()
         batch.remove(key)
-        released = self._end_head(key) if key == head else self._give_back(key)
-        if not batch:
-            del self._batches[head]
-            released += () if keep else self._give_back(head)
+        released = () if key == head else self._give_back(key)
+        if batch:
+            return released
+        del self._batches[head]
+        if not keep:
+            return released + self._give_back(head)
+        self._ended.add(head)
+        self._queues[allocation.queue] -= 1
         return released
-
-    def _end_head(self, key: AttemptKey) -> tuple[()]:
-        self._ended.add(key)
-        self._queues[self._live[key].queue] -= 1
-        return ()
 
     def _give_back(self, key: AttemptKey) -> tuple[AttemptKey, ...]:
         allocation = self._live.pop(key)
         account = self._accounts[allocation.worker_id]
         account.allocated -= allocation.resources
         account.ceiling = _larger(account.allocatable, account.allocated)
-        if key not in self._ended:
+        if allocation.head is None and key not in self._ended:
             self._queues[allocation.queue] -= 1
         self._ended.discard(key)
         return (key,)
@@ -137,7 +136,7 @@ class Ledger:
         return self._accounts[worker_id].allocated
 
     def running(self, queue: str) -> int:
-        """How many attempts of a queue hold or share something."""
+        """How many attempts of a queue hold something; those that share it count once."""
         return self._queues[queue]
 
     def live(self) -> Mapping[AttemptKey, Allocation]:
@@ -166,7 +165,9 @@ class Ledger:
         for key, allocation in self._live.items():
             if allocation.head is not None and key not in self._batches.get(allocation.head, ()):
                 raise LedgerError(f"Attempt {key} shares what {allocation.head} does not hold.")
-        queues = Counter(each.queue for key, each in self._live.items() if key not in self._ended)
+        queues = Counter(
+            each.queue for key, each in self._live.items() if each.head is None and key not in self._ended
+        )
         if queues != +self._queues:
             raise LedgerError(f"Queues count {dict(+self._queues)} running; the attempts are {dict(queues)}.")
 

@@ -82,7 +82,8 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """A queue as the scheduler sees it. `max_concurrent` None: no cap. `weight` is for fair share between queues."""
+    """A queue as the scheduler sees it. Of `running`, tasks that share a sandbox count once. `max_concurrent` None: no cap.
+    `weight` is for fair share between queues."""
 
     name: str
     running: int = 0
@@ -121,7 +122,7 @@ class Snapshot:
         """What is once these starts are true: their tasks no longer wait, their resources and places are taken."""
         starts = tuple(starts)
         started = {start.task for start in starts}
-        running = Counter(start.queue for start in starts)
+        running = Counter(start.queue for start in starts if start.head is None)
         taken: defaultdict[str, Resources] = defaultdict(Resources)
         for start in starts:
             taken[start.worker_id] += start.resources

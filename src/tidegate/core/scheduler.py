@@ -6,6 +6,7 @@ may pass a larger one that does not fit. Tasks that ask for the same never pass 
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -67,7 +68,7 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
         # 5. Start it, with those that may share its sandbox, and charge them at once.
         count = min(sharing(line, at[index], probe, gates), budget - len(starts))
         probe.take()
-        gates.take(line.key.queue, count)
+        gates.take(line.key.queue)
         starts += _starts(line.key, line.heads[at[index] : at[index] + count], worker)
 
         # 6. The next of its line. When it is not shown the pass ends, so that none behind it passes it.
@@ -87,16 +88,15 @@ def sharing(line: LineView, at: int, probe: Probe, gates: Gates) -> int:
     """How many tasks of the line, from `at` on, are started together in one sandbox: a batch.
 
     Half of an equal share of what waits of their job for each place, so that all places end at about the same time whatever
-    the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows. A cap counts tasks: it
-    is shared out so that batches do not keep places empty.
+    the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows.
     """
     first = line.heads[at]
     if first.batch <= 1:
         return 1
     behind = (-first.priority, first.key.job_id + 1, 0)
     waiting = bisect_left(line.heads, behind, at, key=order_key) - at
-    places, most = gates.shared_out(line.key.queue, probe.places(), first.batch)
-    return max(min(most, ceil(waiting / (2 * places))), 1)
+    places = min(probe.places(), gates.most(line.key.queue))
+    return max(min(first.batch, ceil(waiting / (2 * places))), 1)
 
 
 def _starts(line: LineKey, tasks: Sequence[WaitingTask], worker: WorkerView) -> list[Start]:
@@ -147,17 +147,14 @@ class Gates:
     def closed(self, queue: str) -> bool:
         return queue in self._paused or self._places.get(queue, 1) <= 0
 
-    def take(self, queue: str, count: int) -> None:
+    def take(self, queue: str) -> None:
         if queue in self._places:
-            self._places[queue] -= count
+            self._places[queue] -= 1
 
-    def shared_out(self, queue: str, places: int, most: int) -> tuple[int, int]:
-        """Of so many places how many the queue's cap lets be used, and how many of `most` tasks then each of them."""
-        if queue not in self._places:
-            return places, most
-        cap = self._queues[queue].cap or 0
-        places = max(min(places, cap), 1)
-        return places, min(most, cap // places, self._places[queue])
+    def most(self, queue: str) -> int:
+        """How many sandboxes of the queue may run at a time."""
+        cap = self._queues[queue].max_concurrent if queue in self._places else None
+        return sys.maxsize if cap is None else max(cap, 1)
 
     def refusal(self, who: str, queue: str) -> Reason:
         """Why a closed queue is closed."""

@@ -97,7 +97,9 @@ _WRONG = {
         SELECT q.name FROM queues q LEFT JOIN (SELECT j.queue AS queue,
             SUM(j.tasks_scheduled + j.tasks_queued) AS waiting, SUM(j.tasks_running) AS running
             FROM jobs j WHERE j.status <> 'SUCCEEDED' AND j.finished_at IS NULL GROUP BY j.queue) c ON c.queue = q.name
-        WHERE q.waiting <> COALESCE(c.waiting, 0) OR q.running <> COALESCE(c.running, 0)""",
+        LEFT JOIN (SELECT j.queue AS queue, SUM(l.sharing - 1) AS shared FROM allocations l JOIN jobs j ON j.id = l.job_id
+            WHERE l.released_at IS NULL AND l.sharing > 1 GROUP BY j.queue) s ON s.queue = q.name
+        WHERE q.waiting <> COALESCE(c.waiting, 0) OR q.running <> COALESCE(c.running, 0) - COALESCE(s.shared, 0)""",
     "the task waits though its job is to be cancelled": """
         SELECT j.id FROM jobs j WHERE j.cancel_requested_at IS NOT NULL AND j.tasks_scheduled + j.tasks_queued > 0""",
     "the queued task has no change number": """

@@ -74,13 +74,15 @@ class Holding(NamedTuple):
 
 def end_holdings(
     tx: Tx, ends: Sequence[AttemptEnd], holdings: Mapping[AttemptKey, Holding], *, heard: bool
-) -> list[AttemptEnd]:
-    """Release or keep what these attempts hold. Answers the ends, those of batches with what they `released`."""
+) -> tuple[list[AttemptEnd], set[AttemptKey]]:
+    """Release or keep what these attempts hold. Answers the ends, those of batches with what they `released`, and after which
+    of them their sandbox goes on.
+    """
     batches = _batches(ends, holdings)
     alone = [end for end in ends if end.key not in batches]
     gone = [(end.key, holdings[end.key], to_micros(end.ended_at)) for end in alone if end.release]
     kept = [end.key for end in alone if not end.release]
-    recorded = list(ends)
+    recorded, going_on = list(ends), set[AttemptKey]()
     if batches:
         heads = _heads(tx, set(batches.values()), holdings)
         shares = [_Batch(head, heads[head], [end for end in ends if batches.get(end.key) == head])
@@ -91,11 +93,12 @@ def end_holdings(
             kept += each.kept()
         told = {end.key: end for each in shares for end in each.told()}
         recorded = [told.get(end.key, end) for end in ends]
+        going_on = {key for each in shares for key in each.going_on()}
     tx.each(_RELEASE, [(at, *key) for key, _, at in gone])
     tx.each(_KEEP, [tuple(key) for key in kept])
     heard_at = max((to_micros(end.ended_at) for end in ends if end.release), default=0) if heard else None
     give_back(tx, [(holding.worker_id, holding.resources) for _, holding, _ in gone], heard_at)
-    return recorded
+    return recorded, going_on
 
 
 def _batches(
@@ -147,6 +150,10 @@ class _Batch(NamedTuple):
 
     def kept(self) -> list[AttemptKey]:
         return [] if self.left or self.ends[-1].release else [self.head]
+
+    def going_on(self) -> list[AttemptKey]:
+        """All but the one with which the sandbox ends."""
+        return [end.key for end in (self.ends if self.left else self.ends[:-1])]
 
     def told(self) -> list[AttemptEnd]:
         """The ends, each with whose allocations it released."""

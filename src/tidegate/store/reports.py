@@ -230,9 +230,9 @@ def report(
     _write_attempts(tx, recorded)
     _write_tasks(tx, recorded, touched)
     holdings = {end.key: live[end.key].holding for end in recorded}
-    recorded = end_holdings(tx, recorded, holdings, heard=heard)
+    recorded, going_on = end_holdings(tx, recorded, holdings, heard=heard)
     _write_jobs(tx, touched)
-    _write_queues(tx, recorded, touched)
+    _write_queues(tx, recorded, touched, going_on)
     register_results(tx, [(end.source, end.key.job_id) for end in recorded if end.source is not None])
     _free_names(tx, touched)
     _write_kept(tx, recorded, touched)
@@ -356,12 +356,14 @@ def _write_jobs(tx: Tx, touched: dict[int, _Job]) -> None:
     tx.each(_END_JOB, rows)
 
 
-def _write_queues(tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job]) -> None:
+def _write_queues(
+    tx: Tx, ends: Sequence[AttemptEnd], touched: Mapping[int, _Job], going_on: Collection[AttemptKey]
+) -> None:
     changes: dict[str, tuple[int, int]] = {}
     for end in ends:
         queue = touched[end.key.job_id].queue
         waits, runs = changes.get(queue, (0, 0))
-        changes[queue] = (waits + (not end.next_state.final), runs - 1)
+        changes[queue] = (waits + (not end.next_state.final), runs - (end.key not in going_on))
     for job in touched.values():
         waits, runs = changes[job.queue]
         changes[job.queue] = (waits + sum(grown.queued for grown in job.grown), runs)

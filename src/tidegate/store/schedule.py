@@ -299,6 +299,8 @@ class _Room:
         self._workers = {view.id: _Taken(view) for view in views}
         self._queues = queue_views
         self.started: dict[str, int] = {}
+        self.places: dict[str, int] = {}
+        """How many of a queue's cap they take: of a batch one."""
 
     def take(self, start: Start) -> bool:
         """Whether the start fits; if so it is counted."""
@@ -307,13 +309,15 @@ class _Room:
             return False
         if not taken.view.accepting:
             return False
-        running = self.started.get(start.queue, 0)
-        if queue.max_concurrent is not None and queue.running + running >= queue.max_concurrent:
+        places = self.places.get(start.queue, 0)
+        full = queue.max_concurrent is not None and queue.running + places >= queue.max_concurrent
+        if full and start.head is None:
             return False
         if not start.resources.fits_in(taken.view.available - taken.amount):
             return False
         taken.amount += start.resources
-        self.started[start.queue] = running + 1
+        self.started[start.queue] = self.started.get(start.queue, 0) + 1
+        self.places[start.queue] = places + (start.head is None)
         return True
 
     def allocated(self) -> list[tuple[WorkerView, Resources]]:
@@ -332,7 +336,7 @@ def _write_starts(tx: Tx, starts: Sequence[Start], at: int, room: _Room, state: 
         per_job[start.key.job_id] = per_job.get(start.key.job_id, 0) + 1
     tx.each(_START_JOB, [(at, count, count, job_id) for job_id, count in per_job.items()])
     tx.each(_ALLOCATE, [_allocate_row(view, amount) for view, amount in room.allocated()])
-    count_in_queues(tx, {queue: (-count, count) for queue, count in room.started.items()})
+    count_in_queues(tx, {queue: (-count, room.places[queue]) for queue, count in room.started.items()})
     add_events(tx, _start_events(starts, at))
 
 

@@ -11,9 +11,11 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tidegate.client.client import Client, connect
 from tidegate.client.job import Job
@@ -55,6 +57,9 @@ _PAUSE_S = (0.02, 0.25)
 _LONGEST_PAUSE_S = 5.0
 _CANCELLED = 0.2
 _LONG = 0.15
+_MANY = 0.08
+"""Jobs that lint an archive, whose files run in batches."""
+FILES = 40
 _CLOCK_STEPS_S = (-3600, -30, 45, 7200)
 _AUDIT_EVERY_S = 0.5
 
@@ -69,6 +74,8 @@ class World:
     store: Store
     launcher: Launcher
     chance: random.Random
+    archive: Path | None = None
+    """Of `FILES` SQL files, where the workers see it; None where there is no linter."""
     mending: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     """What to undo, and when."""
 
@@ -183,7 +190,7 @@ def run_seed(world: World, seed: int) -> Verdict:
     began = time.monotonic()
     world.chance.seed(seed)
     history = History(seed)
-    with _Clients(world.cluster, history, seed) as clients, _Audits(world.store, history):
+    with _Clients(world.cluster, world.archive, history, seed) as clients, _Audits(world.store, history):
         _hurt(world, history, began)
         clients.stop()
         _heal(world)
@@ -262,8 +269,9 @@ def _live_jobs(store: Store) -> Iterator[int]:
 class _Clients:
     """Clients that submit and cancel on whichever server answers, until they are stopped."""
 
-    def __init__(self, cluster: Cluster, history: History, seed: int) -> None:
+    def __init__(self, cluster: Cluster, archive: Path | None, history: History, seed: int) -> None:
         self._cluster = cluster
+        self._archive = archive
         self._history = history
         self._stopped = threading.Event()
         self._threads = [
@@ -289,22 +297,33 @@ class _Clients:
         number = 0
         while not self._stopped.is_set():
             number += 1
-            answer = chance.randrange(1_000_000)
-            job = self._submit(chance, f"{name}-{number}", answer)
+            many = self._archive is not None and chance.random() < _MANY
+            answer = FILES if many else chance.randrange(1_000_000)
+            job = self._submit(chance, f"{name}-{number}", answer, many=many)
             if job is not None:
-                self._history.submitted.append(Submitted(job.id, f"{name}-{number}", answer))
+                self._history.submitted.append(Submitted(job.id, f"{name}-{number}", answer, many))
                 if chance.random() < _CANCELLED:
                     self._stopped.wait(chance.uniform(0.0, 1.0))
                     self._cancel(chance, job.id)
             self._stopped.wait(chance.uniform(*_PAUSE_S))
 
-    def _submit(self, chance: random.Random, key: str, answer: int) -> Job | None:
+    def _submit(self, chance: random.Random, key: str, answer: int, *, many: bool) -> Job | None:
         """Ask one server after the other under one key until one says yes, however long that takes."""
         long = chance.random() < _LONG
         rows = chance.randrange(5_000_000, 40_000_000) if long else 1
         sql = f"select any_value({answer}) as answer, max(hash(i)) as h from range({rows}) t(i)"
         while True:
             with self._some_server(chance) as client:
+                if client is not None and many:
+                    archive = str(self._archive)
+                    return client.submit(
+                        "lint",
+                        zip_file_path=archive,
+                        cache=False,
+                        idempotency_key=key,
+                        memory="300MiB",
+                        cpus=0.5,
+                    )
                 if client is not None:
                     return client.sql(
                         sql, idempotency_key=key, memory="128MiB", cpus=0.5, max_attempts=3, timeout_s=60.0
@@ -382,9 +401,9 @@ def _look(world: World, history: History) -> None:
     except LedgerError as error:
         history.audits.append(f"At the end: {error.message}")
     with _client(world) as client:
-        told = {one.job_id for one in history.submitted}
-        for job_id in told:
-            history.jobs[job_id] = _job_seen(client.job(job_id))
+        told = {one.job_id: one.many for one in history.submitted}
+        for job_id, many in told.items():
+            history.jobs[job_id] = _job_seen(client.job(job_id), many=many)
         history.sources += [
             (source.name, str(source.document["job_id"]))
             for source in client.sources.list()
@@ -392,15 +411,34 @@ def _look(world: World, history: History) -> None:
         ]
 
 
-def _job_seen(job: Job) -> JobSeen:
-    [task] = job.tasks()
-    attempts = tuple(AttemptSeen(one["number"], one["state"], one["worker"]) for one in task["attempts"])
-    answer = job.result().rows()[0]["answer"] if job.status == "SUCCEEDED" else None
+def _job_seen(job: Job, *, many: bool) -> JobSeen:
+    tasks = list(job.tasks())
+    first, *others = [
+        tuple(AttemptSeen(one["number"], one["state"], one["worker"]) for one in task["attempts"])
+        for task in tasks
+    ]
+    answer = None
+    if job.status == "SUCCEEDED":
+        answer = len(_linted(tasks)) if many else job.result().rows()[0]["answer"]
     # Those of a job that has not ended would be followed until it does, which may be never.
-    events = tuple((event.id, event.type) for event in job.events() if event.id) if job.finished else ()
-    return JobSeen(
-        job.id, job.status, attempts, events, (job.document.get("result") or {}).get("source"), answer
+    told = job.events() if job.finished else ()
+    events = tuple(
+        (event.id, event.type) for event in told if event.id and not (many and event.document.get("task_id"))
     )
+    source = (job.document.get("result") or {}).get("source")
+    return JobSeen(job.id, job.status, first, events, source, answer, tuple(others))
+
+
+def _linted(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Files that have a report, each by its own task."""
+    return {task["file"] for task in tasks if task.get("verdict") == "linted"}
+
+
+def write_archive(path: Path) -> None:
+    """What the jobs of many tasks lint."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(FILES):
+            archive.writestr(f"{number}.sql", f"SELECT a_{number} FROM b WHERE c = {number}\n")
 
 
 def _client(world: World) -> Client:

@@ -25,11 +25,13 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job a client was told is accepted. `answer` is the number its query must yield, `key` the idempotency key."""
+    """A job a client was told is accepted. `answer` is the number its query must yield, or, of an archive that is linted in
+    batches (`many`), the number of its files; `key` the idempotency key."""
 
     job_id: str
     key: str
     answer: int
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class AttemptSeen:
 
 @dataclass(frozen=True, slots=True)
 class JobSeen:
-    """A job as the API shows it when all is quiet. `answer` is what its result holds, read from its source."""
+    """A job as the API shows it when all is quiet. `answer` is what its result holds, read from its source; of an archive how
+    many of its files have a report. `attempts` are those of its first task, `others` those of the others.
+    """
 
     job_id: str
     status: str
@@ -67,6 +71,7 @@ class JobSeen:
     """Id and type, in the order in which the API gives them."""
     source: str | None = None
     answer: int | None = None
+    others: tuple[tuple[AttemptSeen, ...], ...] = ()
 
 
 @dataclass(slots=True)
@@ -141,27 +146,33 @@ def _nothing_doubled(history: History) -> Iterator[Violation]:
 
 def _attempts_in_order(job: JobSeen) -> Iterator[Violation]:
     """C2 and C6: attempts count up by one, only the last can have succeeded, a job ends once, event ids grow."""
-    numbers = [attempt.number for attempt in job.attempts]
-    if numbers != list(range(1, len(numbers) + 1)):
-        yield Violation("attempts in order", f"Job {job.job_id} has attempts {numbers}.")
-    if job.status in TERMINAL:
-        living = [attempt for attempt in job.attempts if attempt.state in ("starting", "running")]
-        for attempt in living:
-            yield Violation(
-                "attempts in order",
-                f"Job {job.job_id} is {job.status} with attempt {attempt.number} {attempt.state}.",
-            )
-    for attempt in job.attempts[:-1]:
-        if attempt.state == "succeeded":
-            yield Violation(
-                "attempts in order", f"Job {job.job_id} ran again after attempt {attempt.number} succeeded."
-            )
+    for attempts in (job.attempts, *job.others):
+        yield from _tries_in_order(job, attempts)
     ids = [number for number, _ in job.events]
     if any(later <= earlier for earlier, later in pairwise(ids)):
         yield Violation("events in order", f"Job {job.job_id} has events {ids}.")
     ends = [kind for _, kind in job.events if kind in _ENDED_EVENTS]
     if job.status in TERMINAL and ends != [job.status.lower()]:
         yield Violation("ends once", f"Job {job.job_id} is {job.status}; its ends are {ends}.")
+
+
+def _tries_in_order(job: JobSeen, attempts: Sequence[AttemptSeen]) -> Iterator[Violation]:
+    """Of one task."""
+    numbers = [attempt.number for attempt in attempts]
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield Violation("attempts in order", f"Job {job.job_id} has attempts {numbers}.")
+    if job.status in TERMINAL:
+        living = [attempt for attempt in attempts if attempt.state in ("starting", "running")]
+        for attempt in living:
+            yield Violation(
+                "attempts in order",
+                f"Job {job.job_id} is {job.status} with attempt {attempt.number} {attempt.state}.",
+            )
+    for attempt in attempts[:-1]:
+        if attempt.state == "succeeded":
+            yield Violation(
+                "attempts in order", f"Job {job.job_id} ran again after attempt {attempt.number} succeeded."
+            )
 
 
 def _cancels_win(history: History) -> Iterator[Violation]:
@@ -173,11 +184,13 @@ def _cancels_win(history: History) -> Iterator[Violation]:
 
 
 def _effects_once(history: History) -> Iterator[Violation]:
-    """A job that succeeded has one source with the right answer; one that did not has none."""
+    """A job that succeeded has one source with the right answer, an archive a report on each file; one that did not has no
+    source."""
     answers = {told.job_id: told.answer for told in history.submitted}
+    many = {told.job_id for told in history.submitted if told.many}
     made = Counter(job_id for _, job_id in history.sources)
     for job_id, job in history.jobs.items():
-        wanted = 1 if job.status == "SUCCEEDED" else 0
+        wanted = 1 if job.status == "SUCCEEDED" and job_id not in many else 0
         if job.status in TERMINAL and made[job_id] != wanted:
             yield Violation("effects once", f"Job {job_id} is {job.status} and made {made[job_id]} sources.")
         if job.status == "SUCCEEDED" and job.answer != answers.get(job_id, job.answer):
@@ -185,12 +198,16 @@ def _effects_once(history: History) -> Iterator[Violation]:
 
 
 def _job_from_json(values: Mapping[str, Any]) -> JobSeen:
-    attempts: Sequence[Mapping[str, Any]] = values["attempts"]
     return JobSeen(
         job_id=values["job_id"],
         status=values["status"],
-        attempts=tuple(AttemptSeen(**one) for one in attempts),
+        attempts=_attempts_from_json(values["attempts"]),
         events=tuple((number, kind) for number, kind in values["events"]),
         source=values["source"],
         answer=values["answer"],
+        others=tuple(map(_attempts_from_json, values["others"])),
     )
+
+
+def _attempts_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[AttemptSeen, ...]:
+    return tuple(AttemptSeen(**one) for one in values)

@@ -59,7 +59,7 @@ class MemorySchedule(MemoryLeading):
             return False
         if task.state is not TaskState.QUEUED or len(task.attempts) != start.key.attempt - 1:
             return False
-        if view.max_concurrent is not None and view.running >= view.max_concurrent:
+        if start.head is None and view.max_concurrent is not None and view.running >= view.max_concurrent:
             return False
         if not self._ledger.allocate(
             start.key, start.worker_id, start.generation, start.queue, start.resources, start.head

@@ -138,11 +138,16 @@ class MemoryState:
             del self._reserved[key]
 
     def _count(self, queue: str) -> tuple[int, int]:
-        """How many tasks of the queue wait and run."""
+        """How many tasks of the queue wait, and how many sandboxes of it run."""
         states = [t.state for job in self._jobs.values() if job.order.queue == queue for t in job.tasks]
-        return states.count(TaskState.QUEUED) + states.count(TaskState.SCHEDULED), states.count(
-            TaskState.RUNNING
-        )
+        waiting = states.count(TaskState.QUEUED) + states.count(TaskState.SCHEDULED)
+        held = self._ledger.live()
+        sandboxes = {
+            held[attempt.record.key].head or attempt.record.key
+            for attempt in self._live()
+            if held[attempt.record.key].queue == queue
+        }
+        return waiting, len(sandboxes)
 
     def _queue_view(self, name: str) -> QueueView:
         queue = self._queues[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import random
 import shutil
@@ -17,7 +18,7 @@ from tidegate.runtime.celery import CeleryLauncher
 from tidegate.store import open_store
 from tidegate.testing import network
 from tidegate.testing.cluster import FAKETIME, Cluster
-from tidegate.testing.faults import MEMBER_SETTINGS, World, run_seed, services_of
+from tidegate.testing.faults import MEMBER_SETTINGS, World, run_seed, services_of, write_archive
 from tidegate.testing.history import History, Violation, judge
 from tidegate.testing.servers import MariaDB, PostgreSQL, Redis
 
@@ -59,6 +60,9 @@ def verify(
         network.enter()
     else:
         left_out.append(f"cut links: {unable}")
+    lints = importlib.util.find_spec("sqlfluff") is not None
+    if not lints:
+        left_out.append("jobs in batches: the SQL linter is not installed (tidegate[lint])")
     histories: list[History] = []
     broken: dict[int, list[Violation]] = {}
     listen = "127.0.0.1" if unable else "0.0.0.0"  # noqa: S104  the network is ours alone
@@ -67,10 +71,12 @@ def verify(
         sql = closing.enter_context(DATABASES[database](listen=listen))
         redis = closing.enter_context(Redis(listen=listen))
         url = sql.create_database("verify")
+        archive = folder / "many.zip"
+        write_archive(archive)
         cluster = Cluster(
             folder,
             services_of(url, redis),
-            MEMBER_SETTINGS,
+            {**MEMBER_SETTINGS, "source_roots": json.dumps([str(folder)])},
             servers=servers,
             workers=workers,
             islands=unable is None,
@@ -81,7 +87,7 @@ def verify(
         closing.callback(store.close)
         launcher = CeleryLauncher(redis.url, cluster="verify")
         closing.callback(launcher.close)
-        world = World(cluster, sql, redis, store, launcher, random.Random())
+        world = World(cluster, sql, redis, store, launcher, random.Random(), archive if lints else None)
         for seed in seeds:
             with _keeping_logs(keep, seed, cluster):
                 verdict = run_seed(world, seed)
