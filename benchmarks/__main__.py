@@ -38,6 +38,7 @@ NAMES = [
     "cluster",
     "targets",
     "tables",
+    "lint",
 ]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
