@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from tidegate.core.names import check_labels
 from tidegate.core.resources import GIB, MIB, Resources, parse_bytes, parse_cpus
+from tidegate.core.retry import Losses
 from tidegate.errors import InvalidInput, SettingError
 
 ANYONE = "anyone-may-do-everything"
@@ -147,6 +148,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How often a task is started again because its worker was lost or its machine was short of memory.",
     )
+    max_losses_of: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {"lint": 3}, description="The same for kinds of jobs where it is another number."
+    )
     max_requests: int | None = Field(
         None,
         ge=2,
@@ -255,6 +259,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def losses(self) -> Losses:
+        """How often tasks are started again that did nothing wrong."""
+        return Losses(self.max_losses, self.max_losses_of)
 
     @property
     def only_on_loopback(self) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tidegate.core.job import Exit, ExitReason, TaskState
 from tidegate.core.resources import GIB, MIB
 from tidegate.core.retry import MOST_OUT_OF_MEMORY, Decision, Memory, decide, delay_s, quarantined
+from tidegate.settings import load_settings
 from tidegate.testing.scenario import NOW
 
 OWN = [
@@ -163,3 +164,17 @@ def test_running_out_of_memory_has_a_budget_of_its_own():
 def test_whatever_is_asked_for_next_is_more_and_within_the_ceiling(asked, peak, ceiling, raises):
     more = Memory(asked, peak, ceiling, raises).more_bytes()
     assert more is None or (asked < more <= ceiling and raises + 1 < MOST_OUT_OF_MEMORY)
+
+
+def test_a_file_to_lint_is_tried_three_times_more_and_only_after_what_can_pass():
+    most = load_settings().losses.of("lint")
+    passing = (ExitReason.EVICTED, ExitReason.HOST_MEMORY, ExitReason.LEASE_EXPIRED)
+    for reason in passing:
+        tried = [decide(reason, losses + 1, losses, 1, most, NOW).state.final for losses in range(4)]
+        assert tried == [False, False, False, True], reason
+    for reason in set(ExitReason) - set(passing):
+        assert decide(reason, 1, 0, 1, most, NOW).state.final, reason
+    delays = [decide(ExitReason.EVICTED, losses + 1, losses, 1, most, NOW).not_before for losses in range(3)]
+    assert delays == [NOW + timedelta(seconds=s) for s in (5, 10, 20)]
+    assert load_settings(max_losses_of={"lint": 1}).losses.of("lint") == 1
+    assert load_settings().losses.of("sql") == load_settings().max_losses

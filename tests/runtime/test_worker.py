@@ -24,6 +24,7 @@ from tidegate.core.job import (
     TaskState,
 )
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.retry import Losses
 from tidegate.errors import Unavailable
 from tidegate.ports import BeatAnswer, JobRecord, WorkerInfo
 from tidegate.runtime.clock import SystemClock
@@ -80,7 +81,7 @@ class House:
             WorkerRules(
                 beat_s=30.0,
                 lease_s=60.0,
-                max_losses=5,
+                max_losses=Losses(5),
                 interactive_queue="interactive",
                 report_within_s=report_within_s,
             ),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, ExitReason, TaskState
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
+from tidegate.core.retry import Losses
 from tidegate.ports import BeatAnswer
 from tidegate.runtime.worker_events import (
     Beat,
@@ -44,7 +45,7 @@ from tidegate.runtime.worker_events import (
 from tidegate.runtime.worker_state import WorkerRules, WorkerState
 from tidegate.testing.scenario import NOW
 
-RULES = WorkerRules(beat_s=30.0, lease_s=60.0, max_losses=5, interactive_queue="interactive")
+RULES = WorkerRules(beat_s=30.0, lease_s=60.0, max_losses=Losses(5), interactive_queue="interactive")
 
 
 def key(job: int) -> AttemptKey:
@@ -264,7 +265,7 @@ def test_who_was_fenced_and_is_heard_again_in_time_goes_on_under_its_generation(
 
 
 def test_a_worker_inside_a_server_never_fences_itself():
-    play = Play(WorkerRules(30.0, 60.0, 5, "interactive", fences=False)).join()
+    play = Play(WorkerRules(30.0, 60.0, Losses(5), "interactive", fences=False)).join()
     runs = play.start(1)
     play.away = True
     play.run_for(3600)

@@ -23,6 +23,7 @@ from tidegate.core.job import (
 from tidegate.core.membership import Beat
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.retry import Losses
 from tidegate.errors import Unavailable
 from tidegate.ports import WorkerInfo
 from tidegate.runtime.clock import SystemClock
@@ -55,7 +56,13 @@ class Office:
 
     def new_rescue(self) -> Rescue:
         return Rescue(
-            self.store, self.bell, self.clock, self.leader, interval_s=5.0, max_losses=1, lease_s=LEASE_S
+            self.store,
+            self.bell,
+            self.clock,
+            self.leader,
+            interval_s=5.0,
+            lease_s=LEASE_S,
+            max_losses=Losses(1, {"lint": 0}),
         )
 
     def watch(self, seconds: float) -> None:
@@ -69,9 +76,9 @@ class Office:
     def running(self, job_id: int) -> bool:
         return self.store.job(job_id).task_counts[TaskState.RUNNING] == 1
 
-    def submit(self, not_before: datetime | None = None) -> int:
+    def submit(self, not_before: datetime | None = None, kind: str = "sql") -> int:
         job = NewJob(
-            "sql", "n", "ann", "default", Priority.NORMAL, Shape(Resources(1000, 256 * MIB)), 60.0, 1, {},
+            kind, "n", "ann", "default", Priority.NORMAL, Shape(Resources(1000, 256 * MIB)), 60.0, 1, {},
             (TaskOrder("n"),), self.clock.now(), not_before=not_before,
         )  # fmt: skip
         accepted = self.store.add_jobs([job])[0]
@@ -136,6 +143,17 @@ def test_a_task_that_loses_its_worker_too_often_fails(office: Office) -> None:
     assert job.status is JobStatus.FAILED
     assert job.exit is not None
     assert job.exit.reason == "lease_expired"
+
+
+def test_a_kind_may_be_lost_another_number_of_times(office: Office) -> None:
+    job_id = office.submit(kind="lint")
+    office.start()
+    office.store.register(WORKER, office.clock.now(), LEASE_S)
+    office.rescue.run_once(office.clock.advance(1))
+    job = office.store.job(job_id)
+    assert job.status is JobStatus.FAILED
+    assert job.exit is not None
+    assert "loss 1" in job.exit.message
 
 
 def test_a_new_leader_watches_two_leases_before_it_declares_anybody_dead(office: Office) -> None:

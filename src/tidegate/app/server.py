@@ -249,7 +249,7 @@ class Server:
             self.clock,
             leader,
             interval_s=min(self.settings.lease_s / 4, 5.0),
-            max_losses=self.settings.max_losses,
+            max_losses=self.settings.losses,
             lease_s=self.settings.lease_s,
         )
         janitor = Janitor(

@@ -63,7 +63,7 @@ def make_worker(
     rules = WorkerRules(
         beat_s=settings.beat_s,
         lease_s=settings.lease_s,
-        max_losses=settings.max_losses,
+        max_losses=settings.losses,
         interactive_queue=INTERACTIVE_QUEUE,
         fences=fences,
     )

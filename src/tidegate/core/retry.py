@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tidegate.core.job import OF_THE_MACHINE, Exit, ExitReason, TaskState
@@ -95,6 +97,16 @@ def decide(
     if used >= most:
         return Decision(TaskState.FAILED, quarantined=keeper_died)
     return Decision(TaskState.SCHEDULED, now + timedelta(seconds=delay_s(used, jitter)))
+
+
+class Losses(NamedTuple):
+    """How often tasks may be lost by what they did not cause and be started again: usually, and by kind where that differs."""
+
+    usual: int
+    by_kind: Mapping[str, int] = MappingProxyType({})
+
+    def of(self, kind: str) -> int:
+        return self.by_kind.get(kind, self.usual)
 
 
 def delay_s(tries: int, jitter: float = 0.0) -> float:

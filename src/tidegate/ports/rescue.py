@@ -23,6 +23,7 @@ class LostAttempt:
     put_back: int = 0
     returned: bool = False
     """Whether the worker has registered anew meanwhile; otherwise it left, or was declared dead."""
+    kind: str = ""
 
 
 class RescueStore(Protocol):

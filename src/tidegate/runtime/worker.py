@@ -147,7 +147,7 @@ class Worker:
             Candidate(
                 assignment.key,
                 of_priority(assignment.priority),
-                assignment.losses < self._rules.max_losses,
+                assignment.losses < self._rules.max_losses.of(assignment.kind),
                 live.peak_bytes,
                 assignment.resources.memory_bytes,
                 live.began_at,

@@ -28,7 +28,7 @@ from tidegate.core.job import (
 )
 from tidegate.core.names import check_source_name
 from tidegate.core.resources import format_bytes
-from tidegate.core.retry import Decision, Memory, decide, quarantined
+from tidegate.core.retry import Decision, Losses, Memory, decide, quarantined
 from tidegate.ports import KEEP
 from tidegate.runtime.publish import (
     DataFolders,
@@ -196,7 +196,7 @@ class Results:
 class Ends:
     """Makes the ends that a worker reports."""
 
-    def __init__(self, worker_id: str, max_losses: int, largest_bytes: Callable[[], int]) -> None:
+    def __init__(self, worker_id: str, max_losses: Losses, largest_bytes: Callable[[], int]) -> None:
         """`largest_bytes` is the memory that this worker can give to one attempt."""
         self._worker_id = worker_id
         self._largest_bytes = largest_bytes
@@ -262,7 +262,7 @@ class Ends:
             losses=assignment.losses,
             put_back=assignment.put_back,
             max_attempts=assignment.max_attempts,
-            max_losses=self._max_losses,
+            max_losses=self._max_losses.of(assignment.kind),
             now=now,
             jitter=self._jitter.uniform(-1.0, 1.0),
             memory=self._memory(assignment, peak_bytes or 0),

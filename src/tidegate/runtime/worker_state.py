@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
 from tidegate.core.plan import Start
+from tidegate.core.retry import Losses
 from tidegate.runtime import worker_events as events
 from tidegate.runtime.evictor import Eviction
 
@@ -37,7 +38,7 @@ class WorkerRules:
 
     beat_s: float
     lease_s: float
-    max_losses: int
+    max_losses: Losses
     interactive_queue: str
     report_within_s: float = 10.0
     """How long a stop goes on trying while the store refuses its reports; the rest is lost, for the next server to find."""

@@ -37,7 +37,7 @@ _GENERATIONS = Statement(select(workers.c.id, workers.c.generation, workers.c.pr
 _HELD_BY = Statement(
     select(
         attempts.c.job_id, attempts.c.number, attempts.c.attempt, attempts.c.worker_id, attempts.c.generation,
-        jobs.c.max_attempts, tasks.c.losses, tasks.c.put_back,
+        jobs.c.max_attempts, tasks.c.losses, tasks.c.put_back, jobs.c.kind,
     )
     .select_from(LIVE.join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number)))
     .where(*IS_LIVE, allocations.c.worker_id == bindparam("worker")),
@@ -66,7 +66,7 @@ def lost(tx: Tx) -> list[LostAttempt]:
     # Workers are few; a join over all of them would read all attempts.
     for worker_id, generation, present in tx.rows(_GENERATIONS):
         held = (
-            LostAttempt(AttemptKey(*row[:3]), row[3], row[4], row[5], row[6], row[7], bool(present))
+            LostAttempt(AttemptKey(*row[:3]), row[3], row[4], row[5], row[6], row[7], bool(present), row[8])
             for row in tx.rows(_HELD_BY, (worker_id,))
         )
         found += (attempt for attempt in held if not present or attempt.generation != generation)

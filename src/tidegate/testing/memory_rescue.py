@@ -50,7 +50,7 @@ class MemoryRescue(MemoryAttempts, MemoryLeading):
             lost = LostAttempt(
                 record.key, record.worker_id, attempt.generation, job.order.max_attempts, task.losses
             )
-            found.append(replace(lost, put_back=task.put_back, returned=worker.present))
+            found.append(replace(lost, put_back=task.put_back, returned=worker.present, kind=job.order.kind))
         return sorted(found, key=lambda attempt: attempt.key)
 
     @locked

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason
 from tidegate.core.membership import Silent, Watch, doubt, look
-from tidegate.core.retry import Decision, decide, quarantined
+from tidegate.core.retry import Decision, Losses, decide, quarantined
 from tidegate.ports import Bell, Clock, LostAttempt, RescueStore
 from tidegate.server.leader import Leadership
 
@@ -32,7 +32,7 @@ class Rescue:
         leader: Leadership,
         *,
         interval_s: float,
-        max_losses: int,
+        max_losses: Losses,
         lease_s: float,
     ) -> None:
         self.interval_s = interval_s
@@ -114,7 +114,7 @@ class Rescue:
             losses=attempt.losses,
             put_back=attempt.put_back,
             max_attempts=attempt.max_attempts,
-            max_losses=self._max_losses,
+            max_losses=self._max_losses.of(attempt.kind),
             now=now,
             jitter=0.0,
         )
@@ -131,7 +131,7 @@ class Rescue:
         )
 
     def _exit(self, attempt: LostAttempt, silent: Silent | None, follows: Decision) -> Exit:
-        losses, most = attempt.losses + 1, self._max_losses
+        losses, most = attempt.losses + 1, self._max_losses.of(attempt.kind)
         message = (
             f"Worker {attempt.worker_id!r} was lost while it ran attempt {attempt.key.attempt} "
             f"(loss {losses} of at most {most}): {_why(attempt, silent)}."

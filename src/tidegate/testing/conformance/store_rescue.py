@@ -74,7 +74,10 @@ class RescueStoreConformance:
         assert world.claim([starting]) == []
         assert world.report(running) is None
         lost = world.store.lost()
-        assert lost == [LostAttempt(running, "local", 1, 2, 0), LostAttempt(starting, "local", 1, 1, 0)]
+        assert lost == [
+            LostAttempt(running, "local", 1, 2, 0, kind="sql"),
+            LostAttempt(starting, "local", 1, 1, 0, kind="sql"),
+        ]
         ends = [_end(world, one) for one in lost]
         assert world.store.end_lost(ends, world.epoch) == ends
         assert world.store.end_lost(ends, world.epoch) == []
@@ -104,7 +107,7 @@ class RescueStoreConformance:
         key = world.run()
         world.register()
         (lost,) = world.store.lost()
-        assert lost == LostAttempt(key, "local", 1, 1, 0, returned=True)
+        assert lost == LostAttempt(key, "local", 1, 1, 0, returned=True, kind="sql")
         assert world.allocated() == SMALL  # until its end is recorded
         beat_at = _beat(world).beat_at
         world.clock.advance(1)
