@@ -1,5 +1,6 @@
 """Servers that tests of several rooms share: started when first asked for, once for each test process."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from tidegate.testing.servers import MariaDB, PostgreSQL, RabbitMQ, Redis
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 """How long making an input takes says how busy the machine is, not whether the test is good."""
+
+os.environ.setdefault("TIDEGATE_PRESSURE", "watch")
+"""Tests share a machine with each other and fill it: what one of them starts must not wait for the others. Those about
+pressure turn it on, and say themselves what is felt."""
 
 _SERVERS = {"postgresql", "mariadb", "redis", "rabbitmq"}
 

@@ -101,6 +101,12 @@ class Busy(TidegateError):
         self.retry_after_s = retry_after_s
 
 
+class TooMuchPressure(Busy):
+    """Work of this criticality is not taken at the present level of pressure."""
+
+    code = "pressure"
+
+
 class Unavailable(TidegateError):
     """The service cannot work at the moment: it is starting, stopping, or something it needs is away."""
 

@@ -130,6 +130,17 @@ class Settings(BaseSettings):
         "auto",
         description="Which rung of the ladder of limits to use; auto takes the strongest that works here.",
     )
+    pressure: Literal["on", "watch"] = Field(
+        "on",
+        description="Whether the levels of pressure (docs/overload.md) lead to anything, or are only told: `watch`.",
+    )
+    pressure_rules: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What differs from the default rules on pressure: `signals` and `levels`, as in docs/overload.md.",
+    )
+    readings_retention_days: float = Field(
+        14.0, gt=0, description="How long the readings of workers and servers are kept, one sample a minute."
+    )
     yield_cpu: Literal["auto", "idle", "nice", "weight", "off"] = Field(
         "auto",
         description="How jobs yield the CPU: to the service alone, else SCHED_IDLE, niceness, cgroup weight only, or not.",

@@ -229,6 +229,12 @@ ASKS: dict[tuple[str, str], Ask] = {
     ("POST", "/api/v1/keys"): fixed("/api/v1/keys", json={"owner": "eve", "role": "viewer"}),
     ("DELETE", "/api/v1/keys/{key_id}"): revocation,
     ("GET", "/api/v1/audit"): fixed("/api/v1/audit"),
+    ("GET", "/api/v1/pressure"): fixed("/api/v1/pressure"),
+    ("GET", "/api/v1/pressure/history"): fixed("/api/v1/pressure/history?minutes=5"),
+    ("GET", "/api/v1/pressure/rules"): fixed("/api/v1/pressure/rules"),
+    ("PUT", "/api/v1/pressure/rules"): fixed(
+        "/api/v1/pressure/rules", json={"levels": {"warn": {"most_page": 20}}}
+    ),
 }
 OWN = {route for route in ASKS if "{job_id}" in route[1] or "{task_id}" in route[1]} | {
     route for route in ASKS if route[1].startswith("/api/v1/sources/")

@@ -85,6 +85,10 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/keys"): ADMIN,
     ("DELETE", "/api/v1/keys/{key_id}"): ADMIN,
     ("GET", "/api/v1/audit"): OPERATOR,
+    ("GET", "/api/v1/pressure"): VIEWER,
+    ("GET", "/api/v1/pressure/history"): VIEWER,
+    ("GET", "/api/v1/pressure/rules"): OPERATOR,
+    ("PUT", "/api/v1/pressure/rules"): OPERATOR,
 }
 """The least role of each route. A route that is not here cannot be made."""
 

@@ -11,7 +11,7 @@ from tidegate.api import schemas
 from tidegate.api.access import guarded_router
 from tidegate.api.dependencies import ServiceGiven
 from tidegate.api.openapi import problems
-from tidegate.api.pages import Cursor, Limit, decode_number, page
+from tidegate.api.pages import Cursor, Limit, decode_number, most_now, page
 from tidegate.api.views import instant
 from tidegate.core.identity import Action, AuditEntry
 from tidegate.ports import AuditFilter
@@ -36,6 +36,7 @@ async def list_audit(
     ] = None,
 ) -> JSONResponse:
     """Newest first. A row is written together with what it tells of; `audit_retention_days` says how long it is kept."""
+    limit = most_now(service, limit)
     before = decode_number("audit", cursor, 0)
     wanted = AuditFilter(actor, action, object, before_id=before or None, limit=limit + 1)
     found = await service.run(service.store.audit, wanted)

@@ -24,6 +24,8 @@ MEDIA_TYPES = {
 }
 SUPPORTED = tuple(MEDIA_TYPES)
 EXPORT_TIMEOUT_S = 3600.0
+EXPORTS_AGAIN_S = 30.0
+"""A level lasts for so long at least after its cause has gone."""
 
 
 async def download(service: Service, caller: Caller, source: Source, format: str) -> FileResponse:
@@ -38,6 +40,7 @@ async def download(service: Service, caller: Caller, source: Source, format: str
     # Only what Tidegate itself put there: another's path may have become a link to anywhere since it was judged.
     if format == source.format == "parquet" and source.managed and not source.parts[1:]:
         return await _file(service, source.name, path, format, once=False)
+    refuse_exports(service)
     fields = {
         "kind": "sql",
         "sql": f"select * from {quoted(source.name)}",
@@ -47,6 +50,19 @@ async def download(service: Service, caller: Caller, source: Source, format: str
     return await _file(
         service, source.name, Path(service.sources.managed_path(result["path"])), format, once=True
     )
+
+
+def refuse_exports(service: Service) -> None:
+    """Raise `pressure` while making files of data sets is not allowed."""
+    overload = service.pressure.overload
+    if not overload.allowed().exports:
+        raise Refusal(
+            "pressure",
+            f"The server is under pressure ({overload.level()}) and makes no files in another format until that is over. Try "
+            f"again in {EXPORTS_AGAIN_S:g} s, or download it as it lies.",
+            numbers={"level": str(overload.level()), "retry_after_s": EXPORTS_AGAIN_S},
+            headers={"Retry-After": f"{EXPORTS_AGAIN_S:.0f}"},
+        )
 
 
 async def _file(service: Service, name: str, path: Path, format: str, *, once: bool) -> FileResponse:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from tidegate.api.access import guarded_router, while_admitted
 from tidegate.api.dependencies import JobNumber, ServiceGiven
 from tidegate.api.openapi import problems
-from tidegate.api.pages import Cursor, Limit, decode_number, page
+from tidegate.api.pages import Cursor, Limit, decode_number, most_now, page
 from tidegate.api.problems import Refusal
 from tidegate.api.views import event_view
 from tidegate.ports import Event
@@ -59,6 +59,7 @@ async def events(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Every change of state with its time and a message. The stream also has events `progress`, without an id."""
+    limit = most_now(service, limit)
     start = max(after, _resumed(last_event_id))
     if _wants_list(request):
         name = f"events-{number}"

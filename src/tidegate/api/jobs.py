@@ -24,7 +24,7 @@ from tidegate.api.guard import Endpoint
 from tidegate.api.ingest import summed
 from tidegate.api.lint import TASKS_AT_ONCE, lint_task_view, summary_of, tasks_of_verdict
 from tidegate.api.openapi import json_body, problems
-from tidegate.api.pages import Cursor, Limit, decode_number, encode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_number, encode_cursor, most_now, page
 from tidegate.api.problems import problem_of
 from tidegate.api.views import JOBS, job_links, job_view
 from tidegate.core.job import JobStatus, TaskState
@@ -63,7 +63,9 @@ WaitS = Annotated[
     status_code=202,
     summary="Submit a job",
     response_model=schemas.Submitted,
-    responses=problems("malformed", "conflict", "too_large", "unsupported_media_type", "never_fits", "busy"),
+    responses=problems(
+        "malformed", "conflict", "too_large", "unsupported_media_type", "never_fits", "busy", "pressure"
+    ),
     openapi_extra={**json_body(schemas.JobRequest), "parameters": [_KEY_HEADER]},
 )
 async def submit(request: Request) -> JSONResponse:
@@ -121,6 +123,7 @@ async def list_jobs(
 
     The service's own small jobs are shown only with `queue=interactive`.
     """
+    limit = most_now(service, limit)
     before = decode_number("jobs", cursor, 0)
     # Accepted is what the scheduler has not looked at yet: to the store it is queued.
     stored = JobStatus.QUEUED if status is JobStatus.ACCEPTED else status
@@ -184,6 +187,7 @@ async def list_tasks(
     """In their order, each with its attempts and the small facts of its result. A page of a lint job has at most 200, and
     with `verdict` it may be short although more follow.
     """
+    limit = most_now(service, limit)
     name = f"tasks-{number}"
     after = decode_number(name, cursor, 0)
     job = await service.run(service.store.job, number)

@@ -10,7 +10,7 @@ from tidegate.api.access import guarded_router
 from tidegate.api.bodies import json_model
 from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.openapi import json_body, problems
-from tidegate.api.pages import Cursor, Limit, decode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.core.identity import KeyRecord, key_view, parse_role
 from tidegate.server.doorkeeper import new_key
 
@@ -28,6 +28,7 @@ async def whoami(caller: CallerGiven) -> JSONResponse:
 )
 async def list_keys(service: ServiceGiven, limit: Limit = 50, cursor: Cursor = None) -> JSONResponse:
     """In the order in which they were made, also those that open nothing any more. None shows the key itself."""
+    limit = most_now(service, limit)
     after = decode_cursor("keys", cursor) if cursor is not None else ""
     found = sorted(await service.run(service.store.all_keys), key=_place)
     following = [key for key in found if _place(key) > after]

@@ -15,7 +15,7 @@ from tidegate.api.access import guarded_router
 from tidegate.api.dependencies import JobNumber, ServiceGiven
 from tidegate.api.downloads import RangeResponse
 from tidegate.api.openapi import content, problems
-from tidegate.api.pages import Cursor, Limit, decode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.api.problems import Refusal
 from tidegate.api.results import finished_result
 from tidegate.api.views import JOBS
@@ -38,6 +38,7 @@ async def list_output(
     service: ServiceGiven, number: JobNumber, limit: Limit = 50, cursor: Cursor = None
 ) -> JSONResponse:
     """What the job left in its output folder, in order of name."""
+    limit = most_now(service, limit)
     name = f"files-{number}"
     after = decode_cursor(name, cursor) if cursor is not None else ""
     folder = await _folder(service, number)

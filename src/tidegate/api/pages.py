@@ -11,11 +11,20 @@ from fastapi import Query
 from starlette.responses import JSONResponse
 
 from tidegate.api.problems import Refusal
+from tidegate.server.service import Service
 
 T = TypeVar("T")
 
 MOST_ITEMS = 1000
 Limit = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="Most items of this page.")]
+
+
+def most_now(service: Service, limit: int) -> int:
+    """The limit, or less: under pressure pages are short. What is left out follows with the next page."""
+    most = service.pressure.overload.allowed().most_page
+    return limit if most is None else min(limit, most)
+
+
 Cursor = Annotated[
     str | None,
     Query(max_length=400, description="`next_cursor` of the page before; left out for the first page."),

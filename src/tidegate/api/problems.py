@@ -68,6 +68,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "memory_limit": (422, "It takes more memory than its limit"),
     "disk_limit": (422, "It takes more scratch disk than its limit"),
     "busy": (429, "The line is full"),
+    "pressure": (429, "The server is under pressure"),
     "overloaded": (429, "Too many requests are under way"),
     "rate_limited": (429, "The owner has sent too many requests"),
     "too_many_bytes": (429, "Too many large bodies at a time"),

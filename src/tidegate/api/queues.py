@@ -12,7 +12,7 @@ from tidegate.api.access import guarded_router
 from tidegate.api.bodies import json_model
 from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.openapi import json_body, problems
-from tidegate.api.pages import Cursor, Limit, decode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.api.views import queue_view
 from tidegate.core.identity import Caller
 from tidegate.server.judge import check_queue_name
@@ -28,6 +28,7 @@ _CHANGE = ("malformed", "too_large", "unsupported_media_type")
 )
 async def list_queues(service: ServiceGiven, limit: Limit = 50, cursor: Cursor = None) -> JSONResponse:
     """In order of name, each with how many of its tasks wait and run."""
+    limit = most_now(service, limit)
     after = decode_cursor("queues", cursor) if cursor is not None else ""
     queues = sorted(await service.run(service.store.queues), key=lambda queue: queue.name)
     following = [queue for queue in queues if queue.name > after]

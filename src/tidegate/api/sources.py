@@ -17,7 +17,7 @@ from tidegate.api.downloads import MEDIA_TYPES, download
 from tidegate.api.files import Placement, Received, file_name, receive, taken
 from tidegate.api.interactive import Answer, Limits, quoted, rows_of, rows_response
 from tidegate.api.openapi import content, json_body, problems, raw_body
-from tidegate.api.pages import Cursor, Limit, decode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.api.views import SOURCES, source_view
 from tidegate.core.identity import LOCAL_OWNER, Caller
 from tidegate.core.job import Source
@@ -68,6 +68,7 @@ async def list_sources(
     owner: Annotated[str | None, Query(max_length=63, description="Only sources of this owner.")] = None,
 ) -> JSONResponse:
     """The caller's own and those that are shared; operators see all. In order of owner and name."""
+    limit = most_now(service, limit)
     after = decode_cursor("sources", cursor) if cursor is not None else ""
     reader = None if caller.sees_all else caller.owner
     sources = await service.run(

@@ -8,7 +8,7 @@ from tidegate.api import schemas
 from tidegate.api.access import guarded_router
 from tidegate.api.dependencies import CallerGiven, ServiceGiven
 from tidegate.api.openapi import problems
-from tidegate.api.pages import Cursor, Limit, decode_cursor, page
+from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.api.views import capacity_view, worker_view
 
 router = guarded_router(prefix="/api/v1", tags=["workers"])
@@ -30,6 +30,7 @@ async def list_workers(
     service: ServiceGiven, caller: CallerGiven, limit: Limit = 50, cursor: Cursor = None
 ) -> JSONResponse:
     """In order of id: what each offers, what is allocated there, and how it is."""
+    limit = most_now(service, limit)
     after = decode_cursor("workers", cursor) if cursor is not None else ""
     following = [worker for worker in await service.run(service.workers.all) if worker.record.id > after]
     following = await service.run(service.workers.shown_to, caller, following[: limit + 1])

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from tidegate.cache.bell import RedisBell
+from tidegate.cache.connection import connect
 from tidegate.cache.feed import LedgerFeed, fed
 from tidegate.cache.ledger import RedisLedgerCache
 from tidegate.cache.line import RedisLine
@@ -79,6 +80,14 @@ class Wires:
             before_drain=before_drain,
             announce=announce,
         )
+
+    def redis_ping(self) -> Callable[[], object] | None:
+        """Asks Redis whether it is there; None without one."""
+        if self._settings.redis_url is None:
+            return None
+        client = connect(self._settings.redis_url)
+        self._closing.callback(client.close)
+        return client.ping
 
     def close(self) -> None:
         self._closing.close()

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,14 +21,16 @@ from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
 from tidegate.app.kinds import kind_rules
+from tidegate.app.pressure import PressureWatch
 from tidegate.app.wiring import rate_limiter, wire
 from tidegate.app.worker import make_worker
 from tidegate.cache.feed import fed
 from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
+from tidegate.core.readings import Readings
 from tidegate.core.resources import parse_bytes
 from tidegate.errors import Unavailable
-from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Store, WorkerControl, Workload
+from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Sensor, Store, WorkerControl, Workload
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import DatabaseClock, SystemClock
 from tidegate.runtime.executors.manager import ExecutorManager
@@ -36,14 +38,17 @@ from tidegate.runtime.host import MachineHost
 from tidegate.runtime.local import LocalControl, LocalLauncher
 from tidegate.runtime.probe import MachineProbe
 from tidegate.runtime.publish import DataFolders
+from tidegate.runtime.readings.loop_lag import LoopLag
 from tidegate.runtime.worker import Worker
 from tidegate.server.cycle import Cycle
 from tidegate.server.doorkeeper import check_door
 from tidegate.server.drain import DrainMeter
 from tidegate.server.following import LOOK_AGAIN_S
+from tidegate.server.holding import Holding
 from tidegate.server.intake import Intake
 from tidegate.server.judge import Rules
 from tidegate.server.leader import Leader, led
+from tidegate.server.pressure import Pressure, Shed
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.server.services.duty import Duty, DutyRunner
@@ -71,10 +76,16 @@ class Server:
 
     Embedded, its worker is inside and its sandboxes beside it. In a cluster (`broker_url`) workers are on other machines, and
     any number of servers share database, folder and workers. `launcher` replaces the worker inside, for tests and
-    benchmarks of the machinery without the work.
+    benchmarks of the machinery without the work. `sensors` replace those of this machine.
     """
 
-    def __init__(self, settings: Settings, *, launcher: Callable[[Any], Launcher] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        launcher: Callable[[Any], Launcher] | None = None,
+        sensors: Sequence[Sensor] | None = None,
+    ) -> None:
         self.settings = settings
         self.folders = DataFolders(root_of(settings))
         self.clock: Clock = SystemClock()
@@ -85,6 +96,7 @@ class Server:
         self.bell = self._wires.bell if self._wires else LocalBell()
         self.worker: Worker | None = None
         self.ledger: LedgerCache | None = None
+        self._sensors = sensors
         self._hurried = False
 
     def start(self) -> FastAPI:
@@ -123,6 +135,7 @@ class Server:
         check_door(self.settings, self.store, self.clock.now())
         self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
         drain = DrainMeter(self.clock.monotonic())
+        self._watch_pressure()
         board = ProgressBoard(self.bell)
         launcher = self._join_cluster(board) if self._wires else self._start_worker(board, workloads)
         leader = self._start_leading()
@@ -132,7 +145,14 @@ class Server:
         alerting = make_alerting(self.settings, self.store, self.clock, leader, host)
         self._start_duties(launcher, leader, alerting)
         self.cycle = Cycle(
-            self.store, launcher, self.bell, self.clock, leader, drain=drain, claim=not self.clustered
+            self.store,
+            launcher,
+            self.bell,
+            self.clock,
+            leader,
+            drain=drain,
+            claim=not self.clustered,
+            holding=self._holding(),
         )
         self.cycle.run_once()
         self.cycle.start()
@@ -148,7 +168,14 @@ class Server:
             kinds=kind_rules(self.settings),
         )
         intake = Intake(
-            self.store, self.cycle, rules, self.bell, self.clock, drain, self.settings.max_waiting
+            self.store,
+            self.cycle,
+            rules,
+            self.bell,
+            self.clock,
+            drain,
+            self.settings.max_waiting,
+            shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
         )
         intake.start()
         self._closing.callback(intake.stop)
@@ -172,11 +199,47 @@ class Server:
             ledger=self.ledger,
             rates=rate_limiter(self.settings),
             look_again_s=LOOK_AGAIN_S if self._rings_everywhere else LOOK_AGAIN_UNTOLD_S,
+            pressure=Pressure(
+                self.pressure.meter.service,
+                self.store,
+                self.clock,
+                self.pressure.base,
+                self.pressure.meter.use,
+            ),
         )
         self._closing.callback(self.service.close)
         app = create_app(self.service)
+        self.pressure.start()
         _collect_garbage_rarely()
         return app
+
+    def _watch_pressure(self) -> None:
+        self.loop_lag = LoopLag()
+        redis = None if self._wires is None else self._wires.redis_ping()
+        self.pressure = PressureWatch(
+            self.settings,
+            self.folders.root,
+            self.store,
+            self.clock,
+            f"server:{socket.gethostname()}",
+            sensors=self._sensors,
+            redis=redis,
+        )
+        self._closing.callback(self.pressure.close)
+        if self._sensors is None:
+            self.pressure.meter.add_sensor(self.loop_lag)
+
+    def _holding(self) -> Holding:
+        service = self.pressure.meter.service
+
+        def felt() -> Mapping[str, Readings]:
+            return {record.id: record.readings for record in self.store.workers()}
+
+        return Holding(service, service.rules, self.clock, felt, watch_only=service.watch_only)
+
+    def _expected_wait(self, drain: DrainMeter) -> Callable[[], float]:
+        """Seconds until what waits now has begun, at the rate of the last minute; asked when something is refused."""
+        return lambda: drain.retry_after_s(max(self.cycle.waiting(), 1), self.clock.monotonic())
 
     def _open_folders(self) -> None:
         open_folders(self.folders)
@@ -214,6 +277,7 @@ class Server:
             clock=self.clock,
             watcher=board,
             workloads=workloads,
+            pressure=self.pressure,
         )
         self.worker.start()
         self._closing.callback(self._stop_worker, self.worker)
@@ -261,6 +325,7 @@ class Server:
             retention=timedelta(days=self.settings.retention_days),
             audit_retention=timedelta(days=self.settings.audit_retention_days),
             archive=timedelta(days=max(self.settings.archive_days, self.settings.retention_days)),
+            readings=timedelta(days=self.settings.readings_retention_days),
             kept_bytes=parse_bytes(self.settings.result_cache),
             alert_retention=timedelta(days=self.settings.alert_retention_days),
         )

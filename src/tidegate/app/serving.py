@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -42,12 +43,18 @@ def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int
             # On a shared path it would tell commands on other machines of a server that is not theirs.
             noted = contextlib.nullcontext() if server.clustered else server_file(server.folders.root, url)
             with noted:
-                _Http(app, lambda: announce(url), signals, server.hurry).run(listening)
+                _Http(app, lambda: _begin(server, announce, url), signals, server.hurry).run(listening)
             log.info("Stopping: running jobs get %g s to finish.", settings.grace_s)
         finally:
             signals.then(server.hurry)
             server.stop()
     return 0
+
+
+def _begin(server: Server, announce: Callable[[str], None], url: str) -> None:
+    """On the event loop, once it answers."""
+    server.loop_lag.watch(asyncio.get_running_loop())
+    announce(url)
 
 
 class _Signals:

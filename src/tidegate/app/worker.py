@@ -13,11 +13,12 @@ from importlib.metadata import version
 from tidegate.app.database import open_database
 from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders, open_scratch, root_of
 from tidegate.app.kinds import function_modules, target_urls
+from tidegate.app.pressure import PressureWatch
 from tidegate.app.wiring import wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
 from tidegate.core.plan import Start
 from tidegate.errors import SettingError
-from tidegate.ports import AttemptStore, Bell, Clock, Draining, Probe, WorkerInfo, Workload
+from tidegate.ports import NO_PRESSURE, AttemptStore, Bell, Clock, Draining, Probe, WorkerInfo, Workload
 from tidegate.runtime.bounded import ANSWER_SHARE, LEAST_ANSWER_S, BoundedStore
 from tidegate.runtime.clock import DatabaseClock
 from tidegate.runtime.lookout import Lookout
@@ -46,8 +47,12 @@ def make_worker(
     watcher: AttemptWatcher,
     workloads: Mapping[str, Workload],
     fences: bool = False,
+    pressure: PressureWatch | None = None,
 ) -> Worker:
-    """A worker with its sandboxes, not started yet. `fences`: others can run again what it lost contact about."""
+    """A worker with its sandboxes, not started yet. `fences`: others can run again what it lost contact about.
+
+    `pressure` is what it tells with its beats, and what it is guarded by.
+    """
     modules = function_modules(settings)
     scratch = open_scratch(settings, instance)
     sandboxes = Sandboxes(
@@ -67,11 +72,11 @@ def make_worker(
         interactive_queue=INTERACTIVE_QUEUE,
         fences=fences,
     )
-    return Worker(
+    worker = Worker(
         store,
         sandboxes,
         folders,
-        _describer(settings, worker_id, MachineProbe(folders.root, scratch=scratch)),
+        _describer(settings, worker_id, MachineProbe(folders.root, scratch=scratch), pressure),
         bell,
         clock,
         watcher,
@@ -81,6 +86,9 @@ def make_worker(
         [kind for kind, workload in workloads.items() if getattr(workload, "expands", False)],
         scratch,
     )
+    if pressure is not None:
+        pressure.guard(worker)
+    return worker
 
 
 def _modules(workloads: Mapping[str, Workload], *, on_demand: bool) -> list[str]:
@@ -120,6 +128,10 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         bounded = BoundedStore(wires.fed(store), max(ANSWER_SHARE * settings.lease_s, LEAST_ANSWER_S))
         closing.callback(bounded.close)
 
+        place = f"worker:{worker_id}"
+        pressure = PressureWatch(settings, folders.root, store, clock, place, keeps_samples=False)
+        closing.callback(pressure.close)
+
         def make(watcher: AttemptWatcher) -> Worker:
             return make_worker(
                 settings,
@@ -132,6 +144,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
                 watcher=watcher,
                 workloads=load_workloads(),
                 fences=True,
+                pressure=pressure,
             )
 
         def leave() -> None:
@@ -146,6 +159,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         lookout = Lookout(look, worker.worker.launch, every_s=every_s)
         lookout.start()
         closing.callback(lookout.close)
+        pressure.start()
         return worker.run()
 
 
@@ -159,7 +173,9 @@ def check_worker_name(name: str) -> str:
     return name
 
 
-def _describer(settings: Settings, worker_id: str, probe: Probe) -> Callable[[], WorkerInfo]:
+def _describer(
+    settings: Settings, worker_id: str, probe: Probe, pressure: PressureWatch | None
+) -> Callable[[], WorkerInfo]:
     shared_path = folder_id(root_of(settings))
 
     def describe() -> WorkerInfo:
@@ -175,6 +191,7 @@ def _describer(settings: Settings, worker_id: str, probe: Probe) -> Callable[[],
                 "python": sys.version.split()[0],
                 "shared_path": shared_path,
             },
+            pressure=NO_PRESSURE if pressure is None else pressure.of_worker(),
         )
 
     return describe

@@ -32,14 +32,16 @@ class PressureRules:
 def rules_to_json(rules: PressureRules) -> dict[str, Any]:
     """`signals` by name, then by level a list of triggers; `levels` by name."""
     return {
-        "signals": {
-            row.signal: {
-                str(level): [_trigger_to_json(trigger) for trigger in triggers]
-                for level, triggers in sorted(row.triggers.items())
-            }
-            for row in rules.rows
-        },
+        "signals": {row.signal: row_to_json(row) for row in rules.rows},
         "levels": {str(level): allowed_to_json(rules.levels[level]) for level in Level},
+    }
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """By level, its triggers."""
+    return {
+        str(level): [_trigger_to_json(trigger) for trigger in triggers]
+        for level, triggers in sorted(row.triggers.items())
     }
 
 

@@ -20,7 +20,7 @@ from tidegate.ports.alerts import (
     RuleChanges,
     WorkDone,
 )
-from tidegate.ports.attempts import AttemptStore, BeatAnswer, WorkerInfo, WorkerPressure
+from tidegate.ports.attempts import NO_PRESSURE, AttemptStore, BeatAnswer, WorkerInfo, WorkerPressure
 from tidegate.ports.cache import LedgerCache, Mark, Rooms, WorkerRoom
 from tidegate.ports.identity import AuditFilter, AuditStore, KeyStore
 from tidegate.ports.jobs import (
@@ -59,6 +59,7 @@ from tidegate.ports.workloads import (
 
 __all__ = [
     "KEEP",
+    "NO_PRESSURE",
     "Accepted",
     "AlertFilter",
     "AlertState",

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 from tidegate.core.identity import Caller
 from tidegate.core.overload import Allowed
-from tidegate.core.pressure import Level
+from tidegate.core.pressure import Gauge, Level
+from tidegate.core.pressure_rules import PressureRules
 from tidegate.core.readings import Readings, Sample
 
 
@@ -48,6 +49,23 @@ class Overload(Protocol):
 
     def readings(self) -> Readings:
         """The last ones."""
+        ...
+
+    @property
+    def watch_only(self) -> bool:
+        """Whether levels are told and nothing follows from them."""
+        ...
+
+    def rules(self) -> PressureRules:
+        """Those it judges by now."""
+        ...
+
+    def gauge(self) -> Gauge:
+        """The level with that of each signal."""
+        ...
+
+    def changed_at(self) -> datetime | None:
+        """Since when the level is what it is; None when it has not changed since the start."""
         ...
 
     def history(self, since: datetime) -> Sequence[Sample]:

@@ -40,7 +40,7 @@ class Dial:
 
     def __init__(self, name: str, rules: PressureRules, *, of_machine: bool, watch_only: bool) -> None:
         self.name = name
-        self.watch_only = watch_only
+        self._watch_only = watch_only
         self._of_machine = of_machine
         self._seen = _Seen(Gauge(), Readings(), rules)
         self._history = History(MOST_SAMPLES)
@@ -60,10 +60,14 @@ class Dial:
 
     def allowed(self) -> Allowed:
         """What the present level allows."""
-        return Allowed() if self.watch_only else self._seen.rules.levels[self._seen.gauge.level]
+        return Allowed() if self._watch_only else self._seen.rules.levels[self._seen.gauge.level]
 
     def is_short(self) -> bool:
         return is_short(self._seen.readings, self.rows)
+
+    @property
+    def watch_only(self) -> bool:
+        return self._watch_only
 
     def severity(self) -> float:
         seen = self._seen

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from tidegate.core.criticality import of_priority
 from tidegate.core.job import NewJob, Priority
 from tidegate.core.plan import WorkerView
 from tidegate.errors import Busy, TidegateError, Unavailable
@@ -22,6 +23,7 @@ from tidegate.ports import Accepted, Bell, Clock, ExecutorStats, JobStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.judge import Rules, Submission, judge
 from tidegate.server.looks import LOOK_S, LOOKERS, Judge, Looks, NeedsFiles, Verdict, not_here
+from tidegate.server.pressure import Shed
 
 log = logging.getLogger("tidegate.intake")
 
@@ -66,7 +68,8 @@ class Intake:
     """Judges and stores submissions on a thread of its own; those that name files are judged by `Looks`.
 
     `offer` returns at once; the callback gets one answer per submission, in order, after the commit, on intake's thread.
-    Above `max_waiting` waiting tasks submissions are refused as Busy, with a Retry-After from the drain rate.
+    Above `max_waiting` waiting tasks submissions are refused as Busy, with a Retry-After from the drain rate; under pressure
+    those that `shed` refuses.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Intake:
         *,
         look_s: float = LOOK_S,
         lookers: int = LOOKERS,
+        shed: Shed | None = None,
     ) -> None:
         self._store = store
         self._line = line
@@ -93,6 +97,7 @@ class Intake:
         self._parcels: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._shed = shed
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="tidegate-intake", daemon=True)
@@ -209,12 +214,16 @@ class Intake:
         ]
 
     def _admit(self, verdicts: Sequence[tuple[Submission, Verdict]]) -> list[Verdict]:
-        """The verdicts, with Busy for what the line has no room for."""
+        """The verdicts, with Busy for what the pressure leaves no place for, or the line no room."""
         room = self._max_waiting - self._waiting() if verdicts else 0
         admitted: list[Verdict] = []
         for submission, job in verdicts:
             if isinstance(job, TidegateError) or submission.internal:
                 admitted.append(job)
+                continue
+            refusal = None if self._shed is None else self._shed.refusal(of_priority(job.priority))
+            if refusal is not None:
+                admitted.append(refusal)
                 continue
             room -= len(job.tasks)
             admitted.append(job if room >= 0 else self._busy(-room))

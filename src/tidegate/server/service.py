@@ -39,6 +39,7 @@ from tidegate.server.intake import Intake, Submitted
 from tidegate.server.judge import Submission
 from tidegate.server.loops import tell
 from tidegate.server.monitor import Monitor
+from tidegate.server.pressure import NoPressure, Pressure
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.services.ledger import rooms_now
 from tidegate.server.sources import Sources
@@ -83,6 +84,7 @@ class Service:
         alerts: AlertDesk,
         rates: RateLimiter | None = None,
         look_again_s: float = LOOK_AGAIN_S,
+        pressure: Pressure | None = None,
     ) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir.expanduser().resolve()
@@ -93,6 +95,7 @@ class Service:
         self.monitor = Monitor(store, self.workers, cycle, clock, control, host)
         self.alerts = alerts
         self.rates = rates
+        self.pressure = pressure or Pressure(NoPressure(), store, clock)
         self._ledger = ledger
         self._intake = intake
         self._cycle = cycle

@@ -54,6 +54,12 @@ from tidegate.api.schemas.monitoring import (
     ResourceUsage,
     WorkersHealth,
 )
+from tidegate.api.schemas.pressure import (
+    Pressure,
+    PressureHistory,
+    PressureRuleChanges,
+    PressureRules,
+)
 from tidegate.api.schemas.queries import Limits, QueryRequest, Rows
 from tidegate.api.schemas.server import Amounts, Capacity, Health, Queue, QueueChange, Ready, Worker
 from tidegate.api.schemas.sources import Source, SourceRequest, UploadAnswer
@@ -102,6 +108,10 @@ __all__ = [
     "Page",
     "PoolFigures",
     "PoolsStats",
+    "Pressure",
+    "PressureHistory",
+    "PressureRuleChanges",
+    "PressureRules",
     "Problem",
     "QueryRequest",
     "Queue",

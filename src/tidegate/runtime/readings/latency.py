@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
 from tidegate.ports import Clock
+
+log = logging.getLogger("tidegate.pressure")
 
 EVERY_S = 0.5
 OVER_S = 10.0
@@ -19,16 +22,24 @@ class LatencySensor:
     """Asks a small question twice a second on a thread of its own, `tidegate-ask-<name>`: `<name>_p95_s` of the answers of the
     last 10 s, and `<name>_silent_s`, for how long an answer has been owed.
 
-    A question that fails counts as owed from when it was first asked.
+    A question that fails counts as owed from when it was first asked. `then` is done after each answer, on that thread, and
+    not counted.
     """
 
     def __init__(
-        self, name: str, ask: Callable[[], object], clock: Clock, *, every_s: float = EVERY_S
+        self,
+        name: str,
+        ask: Callable[[], object],
+        clock: Clock,
+        *,
+        every_s: float = EVERY_S,
+        then: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._ask = ask
         self._clock = clock
         self._every_s = every_s
+        self._then = then
         self._lock = threading.Lock()
         self._answers: deque[tuple[float, float]] = deque()
         self._owed_since_s: float | None = None
@@ -54,20 +65,21 @@ class LatencySensor:
             found[f"{self._name}_p95_s"] = took[math.ceil(0.95 * len(took)) - 1]
         return found
 
-    def ask_once(self) -> None:
-        """One question and its answer, on the calling thread."""
+    def ask_once(self) -> bool:
+        """One question and its answer, on the calling thread; whether there was one."""
         asked_s = self._clock.monotonic()
         with self._lock:
             self._owed_since_s = asked_s if self._owed_since_s is None else self._owed_since_s
         try:
             self._ask()
         except Exception:  # noqa: BLE001 - whatever went wrong, there is no answer
-            return
+            return False
         answered_s = self._clock.monotonic()
         with self._lock:
             self._owed_since_s = None
             self._answers.append((answered_s, answered_s - asked_s))
             self._forget(answered_s)
+        return True
 
     def _forget(self, now_s: float) -> None:
         while self._answers and self._answers[0][0] < now_s - OVER_S:
@@ -75,4 +87,10 @@ class LatencySensor:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_s):
-            self.ask_once()
+            if self.ask_once():
+                try:
+                    self._then()
+                except Exception:
+                    log.exception(
+                        "What waited for an answer of the %s failed; it is tried again.", self._name
+                    )
