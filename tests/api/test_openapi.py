@@ -11,7 +11,9 @@ import pytest
 from tests.api.support import World, assert_problem
 from tidegate.api.problems import TITLES
 
-CANNOT_FAIL = re.compile("health|whoami|capacity|monitoring/(workers|queues|system)$|/api/system/")
+CANNOT_FAIL = re.compile(
+    "health|whoami|capacity|monitoring/(workers|queues|system)$|/api/system/|/pressure(/rules)?$"
+)
 """Asked without parameters, and tested elsewhere."""
 DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 
@@ -107,6 +109,9 @@ def test_every_reference_in_the_description_leads_somewhere(shared: World):
         ("POST", "/api/v1/keys", 422, "invalid_input"),
         ("DELETE", "/api/v1/keys/{key_id}", 404, "not_found"),
         ("GET", "/api/v1/audit?action=x", 422, "invalid_input"),
+        ("DELETE", "/api/v1/pressure", 405, "method_not_allowed"),
+        ("GET", "/api/v1/pressure/history?minutes=0", 422, "invalid_input"),
+        ("PUT", "/api/v1/pressure/rules", 400, "malformed"),
         ("DELETE", "/health", 405, "method_not_allowed"),
         ("DELETE", "/api/v1/health", 405, "method_not_allowed"),
         ("POST", "/api/v1/health/ready", 405, "method_not_allowed"),

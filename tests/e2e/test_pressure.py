@@ -50,12 +50,12 @@ class House:
 
     def close(self) -> None:
         self.http.close()
-        self.uvicorn.should_exit = True
+        self.uvicorn.should_exit = self.uvicorn.force_exit = True
         self.thread.join()
         self.server.stop()
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = self.http.get(path)
+        answer = self.http.get(path, headers={"Accept": "application/json"})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

@@ -23,6 +23,7 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.QueryRequest,
     schemas.IngestPreviewRequest,
     schemas.QueueChange,
+    schemas.PressureRuleChanges,
     schemas.KeyRequest,
     schemas.AcknowledgeRequest,
     schemas.SilenceRequest,

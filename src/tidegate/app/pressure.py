@@ -57,9 +57,11 @@ class PressureWatch:
         self._changed: ChangedRules | None = None
         self._entries: deque[AuditEntry] = deque(maxlen=MOST_KEPT)
         self._kept_at: datetime | None = None
-        self._asked = [LatencySensor("database", self._ask, clock, then=self._write)]
+        self._asked = [
+            LatencySensor("database", self._ask, clock, name="tidegate-ask-database", then=self._write)
+        ]
         if redis is not None:
-            self._asked.append(LatencySensor("redis", redis, clock))
+            self._asked.append(LatencySensor("redis", redis, clock, name="tidegate-ask-redis"))
         own = [*machine_sensors(data_dir), *self._asked] if sensors is None else sensors
         self.meter = PressureMeter(own, clock, self.base, watch_only=settings.pressure == "watch")
         self.meter.service.when_changed(self._note)

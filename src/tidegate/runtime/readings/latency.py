@@ -19,8 +19,8 @@ FEWEST = 10
 
 
 class LatencySensor:
-    """Asks a small question twice a second on a thread of its own, `tidegate-ask-<name>`: `<name>_p95_s` of the answers of the
-    last 10 s, and `<name>_silent_s`, for how long an answer has been owed.
+    """Asks a small question twice a second on a thread of its own: `<of>_p95_s` of the answers of the
+    last 10 s, and `<of>_silent_s`, for how long an answer has been owed.
 
     A question that fails counts as owed from when it was first asked. `then` is done after each answer, on that thread, and
     not counted.
@@ -28,14 +28,15 @@ class LatencySensor:
 
     def __init__(
         self,
-        name: str,
+        of: str,
         ask: Callable[[], object],
         clock: Clock,
         *,
+        name: str = "tidegate-ask",
         every_s: float = EVERY_S,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        self._name = name
+        self._of = of
         self._ask = ask
         self._clock = clock
         self._every_s = every_s
@@ -45,7 +46,7 @@ class LatencySensor:
         self._owed_since_s: float | None = None
         self._stopped = threading.Event()
         # A daemon, since a question that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name=f"tidegate-ask-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -60,9 +61,9 @@ class LatencySensor:
             self._forget(now_s)
             took = sorted(took_s for _, took_s in self._answers)
             owed_since_s = self._owed_since_s
-        found = {f"{self._name}_silent_s": 0.0 if owed_since_s is None else now_s - owed_since_s}
+        found = {f"{self._of}_silent_s": 0.0 if owed_since_s is None else now_s - owed_since_s}
         if len(took) >= FEWEST:
-            found[f"{self._name}_p95_s"] = took[math.ceil(0.95 * len(took)) - 1]
+            found[f"{self._of}_p95_s"] = took[math.ceil(0.95 * len(took)) - 1]
         return found
 
     def ask_once(self) -> bool:
@@ -91,6 +92,4 @@ class LatencySensor:
                 try:
                     self._then()
                 except Exception:
-                    log.exception(
-                        "What waited for an answer of the %s failed; it is tried again.", self._name
-                    )
+                    log.exception("What waited for an answer of the %s failed; it is tried again.", self._of)
