@@ -98,7 +98,8 @@ def test_of_a_cap_a_share_is_used_and_at_least_one() -> None:
         ReasonCode.PRESSURE,
         {"queue": "default", "running": 2, "most": 2, "max_concurrent": 3},
     )
-    assert explain(cut(3, 0.5), a_task(1), NOW).code is ReasonCode.QUEUE_CAP
+    full = explain(cut(3, 0.5), a_task(1), NOW)
+    assert (full.code, full.numbers["max_concurrent"]) == (ReasonCode.QUEUE_CAP, 3)
 
 
 _holds = st.one_of(

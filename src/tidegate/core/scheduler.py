@@ -6,7 +6,6 @@ may pass a larger one that does not fit. Tasks that ask for the same never pass 
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -30,6 +29,7 @@ from tidegate.core.plan import (
 from tidegate.core.queueing import order_key
 from tidegate.core.resources import Resources
 
+_NO_CAP = 1 << 62
 BUDGET = 512
 """Starts of one pass: about 5 ms of planning, and as much as one transaction of the store carries well."""
 
@@ -153,8 +153,8 @@ class Gates:
 
     def most(self, queue: str) -> int:
         """How many sandboxes of the queue may run at a time."""
-        cap = self._queues[queue].max_concurrent if queue in self._places else None
-        return sys.maxsize if cap is None else max(cap, 1)
+        cap = self._queues[queue].cap if queue in self._places else None
+        return _NO_CAP if cap is None else max(cap, 1)
 
     def refusal(self, who: str, queue: str) -> Reason:
         """Why a closed queue is closed."""
@@ -174,8 +174,8 @@ class Gates:
                 sentence,
                 {"queue": queue, "running": running, "most": cap, "max_concurrent": whole},
             )
-        sentence = f"{who} waits because queue '{queue}' runs {running} tasks, at most {cap} at a time."
-        numbers: dict[str, int | str] = {"queue": queue, "running": running, "max_concurrent": cap}
+        sentence = f"{who} waits because queue '{queue}' runs {running} tasks, at most {whole} at a time."
+        numbers: dict[str, int | str] = {"queue": queue, "running": running, "max_concurrent": whole}
         return Reason(ReasonCode.QUEUE_CAP, sentence, numbers)
 
 
