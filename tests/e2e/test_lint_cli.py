@@ -116,3 +116,37 @@ def test_the_names_of_an_archive_cannot_command_a_terminal(house: House) -> None
     answer = house.http.post("/api/v1/jobs", json={"zip_file_path": "files/escape.zip"})
     job = house.http.get(f"/api/v1/jobs/{answer.json()['job_id']}?wait_s=30").json()
     assert "a\ufffd[31m.sql" in house.tasks(job)
+
+
+def test_json_can_be_asked_for_as_of_other_commands(folder: Path, house: House) -> None:
+    done = lint(folder, house, "deep", "--json")
+    assert (done.returncode, [file["file"] for file in json.loads(done.stdout)["files"]]) == (
+        0,
+        ["deep/good.sql"],
+    )
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_others_are_mended(folder: Path, house: House) -> None:
+    locked = folder / "locked"
+    locked.mkdir()
+    (locked / f"{'x' * 240}.sql").write_text(BAD)  # the name of its new text would be too long
+    done = lint(folder, house, ".", "--fix")
+    assert done.returncode == 1
+    assert "not mended: File name too long" in done.stderr
+    assert "bad.sql: mended" in done.stderr
+    assert (folder / "bad.sql").read_text() == MENDED
+
+
+def test_a_reader_that_goes_is_told_by_the_exit_code_alone(folder: Path, house: House) -> None:
+    command = f"{sys.executable} -m tidegate lint . | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "TIDEGATE_URL": house.server.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 141
+    assert "Error" not in done.stderr

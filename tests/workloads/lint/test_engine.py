@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from sqlfluff.core.parser.rust_parser import RustParser
 from sqlfluff.core.rules.base import BaseRule
 
 from tests.workloads.lint.corpus import DIALECTS, files
@@ -100,6 +101,22 @@ def test_the_fast_parser_gives_the_answer_of_the_plain_one(dialect):
     fast, plain = (Engine(LintOptions(dialect=dialect), fast=fast) for fast in (True, False))
     for name, text in files(dialect, 5, seed=1):
         assert fast.lint(name, text.encode()) == plain.lint(name, text.encode()), text
+
+
+def test_the_parser_in_rust_is_the_one_in_use(monkeypatch):
+    """SQLFluff takes the other one without a word when it does not find it."""
+    parsed = []
+    parse = RustParser.parse
+
+    def spy(self, *args, **kwargs):
+        parsed.append(args)
+        return parse(self, *args, **kwargs)
+
+    monkeypatch.setattr(RustParser, "parse", spy)
+    Engine(LintOptions(dialect="ansi"), fast=False).lint("a.sql", b"SELECT 1 AS a\n")
+    assert parsed == []
+    lint("SELECT 1 AS a\n")
+    assert len(parsed) == 1
 
 
 def test_a_clean_file_is_clean():

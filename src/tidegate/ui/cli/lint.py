@@ -20,7 +20,7 @@ from tidegate.errors import TidegateError
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import INTERRUPTED, USAGE, report
 from tidegate.ui.cli.lint_files import Local, gather, mend
-from tidegate.ui.cli.options import DataDir, Memory, Priority, Queue, Url
+from tidegate.ui.cli.options import DataDir, Json, Memory, Priority, Queue, Url
 from tidegate.ui.cli.output import clean, count
 
 UNCLEAN = 1
@@ -54,6 +54,7 @@ def lint(
     format: Annotated[
         Format, typer.Option("--format", help="text, json, sarif, github, junit or csv.", show_default=False)
     ] = Format.TEXT,
+    as_json: Json = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend the files in place where a rule knows how.")
     ] = False,
@@ -99,7 +100,9 @@ def lint(
             settings = {"source_roots": [os.path.realpath(folder)]}
             with client(url, data_dir, may_start=True, start_settings=settings) as server:
                 job = _wait(_submitted(server, local, Path(os.path.realpath(folder)), given))
-                unclean = _told(server, job, format, local, before)
+                unclean = _told(server, job, Format.JSON if as_json else format, local, before)
+    except BrokenPipeError:
+        raise  # who read the report has gone, which every command tells alike
     except (TidegateError, OSError) as error:
         known = error if isinstance(error, TidegateError) else TidegateError(str(error), code="files")
         report(known, as_json=False)
@@ -181,7 +184,13 @@ def _left(task: Document, local: Local, before: dict[str, bytes]) -> bool:
     if summary is None or summary["clean"]:
         return False
     name, fixed = task["file"], task.get("fixed")
-    if fixed is None or name not in before or not mend(local.files[name], before[name], fixed):
+    if fixed is None or name not in before:
+        return True
+    try:
+        if not mend(local.files[name], before[name], fixed):
+            return True
+    except OSError as error:
+        print(f"{clean(name)}: not mended: {error.strerror}", file=sys.stderr)
         return True
     print(f"{clean(name)}: mended", file=sys.stderr)
     errors = [one for one in task["violations"] if one["severity"] == "error"]
