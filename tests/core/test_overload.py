@@ -85,7 +85,6 @@ _allowed = st.builds(
     start=_classes,
     starts_per_s=st.one_of(st.none(), st.floats(0, 10)),
     concurrency_share=st.floats(0.1, 1),
-    weigh=_classes,
     most_page=st.one_of(st.none(), st.integers(1, 100)),
     exports=st.booleans(),
 )

@@ -94,4 +94,4 @@ def test_nobody_is_ended_because_a_database_does_not_answer(machine: Machine) ->
     for _ in range(100):
         machine.meter.look()
         machine.clock.advance(0.25)
-    assert (machine.meter.machine.level(), machine.told) == (Level.EMERGENCY, [])
+    assert (machine.meter.service.level(), machine.told) == (Level.EMERGENCY, [])

@@ -230,12 +230,12 @@ class Server:
             self.pressure.meter.add_sensor(self.loop_lag)
 
     def _holding(self) -> Holding:
-        service = self.pressure.meter.service
+        machine = self.pressure.meter.machine
 
         def felt() -> Mapping[str, Readings]:
             return {record.id: record.readings for record in self.store.workers()}
 
-        return Holding(service, service.rules, self.clock, felt, watch_only=service.watch_only)
+        return Holding(machine, machine.rules, self.clock, felt, watch_only=machine.watch_only)
 
     def _expected_wait(self, drain: DrainMeter) -> Callable[[], float]:
         """Seconds until what waits now has begun, at the rate of the last minute; asked when something is refused."""

@@ -14,8 +14,8 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What is allowed. Every field at its default: all of it. A class means itself and those below it (`refuse`, `weigh`)
-    or itself and those above it (`start`)."""
+    """What is allowed. Every field at its default: all of it. A class means itself and those below it
+    (`refuse`) or itself and those above it (`start`)."""
 
     refuse: Criticality | None = None
     """Submissions of this class and below are refused; None: none are. Control is never refused."""
@@ -27,8 +27,6 @@ class Allowed:
     """Starts a second on a worker, of classes below critical plus; None: as many as there is room for."""
     concurrency_share: float = 1.0
     """Of the cap of each queue; at least one task, and what runs goes on."""
-    weigh: Criticality | None = None
-    """Running jobs of this class and below get the least weight."""
     free_caches: bool = False
     """On entering the level: caches are dropped, garbage is collected, memory is given back."""
     most_page: int | None = None
@@ -46,7 +44,6 @@ RULES: Mapping[Level, Allowed] = {
         start=Criticality.SHEDDABLE_PLUS,
         starts_per_s=1.0,
         concurrency_share=0.5,
-        weigh=Criticality.CRITICAL,
         free_caches=True,
         most_page=50,
         exports=False,
@@ -56,7 +53,6 @@ RULES: Mapping[Level, Allowed] = {
         start=Criticality.CRITICAL_PLUS,
         starts_per_s=1.0,
         concurrency_share=0.5,
-        weigh=Criticality.CRITICAL,
         free_caches=True,
         most_page=50,
         exports=False,
@@ -66,7 +62,6 @@ RULES: Mapping[Level, Allowed] = {
         start=None,
         starts_per_s=0.0,
         concurrency_share=0.5,
-        weigh=Criticality.CRITICAL,
         free_caches=True,
         most_page=50,
         exports=False,
@@ -87,7 +82,6 @@ def strictest(one: Allowed, other: Allowed) -> Allowed:
         start=None if one.start is None or other.start is None else max(one.start, other.start),
         starts_per_s=_least(one.starts_per_s, other.starts_per_s),
         concurrency_share=min(one.concurrency_share, other.concurrency_share),
-        weigh=_higher(one.weigh, other.weigh),
         free_caches=one.free_caches or other.free_caches,
         most_page=_least(one.most_page, other.most_page),
         exports=one.exports and other.exports,

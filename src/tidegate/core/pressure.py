@@ -115,6 +115,7 @@ _DATABASE = Row(
         Level.CRITICAL: _over("database_p95_s", 0.25),
         Level.EMERGENCY: _over("database_silent_s", 5.0),
     },
+    of_service=True,
 )
 _REDIS = Row(
     "redis",
@@ -168,6 +169,7 @@ ROWS: tuple[Row, ...] = (
                 Trigger((Threshold("cpu_busy_percent", 90.0), Threshold("cpu_stall_percent", 50.0))),
             ),
         },
+        of_service=True,
     ),
     Row(
         "io_stall",

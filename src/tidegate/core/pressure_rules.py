@@ -170,7 +170,6 @@ _CHECKS = {
     "start": _class,
     "starts_per_s": _rate,
     "concurrency_share": _share,
-    "weigh": _class,
     "free_caches": _flag,
     "most_page": _page,
     "exports": _flag,

@@ -24,8 +24,8 @@ class _Pace:
 class Holding:
     """Marks workers and queues by the rules. Used by the cycle alone, so by one thread at a time.
 
-    `overload` is this server's own: its level cuts the caps of queues. `felt` tells the readings of workers; it is asked
-    only while one is under pressure.
+    `overload` is that of this server's machine: its level cuts the caps of queues. `felt` tells the readings of workers; it
+    is asked only while one is under pressure.
     """
 
     def __init__(
