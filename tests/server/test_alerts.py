@@ -15,6 +15,7 @@ from tidegate.core.identity import Caller, Role
 from tidegate.core.job import TaskState
 from tidegate.core.pressure import Level as Pressure
 from tidegate.core.readings import Readings
+from tidegate.core.recovery import Cause, Crash, Mode, SafeMode, left
 from tidegate.core.resources import GIB, Resources
 from tidegate.errors import InvalidInput, NotFound, Unavailable
 from tidegate.ports import (
@@ -32,6 +33,7 @@ from tidegate.server.alerts.figures import (
     FigureSource,
     MachineFigures,
     QueueFigures,
+    RecoveryFigures,
     ToldFigures,
     WorkerFigures,
     WorkFigures,
@@ -126,6 +128,7 @@ class Watch:
             QueueFigures(self.store),
             WorkFigures(self.store),
             ChannelFigures(self.store, ["mail", "hook"]),
+            RecoveryFigures(self.store),
             self.told,
         ]
         return WatchAlerts(self.store, sources, self.rules, self.least, self.post, self.clock, self.leader)
@@ -265,6 +268,23 @@ def test_what_parts_of_the_service_tell(watch: Watch, rule: str, value: float):
     assert "The zygote ended four times." in watch.hook.sent[0].text
     watch.told.tell(rule, 0.0)
     watch.pass_time(70, notices=2)
+    assert watch.active == []
+
+
+def test_crash_loops_and_safe_mode_as_the_store_has_them(watch: Watch):
+    for _ in range(3):
+        watch.store.add_crash(Crash("server:a", "scheduler", watch.clock.now(), "ValueError: odd."))
+    state = SafeMode(Mode.SAFE, watch.clock.now(), Cause.LEDGER, "Worker 'local' differs.")
+    assert watch.store.set_safe_mode(state)
+    watch.pass_time(5, notices=6)
+    assert sorted(found[0] for found in watch.active) == ["crash_loop", "ledger", "safe_mode"]
+    texts = [message.text for message in watch.mail.sent]
+    assert any(
+        "Number of restarts within ten minutes of scheduler of server:a is 3" in text for text in texts
+    )
+    assert any("The service is in safe mode. Worker 'local' differs." in text for text in texts)
+    assert watch.store.set_safe_mode(left(watch.store.safe_mode(), "olga", watch.clock.now()))
+    watch.pass_time(700, notices=6)
     assert watch.active == []
 
 

@@ -14,6 +14,7 @@ from tidegate.server.alerts.figures import (
     FigureSource,
     MachineFigures,
     QueueFigures,
+    RecoveryFigures,
     ToldFigures,
     WorkerFigures,
     WorkFigures,
@@ -54,6 +55,7 @@ def make_alerting(settings: Settings, store: Store, clock: Clock, leader: Leader
         QueueFigures(store),
         WorkFigures(store),
         ChannelFigures(store, list(channels)),
+        RecoveryFigures(store),
         told,
     ]
     return Alerting(

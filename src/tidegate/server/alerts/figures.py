@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from tidegate.core.alert_rules import SERVICE
 from tidegate.core.alerts import Figure
 from tidegate.core.readings import Readings
+from tidegate.core.recovery import Cause, Crash, Mode
 from tidegate.ports import Host, Store, WorkDone
 
 WINDOW_S = 300.0
@@ -21,6 +22,10 @@ LEAST_ENDED = 10
 """Of fewer jobs the share of failed ones says nothing, and counts as none."""
 LEAST_RUN = 3
 """Likewise of their mean run time."""
+
+
+CRASHES_S = 600.0
+"""Crashes are counted over the last ten minutes."""
 
 
 class FigureSource(Protocol):
@@ -143,6 +148,26 @@ class ChannelFigures:
             state = states.get(name)
             failures, error = (state.failures, state.error) if state is not None else (0, None)
             yield Figure("channel_lost", name, float(failures), error or "")
+
+
+class RecoveryFigures:
+    """Safe mode, and how often each part of the service has crashed within ten minutes, on whatever server."""
+
+    rules = ("safe_mode", "ledger", "crash_loop")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def figures(self, now: datetime) -> Iterable[Figure]:
+        state = self._store.safe_mode()
+        safe = state.mode is Mode.SAFE
+        yield Figure("safe_mode", SERVICE, float(safe), state.message)
+        yield Figure("ledger", SERVICE, float(safe and state.cause is Cause.LEDGER), state.message)
+        crashes: dict[str, list[Crash]] = {}
+        for crash in self._store.crashes(now - timedelta(seconds=CRASHES_S)):
+            crashes.setdefault(f"{crash.part} of {crash.place}", []).append(crash)
+        for subject, found in crashes.items():
+            yield Figure("crash_loop", subject, float(len(found)), found[-1].what)
 
 
 class ToldFigures:
