@@ -47,7 +47,12 @@ _EARLY_LATEST_S = 1.5
 _QUEUE = "default"
 _DONE_WITHIN_S = 180.0
 # More losses than there are kills, since each of them is our doing and not the job's.
-_SETTINGS: Mapping[str, object] = {"log_level": "error", "max_concurrent": 4, "max_losses": 1000}
+_SETTINGS: Mapping[str, object] = {
+    "log_level": "error",
+    "max_concurrent": 4,
+    "max_losses": 1000,
+    "max_crashes": 1000,
+}
 
 _COUNT_ROWS = """
 import json, sys, duckdb

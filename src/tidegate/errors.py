@@ -10,6 +10,7 @@
     ├── AccessDenied        nobody knows who asks, or who asks may not
     ├── Busy                the line is full; come back after `retry_after_s`
     ├── Unavailable         the service cannot work at the moment
+    │   ├── InSafeMode      the service is in safe mode and takes no jobs
     │   └── NotLeader       another server schedules; what this one decided is not stored
     ├── JobFailed           a job that was waited for did not succeed
     ├── ServerUnreachable   no Tidegate server answers at the address
@@ -111,6 +112,12 @@ class Unavailable(TidegateError):
     """The service cannot work at the moment: it is starting, stopping, or something it needs is away."""
 
     code = "unavailable"
+
+
+class InSafeMode(Unavailable):
+    """The service is in safe mode: it reads, cancels and drains, and takes no jobs. `retry_after_s` if that ends by itself."""
+
+    code = "safe_mode"
 
 
 class NotLeader(Unavailable):

@@ -178,6 +178,11 @@ class Settings(BaseSettings):
         ge=2,
         description="Uploads, downloads, followed events and waits for jobs that go on at once; more are refused with 429.",
     )
+    max_crashes: int = Field(
+        5,
+        ge=1,
+        description="Crashes of one server within ten minutes that are borne; one more leads to safe mode.",
+    )
     body_idle_s: float = Field(
         30.0, gt=0, description="Longest pause in the body of a request; then it is refused with 408."
     )

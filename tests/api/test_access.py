@@ -235,10 +235,18 @@ ASKS: dict[tuple[str, str], Ask] = {
     ("PUT", "/api/v1/pressure/rules"): fixed(
         "/api/v1/pressure/rules", json={"levels": {"warn": {"most_page": 20}}}
     ),
+    ("GET", "/api/v1/safe-mode"): fixed("/api/v1/safe-mode"),
+    ("POST", "/api/v1/safe-mode/enter"): fixed("/api/v1/safe-mode/enter", json={"reason": 1}),
+    ("POST", "/api/v1/safe-mode/leave"): fixed("/api/v1/safe-mode/leave"),
+    ("GET", "/api/v1/quarantine"): fixed("/api/v1/quarantine"),
+    ("GET", "/api/v1/quarantine/{task_id}"): fixed("/api/v1/quarantine/999.1"),
+    ("POST", "/api/v1/quarantine/{task_id}/release"): fixed("/api/v1/quarantine/999.1/release"),
 }
-OWN = {route for route in ASKS if "{job_id}" in route[1] or "{task_id}" in route[1]} | {
-    route for route in ASKS if route[1].startswith("/api/v1/sources/")
-}
+OWN = {
+    route
+    for route in ASKS
+    if ("{job_id}" in route[1] or "{task_id}" in route[1]) and "quarantine" not in route[1]
+} | {route for route in ASKS if route[1].startswith("/api/v1/sources/")}
 """Routes whose requests here are about what is ann's."""
 
 
@@ -248,9 +256,14 @@ ALLOWED = {
     ("POST", "/api/v1/ingest/preview"): 422,
     ("GET", "/api/v1/jobs/{job_id}/report"): 404,
     ("POST", "/api/v1/alerts/channels/{name}/test"): 404,
+    ("POST", "/api/v1/safe-mode/enter"): 422,
+    ("POST", "/api/v1/safe-mode/leave"): 409,
+    ("GET", "/api/v1/quarantine/{task_id}"): 404,
+    ("POST", "/api/v1/quarantine/{task_id}/release"): 404,
 }
 """What they answer who may, where it is no success: this server has no worker that could be told, and the file is none that
-may be read, and the job is no lint job, and there is no channel."""
+may be read, and the job is no lint job, and there is no channel; safe mode is not entered, since others ask the same server,
+and nothing is in quarantine."""
 
 
 def test_every_route_has_its_request_and_its_least_role():

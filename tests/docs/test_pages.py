@@ -94,9 +94,9 @@ def test_the_files_that_the_architecture_names_are_there():
 def test_the_architecture_names_every_thread_of_the_server():
     names = set()
     for file in ROOMS.rglob("*.py"):
-        names.update(
-            re.findall(r"(?:name|thread_name_prefix)=\"(tidegate-[\w-]+)\"", file.read_text("utf-8"))
-        )
+        text = file.read_text("utf-8")
+        names.update(re.findall(r"(?:name|thread_name_prefix)=\"(tidegate-[\w-]+)\"", text))
+        names.update(f"tidegate-{part}" for part in re.findall(r"= kept\(\"(\w+)\"", text))
     documented = set(re.findall(r"^\| `(tidegate-[\w-]+)`", text_of("ARCHITECTURE.md"), re.MULTILINE))
     assert names == documented
 

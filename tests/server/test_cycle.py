@@ -387,10 +387,10 @@ def test_many_rings_during_a_pass_lead_to_one_more(running):
 def test_it_survives_a_store_that_fails_and_says_so(running, caplog):
     running.store.fail_before_commit = 2
     running.submit()
-    with caplog.at_level(logging.ERROR, "tidegate.cycle"):
+    with caplog.at_level(logging.ERROR):
         running.bell.ring("schedule")
         running.launcher.wait_for(1)
-    assert [record.exc_info[0] for record in caplog.records] == [OSError, OSError]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [OSError, OSError]
     assert running.store.cursors[-2:] == [0, 0]
 
 

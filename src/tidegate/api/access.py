@@ -89,6 +89,12 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/pressure/history"): VIEWER,
     ("GET", "/api/v1/pressure/rules"): OPERATOR,
     ("PUT", "/api/v1/pressure/rules"): OPERATOR,
+    ("GET", "/api/v1/safe-mode"): VIEWER,
+    ("POST", "/api/v1/safe-mode/enter"): OPERATOR,
+    ("POST", "/api/v1/safe-mode/leave"): OPERATOR,
+    ("GET", "/api/v1/quarantine"): OPERATOR,
+    ("GET", "/api/v1/quarantine/{task_id}"): OPERATOR,
+    ("POST", "/api/v1/quarantine/{task_id}/release"): OPERATOR,
 }
 """The least role of each route. A route that is not here cannot be made."""
 

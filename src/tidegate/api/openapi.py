@@ -24,6 +24,7 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.IngestPreviewRequest,
     schemas.QueueChange,
     schemas.PressureRuleChanges,
+    schemas.SafeModeOrder,
     schemas.KeyRequest,
     schemas.AcknowledgeRequest,
     schemas.SilenceRequest,

@@ -74,6 +74,7 @@ TITLES: Mapping[str, tuple[int, str]] = {
     "too_many_bytes": (429, "Too many large bodies at a time"),
     "too_many_failures": (429, "Too many wrong keys came from there"),
     "internal": (500, "Something went wrong inside"),
+    "safe_mode": (503, "The service is in safe mode"),
     "unavailable": (503, "The service cannot work at the moment"),
     "disk_full": (507, "The disk is full"),
 }

@@ -8,14 +8,15 @@ from tidegate.settings import Settings
 from tidegate.store import Pool, SqlStore, open_store
 
 
-def open_database(settings: Settings) -> SqlStore:
-    """Connect, and make or renew its tables. Raises SettingError and Unavailable."""
+def open_database(settings: Settings, *, allow_newer: bool = False) -> SqlStore:
+    """Connect, and make or renew its tables. Raises SettingError and Unavailable. `allow_newer`: see `SqlStore`."""
     check_file_is_ours(settings)
     return open_store(
         database_of(settings),
         max_concurrent=settings.max_concurrent,
         pool=pool_of(settings, _cpus(settings)),
         archive_by_month=settings.archive_by_month,
+        allow_newer=allow_newer,
     )
 
 

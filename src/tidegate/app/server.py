@@ -47,17 +47,21 @@ from tidegate.server.following import LOOK_AGAIN_S
 from tidegate.server.holding import Holding
 from tidegate.server.intake import Intake
 from tidegate.server.judge import Rules
+from tidegate.server.kept import PartHealth
 from tidegate.server.leader import Leader, led
 from tidegate.server.pressure import Pressure, Shed
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
+from tidegate.server.services.audit import AuditLedger
 from tidegate.server.services.duty import Duty, DutyRunner
 from tidegate.server.services.janitor import Janitor
 from tidegate.server.services.ledger import KeepLedger
 from tidegate.server.services.rescue import Rescue
 from tidegate.server.services.resend import Resend
 from tidegate.server.services.wake import Wake
+from tidegate.server.supervisor import Supervisor
 from tidegate.settings import Settings
+from tidegate.store import SqlStore
 from tidegate.workloads.registry import load_workloads
 
 log = logging.getLogger("tidegate.app")
@@ -128,12 +132,13 @@ class Server:
             self._closing.callback(self._wires.close)
         self._open_folders()
         workloads = load_workloads()
-        store = open_database(self.settings)
+        store = open_database(self.settings, allow_newer=True)
         self._closing.callback(store.close)
         self.store = self._feed_ledger(store)
         self._follow_time()
         check_door(self.settings, self.store, self.clock.now())
         self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
+        self.supervisor = self._start_supervising(store)
         drain = DrainMeter(self.clock.monotonic())
         self._watch_pressure()
         board = ProgressBoard(self.bell)
@@ -153,6 +158,7 @@ class Server:
             drain=drain,
             claim=not self.clustered,
             holding=self._holding(),
+            supervisor=self.supervisor,
         )
         self.cycle.run_once()
         self.cycle.start()
@@ -176,6 +182,7 @@ class Server:
             drain,
             self.settings.max_waiting,
             shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
+            supervisor=self.supervisor,
         )
         intake.start()
         self._closing.callback(intake.stop)
@@ -191,6 +198,7 @@ class Server:
             workloads=workloads,
             logs=self.folders.logs,
             checks=self._checks,
+            supervisor=self.supervisor,
             control=self._control(),
             host=host,
             alerts=alerting.desk,
@@ -279,9 +287,15 @@ class Server:
             workloads=workloads,
             pressure=self.pressure,
         )
+        self.worker.when_crashed(self.supervisor.crashed)
+        self.supervisor.watch("worker", self._worker_health)
         self.worker.start()
         self._closing.callback(self._stop_worker, self.worker)
         return LocalLauncher(self.worker)
+
+    def _worker_health(self) -> PartHealth:
+        assert self.worker is not None
+        return PartHealth("worker", self.worker.alive or not self.worker.began)
 
     def _control(self) -> WorkerControl | None:
         if self._wires is not None:
@@ -295,12 +309,30 @@ class Server:
             clock.start()
             self._closing.callback(clock.stop)
 
+    def _start_supervising(self, store: SqlStore) -> Supervisor:
+        """A server that was killed and started again knows so by its place: of a cluster's servers by host and port."""
+        port = f":{self.settings.port or os.getpid()}" if self.clustered else ""
+        supervisor = Supervisor(
+            self.store,
+            self.bell,
+            self.clock,
+            f"server {socket.gethostname()}{port}",
+            most_crashes=self.settings.max_crashes,
+        )
+        supervisor.start()
+        self._closing.callback(supervisor.stop)
+        if store.mismatch is not None:
+            supervisor.mismatched(store.mismatch)
+        return supervisor
+
     def _start_leading(self) -> Leader:
         """Where the database lies in the data directory, the lock of that proves that no other server lives."""
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         alone = not self.clustered and database_of(self.settings).startswith("sqlite")
         lease_s = self.settings.leader_lease_s
-        leader = Leader(self.store, self.bell, self.clock, holder, lease_s=lease_s, sole=alone)
+        leader = Leader(
+            self.store, self.bell, self.clock, holder, lease_s=lease_s, sole=alone, supervisor=self.supervisor
+        )
         leader.start()
         self._closing.callback(leader.stop)
         return leader
@@ -332,14 +364,18 @@ class Server:
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
             rescue.run_once(self.clock.now())
             janitor.at_start(self.clock.now())
+        self.supervisor.tell_to(alerting.told.tell)
         alerting.post.start()
         self._closing.callback(alerting.post.stop)
-        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor, alerting.watch]
+        audit = AuditLedger(self.store, self.supervisor)
+        if not self.clustered:  # of a cluster it is the leader's duty
+            audit.run_once(self.clock.now())
+        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor, alerting.watch, audit]
         if self.ledger is not None:
             duties.append(KeepLedger(self.store, self.ledger, self.clock))
         if self.clustered:
             duties.append(Resend(self.store, launcher, after_s=self.settings.resend_after_s))
-        runner = DutyRunner(led(duties, leader), self.clock)
+        runner = DutyRunner(led(duties, leader), self.clock, self.supervisor)
         runner.start()
         self._closing.callback(runner.stop)
 
@@ -356,6 +392,7 @@ class Server:
         dead = self.worker is not None and not self.worker.alive
         return {
             "store": _fault(self.store.queues),
+            "parts": self.supervisor.fault(),
             "worker": "The worker has ended; restart the server." if dead else None,
             "disk": f"Only {disk.free} bytes are free in {self.folders.root}." if full else None,
         }

@@ -373,6 +373,36 @@ def _worker(worker_id: str) -> str:
     return f"{API}/workers/{_segment(worker_id)}"
 
 
+def safe_mode() -> Call[Document]:
+    """In which mode the service is."""
+    return _get(f"{API}/safe-mode")
+
+
+def enter_safe_mode(reason: str) -> Call[Document]:
+    """Start nothing and take nothing in until an operator ends it."""
+    return Call("POST", f"{API}/safe-mode/enter", _document, body={"reason": reason}, repeatable=True)
+
+
+def leave_safe_mode() -> Call[Document]:
+    """Start everything again."""
+    return Call("POST", f"{API}/safe-mode/leave", _document)
+
+
+def quarantine(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
+    """A page of the tasks in quarantine."""
+    return _list(f"{API}/quarantine", limit=limit, cursor=cursor)
+
+
+def quarantined(task_id: str) -> Call[Document]:
+    """A task in quarantine, with its attempts."""
+    return _get(f"{API}/quarantine/{_segment(task_id)}")
+
+
+def release_quarantined(task_id: str) -> Call[Document]:
+    """Run it again, as a job of its own."""
+    return Call("POST", f"{API}/quarantine/{_segment(task_id)}/release", _document)
+
+
 def workers(*, limit: int | None = None, cursor: str | None = None) -> Call[Page]:
     """A page of workers."""
     return _list(f"{API}/workers", limit=limit, cursor=cursor)

@@ -99,6 +99,8 @@ class Sandboxes:
         self._sweep_at = 0.0
         self.warnings: list[str] = []
         """What the zygote could not load."""
+        self.when_zygote_died: Callable[[], None] = lambda: None
+        """Called, inside of whatever noticed it, when the zygote has ended by itself."""
 
     @property
     def rungs(self) -> Rungs:
@@ -393,6 +395,7 @@ class Sandboxes:
         for slot in list(self._slots.values()):
             if slot.dead:
                 self._bury(slot, clean=False)
+        self.when_zygote_died()
 
     def _patience(self, timeout_s: float | None) -> float | None:
         """Wake up in time for a keeper that must have ended."""

@@ -26,6 +26,7 @@ from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
 from tidegate.runtime import worker_events as events
 from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.publish import DataFolders
+from tidegate.runtime.rebirth import Crashed, Rebirth
 from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxEvent, SandboxGone, SandboxProgress
 from tidegate.runtime.wakeup import WakeUp
 from tidegate.runtime.worker_ends import CANCELLED_UNSTARTED, Ends, Outcome, Results
@@ -49,6 +50,10 @@ class _Live:
 
     began_at: datetime
     peak_bytes: int = 0
+
+
+LONGEST_PAUSE_S = 5.0
+"""The worker's thread pauses no longer than this after a turn that failed: it has to beat, and to hear of ends."""
 
 
 class AttemptWatcher(Protocol):
@@ -107,6 +112,9 @@ class Worker:
         self._made_room: Callable[[], None] = lambda: bell.ring("schedule")
         self._thread: threading.Thread | None = None
         self._pool_restart = threading.Event()
+        self._pause = threading.Event()
+        self._rebirth = Rebirth(sandboxes.open, clock.monotonic)
+        sandboxes.when_zygote_died = self._rebirth.died
         self._live: dict[AttemptKey, _Live] = {}
         self._begun: Counter[str] = Counter()
         self._ended_attempts: Counter[bool] = Counter()
@@ -160,6 +168,10 @@ class Worker:
         """Call this, on the worker's own thread, when ends were recorded, instead of ringing `schedule`."""
         self._made_room = callback
 
+    def when_crashed(self, callback: Crashed) -> None:
+        """Call this when the zygote has crashed, or a turn of the worker itself."""
+        self._rebirth.crashed = callback
+
     def stop(self, grace_s: float) -> None:
         """Take no more starts, give running attempts their grace, put back what did not finish, and end."""
         self._put(events.StopAsked(grace_s))
@@ -175,6 +187,11 @@ class Worker:
     def info(self) -> WorkerInfo:
         """What was offered last."""
         return self._desk.info
+
+    @property
+    def began(self) -> bool:
+        """Whether it was started."""
+        return self._thread is not None
 
     @property
     def alive(self) -> bool:
@@ -235,8 +252,10 @@ class Worker:
         while not self._state.over(self._clock.monotonic()):
             try:
                 self._turn()
-            except Exception:
+            except Exception as error:
                 log.exception("A turn of the worker failed; it goes on.")
+                delay_s = self._rebirth.crashed("worker", f"{type(error).__name__}: {error}")
+                self._pause.wait(min(delay_s, LONGEST_PAUSE_S))
         self._leave()
 
     def _turn(self) -> None:
@@ -249,6 +268,9 @@ class Worker:
         while not self._box.empty():
             self._tell(self._box.get())
         self._tell(events.Ticked())
+        for batch in self._rebirth.tend():
+            for answer in self._begin(batch):
+                self._tell(answer)
         if self._pool_restart.is_set():
             self._restart_if_idle()
 
@@ -265,7 +287,7 @@ class Worker:
     def _patience_s(self) -> float | None:
         if not self._box.empty():
             return 0.0
-        due_s = self._state.due_s()
+        due_s = min(self._state.due_s(), self._rebirth.due_s)
         return None if due_s == float("inf") else max(due_s - self._clock.monotonic(), 0.0)
 
     def _heard(self, event: SandboxEvent) -> None:
@@ -315,6 +337,8 @@ class Worker:
         match instruction:
             case events.Begin():
                 return self._begin(instruction.batch)
+            case events.Kill() if waiting := self._rebirth.drop(instruction.sandbox):
+                return self._unstarted(waiting, instruction)
             case events.Kill():
                 self._sandboxes.cancel(
                     instruction.sandbox,
@@ -347,20 +371,36 @@ class Worker:
         return []
 
     def _begin(self, batch: Sequence[Assignment]) -> Sequence[events.Event]:
+        if self._rebirth.away:
+            self._rebirth.wait(batch)
+            return []
         try:
             self._live[batch[0].key] = _Live(self._clock.now())
             self._sandboxes.start(self._orders.order(batch))
             self._begun[batch[0].kind] += len(batch)
         except Exception as error:
             first, *others = [each.key for each in batch]
+            self._live.pop(first, None)
+            self._orders.clear(first, gone=True)
+            if self._has_no_zygote():  # it died of it
+                self._rebirth.wait(batch)
+                return []
             log.exception("Attempt %s could not be started.", first)
             message = f"The attempt could not be started: {type(error).__name__}: {error}."
             exit_ = Exit(ExitReason.ERROR, message, code="not_started")
-            self._live.pop(first, None)
-            self._orders.clear(first, gone=True)
             ended = self._ended(first, Outcome(AttemptState.FAILED, exit_))
             return [ended, *(self._unbegun(key, gone=True) for key in others)]
         return []
+
+    def _has_no_zygote(self) -> bool:
+        return self._rebirth.away
+
+    def _unstarted(self, batch: Sequence[Assignment], kill: events.Kill) -> Sequence[events.Event]:
+        """The ends of what waited for a zygote, when it is told to end."""
+        state = AttemptState.LOST if kill.reason is ExitReason.LEASE_EXPIRED else AttemptState.FAILED
+        exit_ = Exit(kill.reason, kill.message or CANCELLED_UNSTARTED.message)
+        first, *others = [each.key for each in batch]
+        return [self._ended(first, Outcome(state, exit_)), *(self._unbegun(key, gone=True) for key in others)]
 
     def _ended(self, key: AttemptKey, outcome: Outcome, end: SandboxEnd | None = None) -> events.Event:
         running = self._state.running[key]

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from tidegate.core import scheduler
-from tidegate.core.job import Priority, TaskKey
+from tidegate.core.job import Priority, TaskKey, WaitingTask
 from tidegate.core.membership import marked
 from tidegate.core.plan import Plan, Reason, ReasonCode, Snapshot, Start, WorkerView
 from tidegate.core.queueing import Backlog
-from tidegate.errors import NotLeader
+from tidegate.core.recovery import within
+from tidegate.errors import NotLeader, Unavailable
 from tidegate.ports import Bell, Changes, Clock, Launcher, ScheduleStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.holding import Holding
 from tidegate.server.leader import TOPIC, Leadership
+from tidegate.server.supervisor import Supervisor, kept
 from tidegate.server.waiting import (
     Waiting,
     waiting,
@@ -76,6 +78,7 @@ class Cycle:
         leader: Leadership,
         *,
         drain: DrainMeter | None = None,
+        supervisor: Supervisor | None = None,
         claim: bool = False,
         min_gap_s: float = 0.002,
         poll_s: float = 1.0,
@@ -88,6 +91,7 @@ class Cycle:
         self._clock = clock
         self._leader = leader
         self._drain = drain or DrainMeter(clock.monotonic())
+        self._supervisor = supervisor
         self._claim = claim
         self._min_gap_s = min_gap_s
         self._poll_s = poll_s
@@ -110,7 +114,8 @@ class Cycle:
         self._called = threading.Event()
         """Set when this server has begun to lead, or has ceased to."""
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tidegate-cycle", daemon=True)
+        self._subscriptions: list[Callable[[], None]] = []
+        self._thread = kept("cycle", self._run, supervisor)
 
     def run_once(self) -> list[Start]:
         """One pass; the starts that were made. Raises what store and launcher raise, and then reads all again."""
@@ -126,6 +131,8 @@ class Cycle:
             # 3. Decide.
             now = self._clock.now()
             plan = scheduler.plan(snapshot, now, self._budget)
+            if self._supervisor is not None:
+                plan = within(plan, snapshot.workers, self._supervisor.share())
 
             # 4. Make it true, as far as it still can be.
             started = self._commit(plan, now) if leads and plan.starts else []
@@ -148,7 +155,7 @@ class Cycle:
         """
         if self._read_from and self._led and self._passing.acquire(blocking=False):
             try:
-                if self._stopped.is_set() or (self._pass() and not self._again):
+                if self._stopped.is_set() or (self._pass_or_leave() and not self._again):
                     return
             finally:
                 self._passing.release()
@@ -168,10 +175,10 @@ class Cycle:
             self._stopped.set()
         self._rung.set()
         self._called.set()
-        if self._thread.is_alive():
-            self._thread.join()
-            for end in self._subscriptions:
-                end()
+        self._thread.stop()
+        for end in self._subscriptions:
+            end()
+        self._subscriptions = []
 
     @property
     def cursor(self) -> int:
@@ -207,10 +214,19 @@ class Cycle:
         if task is None:
             return None
         now = self._clock.now()
-        reason = _STOPPING if self._stopped.is_set() else scheduler.explain(picture.after, task, now)
+        reason = _STOPPING if self._stopped.is_set() else self._reason(picture, task, now)
         return waiting(
             task, reason, position, self._drain.per_second(self._clock.monotonic(), task.queue), now
         )
+
+    def _reason(self, picture: _Picture, task: WaitingTask, now: datetime) -> Reason:
+        """Safe mode holds back all; once it is over, and starts come back in steps, what would start otherwise."""
+        held_back = self._supervisor.reason() if self._supervisor is not None else None
+        if held_back is not None and held_back.numbers["share"] == 0.0:
+            return held_back
+        reason = scheduler.explain(picture.after, task, now)
+        could_start = reason.code in (ReasonCode.BEHIND, ReasonCode.NOT_JUDGED)
+        return held_back if held_back is not None and could_start else reason
 
     def explain_job(self, job_id: int) -> Waiting | None:
         """Why the first waiting task of a job waits; None when none does, or it has not been seen yet."""
@@ -260,7 +276,8 @@ class Cycle:
             self._rung.clear()
             self._called.clear()
             began = self._clock.monotonic()
-            troubles = 0 if self._pass() else troubles + 1
+            with self._thread.working(self._clock.monotonic):
+                troubles = 0 if self._pass() else troubles + 1
             if troubles:
                 self._stopped.wait(min(FIRST_DELAY_S * 2 ** (troubles - 1), LONGEST_DELAY_S))
             elif not self._led:
@@ -271,17 +288,27 @@ class Cycle:
                 self._rung.wait(self._poll_s)
                 self._stopped.wait(self._min_gap_s - (self._clock.monotonic() - ended))
 
+    def _pass_or_leave(self) -> bool:
+        """A pass that never raises: the cycle's own thread meets what is wrong again, and is where it is counted."""
+        try:
+            return self._pass()
+        except Exception:  # noqa: BLE001 - see above
+            return False
+
     def _pass(self) -> bool:
-        """A pass that must not raise. False when it failed, or when the store refuses whatever is planned."""
+        """A pass. False when the store did not answer, or refuses whatever is planned. Raises whatever else went wrong."""
         try:
             self.run_once()
         except NotLeader as error:
             _log.warning("A plan was left to another server: %s", error.message)
             self._leader.doubt()
             return True
-        except Exception:  # noqa: BLE001 - whatever the store raises, the cycle goes on
-            _log.exception("A scheduling pass failed; the next one reads everything again.")
+        except Unavailable as error:
+            _log.warning("A scheduling pass failed, the next one reads everything again: %s", error)
             return False
+        except Exception:
+            _log.error("A scheduling pass failed; the next one reads everything again.")
+            raise
         if self._fruitless > 1:
             _log.warning(
                 "The store refused every start of %d plans in a row; reading everything again.",

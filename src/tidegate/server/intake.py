@@ -6,10 +6,10 @@ The answer is given after the commit: what was accepted survives a `kill -9`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import queue
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +22,10 @@ from tidegate.errors import Busy, TidegateError, Unavailable
 from tidegate.ports import Accepted, Bell, Clock, ExecutorStats, JobStore
 from tidegate.server.drain import DrainMeter
 from tidegate.server.judge import Rules, Submission, judge
+from tidegate.server.kept import KeptThread
 from tidegate.server.looks import LOOK_S, LOOKERS, Judge, Looks, NeedsFiles, Verdict, not_here
 from tidegate.server.pressure import Shed
+from tidegate.server.supervisor import Supervisor, kept
 
 log = logging.getLogger("tidegate.intake")
 
@@ -85,6 +87,7 @@ class Intake:
         look_s: float = LOOK_S,
         lookers: int = LOOKERS,
         shed: Shed | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._store = store
         self._line = line
@@ -95,12 +98,15 @@ class Intake:
         self._max_waiting = max_waiting
         self._looks = Looks(clock, look_s=look_s, lookers=lookers)
         self._parcels: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._supervisor = supervisor
+        self._in_hand: list[_Parcel] = []
+        """Judged, and not answered yet."""
+        self._thread: KeptThread | None = None
         self._stopping = False
         self._shed = shed
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="tidegate-intake", daemon=True)
+        self._thread = kept("intake", self._run, self._supervisor)
         self._thread.start()
 
     def stop(self) -> None:
@@ -108,7 +114,7 @@ class Intake:
         self._stopping = True
         self._parcels.put(None)
         if self._thread is not None:
-            self._thread.join()
+            self._thread.stop()
 
     def look_stats(self) -> ExecutorStats:
         """Of the threads that look at files; their calls are submissions' parcels."""
@@ -122,15 +128,30 @@ class Intake:
         self._parcels.put(_Parcel(submissions, answer))
 
     def _run(self) -> None:
+        self._answer_in_hand()
         last = False
         while not last:
             parcels, last = self._gather()
             if not last:
                 self._looks.answer_late()
-            now, workers = self._clock.now(), tuple(self._line.workers())
-            self._settle([parcel for parcel in parcels if parcel.judged or self._judge(parcel, workers, now)])
+            with self._working():
+                now, workers = self._clock.now(), tuple(self._line.workers())
+                self._settle([each for each in parcels if each.judged or self._judge(each, workers, now)])
         self._looks.stop()
         self._settle(self._left())
+
+    def _working(self) -> contextlib.AbstractContextManager[None]:
+        return self._thread.working(self._clock.monotonic) if self._thread else contextlib.nullcontext()
+
+    def _answer_in_hand(self) -> None:
+        """What this thread had in hand when it crashed. Whether it was stored is not known: an idempotency key tells."""
+        left, self._in_hand = self._in_hand, []
+        for parcel in left:
+            refusal = Unavailable(
+                "Taking jobs in has failed inside the server. Look whether it is there, or try again."
+            )
+            with contextlib.suppress(Exception):  # it may be what has crashed
+                parcel.answer([refusal for _ in parcel.submissions])
 
     def _gather(self) -> tuple[list[_Parcel], bool]:
         """All parcels that are there, unless a look gets late before one comes; whether the end was among them."""
@@ -181,6 +202,7 @@ class Intake:
 
     def _settle(self, parcels: Sequence[_Parcel]) -> None:
         """Store what is judged and answer it."""
+        self._in_hand = list(parcels)
         verdicts = [
             (parcel.submissions[at], parcel.verdicts[at])
             for parcel in parcels
@@ -197,6 +219,7 @@ class Intake:
             )
             answers = [refusal for _ in verdicts]
         for parcel in parcels:
+            self._in_hand.pop(0)
             parcel.answer(answers[: len(parcel.submissions)])
             answers = answers[len(parcel.submissions) :]
 
@@ -215,6 +238,9 @@ class Intake:
 
     def _admit(self, verdicts: Sequence[tuple[Submission, Verdict]]) -> list[Verdict]:
         """The verdicts, with Busy for what the pressure leaves no place for, or the line no room."""
+        closed = self._supervisor.refusal() if self._supervisor is not None else None
+        if closed is not None:
+            return [closed for _ in verdicts]
         room = self._max_waiting - self._waiting() if verdicts else 0
         admitted: list[Verdict] = []
         for submission, job in verdicts:

@@ -11,6 +11,7 @@ from typing import Protocol
 from tidegate.errors import NotLeader
 from tidegate.ports import Bell, Clock, LeaderStore
 from tidegate.server.services.duty import Duty
+from tidegate.server.supervisor import Supervisor, kept
 
 log = logging.getLogger("tidegate.leader")
 
@@ -55,6 +56,7 @@ class Leader:
         *,
         lease_s: float = 10.0,
         sole: bool = False,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._store = store
         self._bell = bell
@@ -68,7 +70,7 @@ class Leader:
         self._told = False
         self._awake = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tidegate-leader", daemon=True)
+        self._thread = kept("leader", self._run, supervisor)
 
     def start(self) -> None:
         """Try at once, then go on on a thread of its own. Raises Unavailable when the store does not answer."""
@@ -83,8 +85,7 @@ class Leader:
         """Stop leading, and let another server do so at once. Call it when nothing of ours writes any more."""
         self._stopping.set()
         self._awake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
         with self._lock:
             epoch, self._epoch = self._epoch, None
         if epoch is not None:

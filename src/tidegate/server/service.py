@@ -43,6 +43,7 @@ from tidegate.server.pressure import NoPressure, Pressure
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.services.ledger import rooms_now
 from tidegate.server.sources import Sources
+from tidegate.server.supervisor import Supervisor
 from tidegate.server.threads import CountedThreads
 from tidegate.server.waiting import waiting_for_its_time
 from tidegate.server.workers import Workers
@@ -83,6 +84,7 @@ class Service:
         ledger: LedgerCache | None = None,
         alerts: AlertDesk,
         rates: RateLimiter | None = None,
+        supervisor: Supervisor | None = None,
         look_again_s: float = LOOK_AGAIN_S,
         pressure: Pressure | None = None,
     ) -> None:
@@ -97,6 +99,7 @@ class Service:
         self.rates = rates
         self.pressure = pressure or Pressure(NoPressure(), store, clock)
         self._ledger = ledger
+        self.supervisor = supervisor or Supervisor(store, bell, clock, "server")
         self._intake = intake
         self._cycle = cycle
         self._launcher = launcher
@@ -177,6 +180,14 @@ class Service:
         if caller.sees_all:
             return ""
         return str(self.data_dir / files_folder(caller.owner))
+
+    def release_task(self, key: TaskKey, by: Caller) -> int:
+        """Run a task of the quarantine again, as a job of its own; its id. Raises NotFound, Conflict, InSafeMode. Blocks."""
+        if (refusal := self.supervisor.refusal()) is not None:
+            raise refusal
+        job_id = self.store.release_task(key, self.clock.now(), by)
+        self._bell.ring("schedule")
+        return job_id
 
     async def cancel(self, job_id: int, by: Caller | None = None) -> Cancelled:
         """Cancel a job: flagged in the store, then its attempts are told. From the answer on it cannot succeed."""

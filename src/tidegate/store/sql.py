@@ -70,7 +70,7 @@ from tidegate.store.dialects import open_database
 from tidegate.store.engine import Duplicate, Unstorable
 from tidegate.store.pool import Pool
 from tidegate.store.values import to_micros
-from tidegate.store.versions import prepare
+from tidegate.store.versions import NewerDatabase, prepare
 
 _UNSTORABLE = (TypeError, ValueError, RecursionError, Duplicate, Unstorable)
 
@@ -80,8 +80,9 @@ class SqlStore:
 
     `url` is SQLAlchemy's, such as `sqlite:////data/tidegate.db`. `max_concurrent` caps the running tasks of each queue
     that has no cap of its own; None: no cap. `archive_by_month` divides the archive by months, on PostgreSQL; it stays so
-    from then on. Raises SettingError for a database that cannot be used, Unavailable when it
-    cannot be reached or was made by a newer Tidegate.
+    from then on. With `allow_newer` a database that a newer Tidegate has made is opened as it is, and `mismatch` says so: one
+    can read it and cancel, if its tables still have what this version knows. Raises SettingError for a database that cannot be
+    used, Unavailable when it cannot be reached or was made by a newer Tidegate.
     """
 
     def __init__(
@@ -91,11 +92,19 @@ class SqlStore:
         max_concurrent: int | None = None,
         pool: Pool | None = None,
         archive_by_month: bool = False,
+        allow_newer: bool = False,
     ) -> None:
         self._db = open_database(url, pool or Pool())
         self._cap = max_concurrent
+        self.mismatch: str | None = None
+        """What is wrong with the version of the tables, if anything is."""
         try:
             prepare(self._db, url, archive_by_month=archive_by_month)
+        except NewerDatabase as error:
+            if not allow_newer:
+                self._db.close()
+                raise
+            self.mismatch = error.message
         except BaseException:
             self._db.close()
             raise
@@ -470,7 +479,18 @@ def _unstorable(error: Exception) -> InvalidInput:
 
 
 def open_store(
-    url: str, *, max_concurrent: int | None = None, pool: Pool | None = None, archive_by_month: bool = False
+    url: str,
+    *,
+    max_concurrent: int | None = None,
+    pool: Pool | None = None,
+    archive_by_month: bool = False,
+    allow_newer: bool = False,
 ) -> SqlStore:
     """Open the database of record, creating or upgrading its tables first."""
-    return SqlStore(url, max_concurrent=max_concurrent, pool=pool, archive_by_month=archive_by_month)
+    return SqlStore(
+        url,
+        max_concurrent=max_concurrent,
+        pool=pool,
+        archive_by_month=archive_by_month,
+        allow_newer=allow_newer,
+    )

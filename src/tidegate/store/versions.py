@@ -13,6 +13,11 @@ from tidegate.errors import Unavailable
 from tidegate.store.engine import Database, Tx
 from tidegate.store.schema import REVISIONS, leader, metadata, sequences
 
+
+class NewerDatabase(Unavailable):
+    """A newer Tidegate has made the tables."""
+
+
 SEQUENCES = ("job", "change", "event")
 
 
@@ -31,7 +36,7 @@ def _renew(db: Database, url: str) -> None:
         if version is None:
             db.write(_create)
         elif version not in REVISIONS:
-            raise Unavailable(
+            raise NewerDatabase(
                 f"The database has revision {version}, made by a newer Tidegate; this one knows up to {REVISIONS[-1]}. "
                 "Install the newer Tidegate, or start with another database."
             )

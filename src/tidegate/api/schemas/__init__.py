@@ -61,6 +61,7 @@ from tidegate.api.schemas.pressure import (
     PressureRules,
 )
 from tidegate.api.schemas.queries import Limits, QueryRequest, Rows
+from tidegate.api.schemas.recovery import Quarantined, Released, SafeMode, SafeModeOrder
 from tidegate.api.schemas.server import Amounts, Capacity, Health, Queue, QueueChange, Ready, Worker
 from tidegate.api.schemas.sources import Source, SourceRequest, UploadAnswer
 
@@ -113,15 +114,19 @@ __all__ = [
     "PressureRuleChanges",
     "PressureRules",
     "Problem",
+    "Quarantined",
     "QueryRequest",
     "Queue",
     "QueueChange",
     "Ready",
+    "Released",
     "Request",
     "ResourceUsage",
     "Result",
     "ResultAnswer",
     "Rows",
+    "SafeMode",
+    "SafeModeOrder",
     "Shape",
     "Silence",
     "SilenceRequest",

@@ -25,6 +25,8 @@ COMMANDS = {
     "sources": "Named data sets: list, add, look into, delete.",
     "queues": "Queues: list, pause, resume, set caps.",
     "alerts": "Alerts: list, acknowledge, silence, rules, channels.",
+    "safe-mode": "Safe mode: show, enter, leave. For operators.",
+    "quarantine": "Tasks that were lost too often: list, show, release. For operators.",
     "key": "API keys: create, list, revoke.",
     "audit": "Show who did what, the newest first. For operators.",
     "doctor": "Show what this machine offers and what is missing.",
@@ -33,7 +35,13 @@ COMMANDS = {
 }
 """Each command and its line in the help; its module in this package has the same name, except for short ones."""
 
-_MODULES = {"serve": "serve", "version": "about", "sources": "sources", "queues": "queues"}
+_MODULES = {
+    "safe-mode": "safe_mode",
+    "serve": "serve",
+    "version": "about",
+    "sources": "sources",
+    "queues": "queues",
+}
 
 
 class LazyGroup(TyperGroup):
