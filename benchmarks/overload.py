@@ -86,7 +86,9 @@ class Seen(NamedTuple):
     silent_s: float
     """Longest time without a beat of the worker."""
     calm_s: float
-    """From the end of the flood until queries take as long as in calm times."""
+    """From the end of the flood until queries take about as long as in calm times, and the level is `normal`."""
+    levels: Sequence[str] = ()
+    """Levels of pressure that were seen during the flood."""
 
 
 WAYS = (
@@ -142,7 +144,13 @@ def _figures(ours: Seen) -> list[Figure]:
             [f"{ours.silent_s:.1f} s without one"] if ours.silent_s > 3 * BEAT_S else [],
             f"one each {BEAT_S:g} s; longest time without one {ours.silent_s:.1f} s",
         ),
-        Figure("calm again after the flood", ours.calm_s, "s", at_most(_CALM_WITHIN_S)),
+        Figure(
+            "calm again after the flood, the level `normal`",
+            ours.calm_s,
+            "s",
+            at_most(_CALM_WITHIN_S),
+            f"levels during the flood: {', '.join(ours.levels)}",
+        ),
         claim("answers that were wrong", flood.wrong),
     ]
 
@@ -199,7 +207,7 @@ async def _story(way: Way, port: int, for_s: float, best_s: float) -> Seen:
     await _Crowd(port, way.path, flood).come(TIMES * before)
     seen = await health
     await asyncio.gather(*beside)
-    again_s = await _calm(port, message, _CALM_TIMES * calm_s)
+    again_s = await _calm(port, message, _CALM_TIMES * calm_s, levels=critical is not None)
     after, _ = await _best(port, message, best_s)
     return Seen(
         best=(before + after) / 2,
@@ -209,6 +217,7 @@ async def _story(way: Way, port: int, for_s: float, best_s: float) -> Seen:
         submissions=critical.submissions if critical else 0,
         silent_s=critical.silent_s if critical else 0.0,
         calm_s=again_s,
+        levels=sorted(critical.levels) if critical else (),
     )
 
 
@@ -229,14 +238,15 @@ async def _best(port: int, message: bytes, for_s: float) -> tuple[float, float]:
     return len(took_s) / (time.perf_counter() - began), percentile(took_s, 0.5)
 
 
-async def _calm(port: int, message: bytes, within_s: float) -> float:
-    """Seconds until a query is answered within this time."""
+async def _calm(port: int, message: bytes, within_s: float, *, levels: bool) -> float:
+    """Seconds until a query is answered within this time and, of a service that has levels, the level is normal."""
     began = time.perf_counter()
     while (asked := time.perf_counter()) - began < 2 * _CALM_WITHIN_S:
         connection = await Connection.open(port)
         try:
             async with asyncio.timeout(within_s):
-                if (await connection.send(message)).status == 200:
+                answered = (await connection.send(message)).status == 200
+                if answered and (not levels or await _level(connection) == "normal"):
                     break
         except TimeoutError:
             pass
@@ -244,6 +254,10 @@ async def _calm(port: int, message: bytes, within_s: float) -> float:
             connection.close()
         await asyncio.sleep(max(0.5 - (time.perf_counter() - asked), 0))
     return time.perf_counter() - began
+
+
+async def _level(connection: Connection) -> str:
+    return str((await connection.send(request("GET", "/api/v1/pressure"))).wanted(200)["level"])
 
 
 class _Crowd:
@@ -321,6 +335,7 @@ class _Critical:
         self.refused: list[str] = []
         self.submissions = 0
         self.silent_s = 0.0
+        self.levels: set[str] = set()
 
     async def prepare(self) -> None:
         async with Pool(self._port) as pool:
@@ -346,6 +361,8 @@ class _Critical:
         return None
 
     async def _look(self, pool: Pool) -> None:
+        pressure = request("GET", "/api/v1/pressure", tidegate_criticality="critical_plus")
+        self.levels.add((await pool.send(pressure)).wanted(200)["level"])
         answer = await pool.send(
             request("GET", "/api/v1/workers/local", tidegate_criticality="critical_plus")
         )
