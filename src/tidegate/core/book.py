@@ -24,8 +24,9 @@ EARLY_S = 0.25
 """So much before its time it is good already, for clocks that differ."""
 PROMISED = 0.9
 """Share of the rate that is given away. The rest makes up for errors, and lets in others."""
-_SMOOTHING = 0.02
-_FIRST_GUESS = 0.5
+_SMOOTHING = 0.05
+_FIRST_GUESS = 0.8
+"""Of 1.0 nothing would be promised twice, but where nobody comes back the first would be told to wait far too long."""
 _LEAST_RETURNING = 0.05
 
 

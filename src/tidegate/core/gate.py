@@ -154,6 +154,7 @@ class Gate:
         self._line = _Line()
         self._window = _Window(now_s)
         self._drain = _Drain()
+        self._seen_per_second = 0.0
         self._book = Book()
         self._numbers = 0
 
@@ -216,16 +217,26 @@ class Gate:
         return self._line.leave(number)
 
     def per_second(self, now_s: float) -> float:
-        """Requests that are answered in a second when as many are under way as may be; 0.0 when that is not known."""
-        rate = self._drain.per_second
-        if not rate and (took_s := self._learned.long_s or self._window.mean_s):
-            rate = self._slots / took_s  # it was never full: each slot will do as it did
+        """Requests that are answered in a second when as many are under way as may be; 0.0 when that is not known.
+
+        Before it was ever full this is what was seen with fewer: a promise that can be kept.
+        """
+        return self._fallen(self._drain.per_second or self._seen_per_second, now_s)
+
+    def _hoped_per_second(self, now_s: float) -> float:
+        """Likewise, but before it was ever full each slot will do as those did that were taken: nobody is refused for want of
+        knowledge."""
+        took_s = self._learned.long_s or self._window.mean_s
+        hoped = self._drain.per_second or (self._slots / took_s if took_s else 0.0)
+        return self._fallen(hoped, now_s)
+
+    def _fallen(self, rate: float, now_s: float) -> float:
         fallen = self._drain.at_most(now_s)
         return rate if fallen is None else min(rate or fallen, fallen)
 
     def _hopeless(self, rank: int, now_s: float) -> bool:
         """Whether so many would go first that a slot cannot be free in time."""
-        rate = self.per_second(now_s)
+        rate = self._hoped_per_second(now_s)
         return self._line.ahead_of(rank) >= (self.patience_s * rate if rate else UNKNOWN_LINE)
 
     def _slots_now(self) -> int:
@@ -246,6 +257,7 @@ class Gate:
         if window.count < WINDOW_SAMPLES or now_s - window.began_s < WINDOW_S:
             return
         if window.total_s > 0:
+            self._seen_per_second = window.most_in_flight / window.mean_s  # Little's law
             self._learned = learn(self._learned, window.mean_s, window.most_in_flight, self._rules)
             self._slots = self._slots_now()
         self._window = _Window(now_s, most_in_flight=self.in_flight)
