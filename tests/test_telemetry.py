@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -273,3 +274,9 @@ def test_every_event_type_says_what_it_means() -> None:
         assert name == name.lower()
         assert event.meaning.endswith(".")
         assert all(event.fields.values())
+
+
+def test_what_prints_tracebacks_in_colour_is_not_loaded() -> None:
+    code = "import sys, tidegate.telemetry; print([name for name in ('rich', 'pygments') if name in sys.modules]); import rich"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

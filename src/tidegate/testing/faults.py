@@ -45,6 +45,8 @@ MEMBER_SETTINGS: Mapping[str, object] = {
     "memory": "1GiB",
     "cpus": 2,
     "yield_cpu": "off",
+    "pressure": "watch",  # the machine may be full of other tests, and slow is what faults make things
+    "max_crashes": 1000,  # nor are crashes the program's own
     "log_level": "warning",
 }
 """A worker is suspect after 3 s and dead a while later; both run several small jobs at once."""
