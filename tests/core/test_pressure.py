@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.storms import play, steps
+from tests.core.storms import play, recorded, steps
 from tidegate.core.pressure import (
     LEAST_S,
     LEAVE_S,
@@ -127,6 +127,18 @@ def test_a_memory_ramp_goes_up_step_by_step_and_comes_back() -> None:
     assert [level for _, level in found] == [WARN, CRITICAL, EMERGENCY, CRITICAL, WARN, NORMAL]
     expected = [25, 42, 52, 108, 118, 138]
     assert all(0 <= at - due <= 1 for (at, _), due in zip(found, expected, strict=True)), found
+
+
+def test_a_recorded_memory_ramp_is_judged_as_it_was_felt() -> None:
+    """Read twice a second in a group of 4 GiB on a busy machine: filled from 69 to 96 %, held, emptied at once to 39 %."""
+    series, seconds = recorded("memory_ramp")
+    found = levels(play(series, seconds))
+    assert [level for _, level in found] == [WARN, EMERGENCY, NORMAL]
+    (warned, _), (short, _), (calm, _) = found
+    assert series(warned - 5).memory_used_percent is not None
+    assert (series(warned - 5).memory_used_percent or 0) >= 80
+    assert (series(short).memory_free_bytes or 0) < 256 * MIB
+    assert 30 <= calm - short <= 45
 
 
 def test_a_cpu_without_waiting_is_no_pressure() -> None:
