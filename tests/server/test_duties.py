@@ -22,6 +22,7 @@ from tidegate.core.job import (
 )
 from tidegate.core.membership import Beat
 from tidegate.core.names import INTERACTIVE_QUEUE
+from tidegate.core.recovery import Crash
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
 from tidegate.errors import Unavailable
@@ -262,7 +263,9 @@ def test_a_scheduled_task_is_queued_when_its_time_has_come(office: Office) -> No
 class Yard:
     """A data directory with something of everything."""
 
-    def __init__(self, root: Path, store: MemoryStore, clock: FakeClock) -> None:
+    def __init__(
+        self, root: Path, store: MemoryStore, clock: FakeClock, retention: timedelta = timedelta(days=30)
+    ) -> None:
         folders = {name: root / name for name in ("results", "attempts", "logs", "incoming")}
         for folder in folders.values():
             folder.mkdir()
@@ -289,9 +292,21 @@ class Yard:
             attempts=folders["attempts"],
             logs=folders["logs"],
             incoming=folders["incoming"],
-            retention=timedelta(days=30),
+            retention=retention,
             audit_retention=timedelta(days=365),
         )
+
+
+@pytest.mark.parametrize(("retention", "kept_for"), [(30.0, 30.0), (0.1, 1.0)])
+def test_crashes_are_kept_as_long_as_jobs_and_for_a_day_at_least(
+    tmp_path: Path, retention: float, kept_for: float
+) -> None:
+    clock, store = FakeClock(), MemoryStore()
+    old, young = (Crash("here", "zygote", START - timedelta(days=days), "") for days in (kept_for + 1, kept_for))
+    store.add_crash(old)
+    store.add_crash(young)
+    Yard(tmp_path, store, clock, timedelta(days=retention)).janitor.run_once(clock.now())
+    assert store.crashes(START - timedelta(days=365)) == [young]
 
 
 def test_the_janitor_keeps_what_is_named_and_what_is_young(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ OLDEST_UPLOAD_S = 24 * 3600.0
 """An upload to which nothing was added for so long has ended."""
 YOUNGEST_S = 3600.0
 """A file this young may belong to an attempt whose end is not yet committed."""
+CRASHES_KEPT = timedelta(days=1)
+"""For at least so long crashes are kept, however short the retention: delays and safe mode look back upon them."""
 
 
 class Janitor:
@@ -75,6 +77,7 @@ class Janitor:
         self._store.prune_samples(now - self._readings)
         self._store.prune_kept(now - self._retention, self._kept_bytes)
         self._store.prune_alerts(now - self._alert_retention)
+        self._store.prune_crashes(now - max(self._retention, CRASHES_KEPT))
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:
