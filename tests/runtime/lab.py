@@ -15,6 +15,7 @@ from tidegate.core.resources import MIB, Resources
 from tidegate.runtime.limits.paths import UNIFIED, own_hierarchies
 from tidegate.runtime.processes import marked_processes, read_file
 from tidegate.runtime.sandbox import (
+    ANSWERS_WITHIN_S,
     SandboxEnd,
     Sandboxes,
     SandboxEvent,
@@ -38,11 +39,17 @@ class Lab:
         yield_cpu: str = "off",
         *,
         preload: str = "runners",
+        answers_within_s: float = ANSWERS_WITHIN_S,
     ) -> None:
         self.instance = instance
         self.folder = folder
         self.sandboxes = Sandboxes(
-            instance=instance, rung=rung, yield_cpu=yield_cpu, preload=[preload], python_path=[RUNNERS_PATH]
+            instance=instance,
+            rung=rung,
+            yield_cpu=yield_cpu,
+            preload=[preload],
+            python_path=[RUNNERS_PATH],
+            answers_within_s=answers_within_s,
         )
         self.sandboxes.open()
         self._count = 0

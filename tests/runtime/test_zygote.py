@@ -17,10 +17,20 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.lab import RUNNERS_PATH, Lab, all_gone, eventually, group_parents, groups_of, rungs_to_try
+from tests.runtime.lab import (
+    RUNNERS_PATH,
+    Lab,
+    all_gone,
+    eventually,
+    group_parents,
+    groups_of,
+    is_started,
+    rungs_to_try,
+)
+from tidegate.core.job import KEEPER_DIED
 from tidegate.errors import SettingError, Unavailable
 from tidegate.runtime.processes import marked_processes, memory_of
-from tidegate.runtime.sandbox import Sandboxes
+from tidegate.runtime.sandbox import Sandboxes, SandboxOrder
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -216,6 +226,37 @@ def test_before_it_is_open_nothing_is_known(instance: str) -> None:
     with pytest.raises(Unavailable, match="not open"):
         _ = sandboxes.rungs
     assert sandboxes.close() == []
+
+
+def test_a_zygote_that_stands_still_is_killed_and_another_one_serves(instance: str, tmp_path: Path) -> None:
+    lab = Lab(instance, tmp_path, "watchdog", answers_within_s=3.0)
+    seen: list[str] = []
+    lab.sandboxes.when_zygote_died = seen.append
+    first = lab.zygote_pid()
+    os.kill(first, signal.SIGSTOP)
+    lost = lab.run("answer")  # a keeper for it is never forked
+    assert lost.exit is not None
+    assert lost.exit.code == KEEPER_DIED
+    assert seen == ["The process that forks attempts did not answer within 3 s and was killed"]
+    assert lab.run("answer").succeeded
+    assert lab.zygote_pid() != first
+    lab.close()
+
+
+def test_a_zygote_that_does_not_tell_of_a_dead_keeper_stands_still(instance: str, tmp_path: Path) -> None:
+    lab = Lab(instance, tmp_path, "watchdog", answers_within_s=3.0)
+    seen: list[str] = []
+    lab.sandboxes.when_zygote_died = seen.append
+
+    def harm(order: SandboxOrder) -> None:
+        os.kill(lab.zygote_pid(), signal.SIGSTOP)
+        for pid in lab.keeper_pids():
+            os.kill(pid, signal.SIGKILL)
+
+    end = lab.run_until("sleep", is_started, harm, seconds=60.0)
+    assert (end.exit and end.exit.code, len(seen)) == (KEEPER_DIED, 1)
+    assert lab.run("answer").succeeded
+    lab.close()
 
 
 def test_an_interrupt_from_the_terminal_does_not_reach_a_job(instance: str, tmp_path: Path) -> None:

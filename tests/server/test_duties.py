@@ -302,7 +302,9 @@ def test_crashes_are_kept_as_long_as_jobs_and_for_a_day_at_least(
     tmp_path: Path, retention: float, kept_for: float
 ) -> None:
     clock, store = FakeClock(), MemoryStore()
-    old, young = (Crash("here", "zygote", START - timedelta(days=days), "") for days in (kept_for + 1, kept_for))
+    old, young = (
+        Crash("here", "zygote", START - timedelta(days=days), "") for days in (kept_for + 1, kept_for)
+    )
     store.add_crash(old)
     store.add_crash(young)
     Yard(tmp_path, store, clock, timedelta(days=retention)).janitor.run_once(clock.now())

@@ -29,9 +29,9 @@ class Rebirth:
     def away(self) -> bool:
         return self.due_s < float("inf")
 
-    def died(self) -> None:
-        """The zygote has ended by itself."""
-        self._later("The process that forks attempts has ended by itself")
+    def died(self, what: str) -> None:
+        """The zygote has ended by itself, or stood still; `what` was seen."""
+        self._later(what)
 
     def wait(self, batch: Sequence[Assignment]) -> None:
         """Start this when there is a zygote again."""

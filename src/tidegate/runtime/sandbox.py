@@ -49,6 +49,8 @@ _SWEPT_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 8.0
 _STUCK_AFTER_S = 5.0
 """A keeper that has not ended its attempt this long after it had to is killed, and its tree with it."""
+ANSWERS_WITHIN_S = 30.0
+"""A zygote that does not answer for so long stands still. It does one thing at a time, and clearing up may take seconds."""
 _IDLE_KEPT = 2
 _TRIM_AFTER_S = 30.0
 
@@ -69,10 +71,12 @@ class Sandboxes:
         modules: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         confine_files: bool = True,
+        answers_within_s: float = ANSWERS_WITHIN_S,
     ) -> None:
         """`preload` are runners, loaded and warmed once; `on_demand` those loaded when the first attempt needs them, and
         let go of when none has for `forgotten_after_s`; `modules` are loaded like `preload`, but are code of users.
-        `confine_files` false lets attempts open what this process may: for an application's own functions."""
+        `confine_files` false lets attempts open what this process may: for an application's own functions. A zygote that
+        stands still for `answers_within_s` is killed."""
         self.selector = selectors.DefaultSelector()
         """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
         self._config = {
@@ -85,6 +89,7 @@ class Sandboxes:
             "confine_files": confine_files,
         }
         self._on_demand = OnDemand(on_demand, forgotten_after_s)
+        self._answers_within_s = answers_within_s
         self._environment = dict(environment or {})
         self._zygote: ZygoteProcess | None = None
         self._slots: dict[int, Slot] = {}
@@ -99,8 +104,8 @@ class Sandboxes:
         self._sweep_at = 0.0
         self.warnings: list[str] = []
         """What the zygote could not load."""
-        self.when_zygote_died: Callable[[], None] = lambda: None
-        """Called, inside of whatever noticed it, when the zygote has ended by itself."""
+        self.when_zygote_died: Callable[[str], None] = lambda what: None
+        """Called with what was seen, inside of whatever noticed it, when the zygote has ended by itself or stood still."""
 
     @property
     def rungs(self) -> Rungs:
@@ -340,6 +345,8 @@ class Sandboxes:
             self._slots.pop(slot.number, None)
         elif slot.zygote is not self._zygote:
             self._bury(slot, clean=False)
+        else:
+            slot.zygote.owes(slot.number)
 
     def _bury(self, slot: Slot, *, clean: bool) -> None:
         self._slots.pop(slot.number, None)
@@ -369,7 +376,10 @@ class Sandboxes:
         match message["is"]:
             case "ready":
                 self._rungs = rungs_of(message)
+            case "forked":
+                self._answered(message["number"])
             case "gone":
+                self._answered(message["number"])
                 slot = self._slots.get(message["number"])
                 if slot is not None and not slot.dead:
                     self._on_keeper(slot)  # its last words may still be on the way
@@ -387,26 +397,39 @@ class Sandboxes:
                 self._stop_zygote()
                 raise error(message["message"])
 
+    def _answered(self, number: int) -> None:
+        assert self._zygote is not None
+        self._zygote.answered(number)
+
     def _zygote_died(self) -> None:
         """Keepers at work go on to the end of their attempt; idle ones are let go, and the next start makes a new zygote."""
+        what = "The process that forks attempts has ended by itself"
+        if self._zygote is not None and self._zygote.stood_still:
+            what = f"The process that forks attempts did not answer within {self._answers_within_s:g} s and was killed"
         self._forget_zygote()
         for slot in list(self._idle):
             self._hang_up(slot)
         for slot in list(self._slots.values()):
             if slot.dead:
                 self._bury(slot, clean=False)
-        self.when_zygote_died()
+        self.when_zygote_died(what)
 
     def _patience(self, timeout_s: float | None) -> float | None:
-        """Wake up in time for a keeper that must have ended."""
+        """Wake up in time for a keeper that must have ended, and for a zygote that must have answered."""
         times = [slot.must_end_at for slot in self._running.values() if slot.must_end_at is not None]
-        if not times:
+        first = min([*times, self._must_answer_at()])
+        if first == float("inf"):
             return timeout_s
-        left = max(min(times) - time.monotonic(), 0.0)
+        left = max(first - time.monotonic(), 0.0)
         return left if timeout_s is None else min(left, timeout_s)
 
+    def _must_answer_at(self) -> float:
+        return float("inf") if self._zygote is None else self._zygote.owes_since() + self._answers_within_s
+
     def _tend(self, now: float) -> None:
-        """Kill keepers that hang; let go of those that have been idle for long."""
+        """Kill keepers that hang, and a zygote that does; let go of keepers that have been idle for long."""
+        if self._zygote is not None and now >= self._must_answer_at():
+            self._zygote.end_standstill()
         for slot in self._running.values():
             if slot.must_end_at is not None and now >= slot.must_end_at and self._zygote is not None:
                 slot.must_end_at = now + _STUCK_AFTER_S

@@ -137,6 +137,7 @@ class Zygote:
             self._become_keeper(number, fd)
         os.close(fd)
         self._keepers[pid] = number
+        self._channel.send({"is": "forked", "number": number})
 
     def _become_keeper(self, number: int, fd: int) -> NoReturn:
         signal.set_wakeup_fd(-1)

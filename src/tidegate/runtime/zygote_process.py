@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,10 @@ class ZygoteProcess:
                 start_new_session=True,
             )
         self.channel = Channel(ours)
+        self._owed: dict[int, float] = {}
+        """Keepers of which it has to tell something next, and since when."""
+        self.stood_still = False
+        """Whether it was killed because it did not answer."""
         self.channel.send({**config, "generation": generation})
 
     def fork_keeper(self, number: int) -> Channel:
@@ -44,7 +49,26 @@ class ZygoteProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self.channel.send_fd({"do": "keeper", "number": number}, theirs.fileno())
+        self.owes(number)
         return Channel(ours)
+
+    def owes(self, number: int) -> None:
+        """From now on it has to tell of this keeper: that it was forked, or that it is gone."""
+        self._owed[number] = time.monotonic()
+
+    def answered(self, number: int) -> None:
+        """It has told of this keeper."""
+        self._owed.pop(number, None)
+
+    def owes_since(self) -> float:
+        """Since when it owes its oldest answer; infinity when it owes none."""
+        return min(self._owed.values(), default=float("inf"))
+
+    def end_standstill(self) -> None:
+        """Kill it: its channel then ends as that of one that died by itself."""
+        self._owed.clear()
+        self.stood_still = True
+        self._process.kill()
 
     def processes(self) -> list[int]:
         """The process ids of the zygote and of its keepers. Safe to call from any thread."""
