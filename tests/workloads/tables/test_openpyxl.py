@@ -145,6 +145,19 @@ def test_rows_of_300_columns_keep_types_and_null_texts(bench: Bench) -> None:
     assert second[:2] == ("line\nline", 2.0)
 
 
+def test_three_thousand_filled_columns(bench: Bench) -> None:
+    """Planned as a whole they once took minutes: a test ends within one."""
+    path = bench.folder / "t.xlsx"
+    with xlsxwriter.Workbook(str(path)) as book:
+        sheet = book.add_worksheet()
+        for place in range(3000):
+            sheet.write_string(0, place, f"n{place}")
+            sheet.write(1, place, (place, place + 0.5, f"text {place}")[place % 3])
+    row = bench.rows(bench.extract(path))[0]
+    assert row[2997:] == (2997, 2998.5, "text 2999")
+    assert len(row) == 3000
+
+
 def test_a_header_without_rows_is_a_table_without_rows(bench: Bench) -> None:
     read = bench.extract(hand_made(header("a", "b")), "t.xlsx")
     assert [column.name for column in read.columns] == ["a", "b"]

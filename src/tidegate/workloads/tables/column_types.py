@@ -17,6 +17,7 @@ from tidegate.workloads.tables.cells import (
     DATE,
     DURATION,
     ERROR,
+    ESCAPE,
     TEXT,
     DateSystem,
     text_cell,
@@ -48,6 +49,8 @@ class Profile:
     """Numbers above 2⁵³ that are not written as integers, so that they are doubles."""
     unreadable: int = 0
     """Cells that say they are numbers or dates, and are not."""
+    escaped: int = 0
+    """Texts with characters that staged rows cannot hold as they are."""
 
     @property
     def errors(self) -> bool:
@@ -96,8 +99,8 @@ def profiles(con: duckdb.DuckDBPyConnection, staged: StagedRows, null_texts: Seq
     values = f"SELECT place, c, k, {_serial('c', 'k')} AS d FROM ({kinds})"
     found = [Profile(0)] * staged.width
     query = f"SELECT place, {_facts('c', 'k', 'd')} FROM ({values}) GROUP BY place"
-    for place, kind, whole, least, most, rounded, unreadable in con.execute(query).fetchall():
-        found[place] = Profile(kind, whole is not False, least or 0.0, most or 0.0, rounded, unreadable)
+    for place, kind, whole, least, most, *counts in con.execute(query).fetchall():
+        found[place] = Profile(kind, whole is not False, least or 0.0, most or 0.0, *counts)
     return found
 
 
@@ -107,7 +110,8 @@ def _facts(cell: str, kind: str, serial: str) -> str:
         f"bit_or({kind}), bool_and({serial} = trunc({serial})), min({serial}), max({serial}), "
         f"count(*) FILTER ({kind} = {_NUMBER_BIT} AND abs({serial}) >= {_EXACT} "
         f"AND NOT regexp_full_match({cell}, '-?[0-9]+')), "
-        f"count(*) FILTER ({serial} IS NULL AND {kind} IN ({_NUMBER_BIT}, {_DATE_BIT}, {_DURATION_BIT}))"
+        f"count(*) FILTER ({serial} IS NULL AND {kind} IN ({_NUMBER_BIT}, {_DATE_BIT}, {_DURATION_BIT})), "
+        f"count(*) FILTER ({kind} = {_TEXT_BIT} AND contains({cell}, chr({ord(ESCAPE)})))"
     )
 
 
@@ -154,15 +158,19 @@ class Expressions:
 
     def inferred(self, cell: str, kind: ColumnType, profile: Profile) -> str:
         """A column of one kind, whose every value can be cast; errors become null."""
+        finite = (
+            _finite if profile.unreadable else str
+        )  # str leaves it as it is: all have been seen to be finite
         if kind is ColumnType.TEXT:
-            only_text = profile.kinds in (0, _TEXT_BIT)
-            return unescaped_sql(f"substr({cell}, 2)") if only_text else self.text(cell)
+            if profile.kinds not in (0, _TEXT_BIT):
+                return self.text(cell)
+            return unescaped_sql(f"substr({cell}, 2)") if profile.escaped else f"substr({cell}, 2)"
         if kind is ColumnType.BOOLEAN:
             return f"CASE {cell} WHEN 'b1' THEN true WHEN 'b0' THEN false END"
         if kind in (ColumnType.DATE, ColumnType.TIMESTAMP, ColumnType.TIME):
-            return self._dated(_finite(f"TRY_CAST(substr({cell}, 2) AS DOUBLE)"), kind)
+            return self._dated(finite(f"TRY_CAST(substr({cell}, 2) AS DOUBLE)"), kind)
         if kind is ColumnType.DOUBLE:
-            return _finite(f"TRY_CAST({cell} AS DOUBLE)")
+            return finite(f"TRY_CAST({cell} AS DOUBLE)")
         return f"TRY_CAST({cell} AS {kind.sql})"
 
     def given(self, cell: str, kind: ColumnType) -> str:

@@ -37,11 +37,10 @@ _MOST_PARTS = 20_000
 _BASE_BYTES = 224 * MIB
 """Python, DuckDB and its row groups for sheets of few columns."""
 _WIDE_COLUMNS = 256
-_COLUMN_BYTES = 400 * 1024
-"""More for each column beyond: DuckDB holds 2,048 values of each several times over. Measured for 2,000 columns of 199 rows:
-843 MiB in all for texts, 246 for whole numbers; 75 for 5 columns of 19,999 rows."""
-_CALAMINE_FACTOR = 12.0
-"""Memory of a workbook in calamine, as a multiple of its bytes."""
+_COLUMN_BYTES = 420 * 1024
+"""More for each column beyond: DuckDB holds 2,048 values of each several times over. docs/decisions/workbook-sizes.md."""
+_CALAMINE_FACTOR = 12.5
+"""Memory of a workbook in calamine, as a multiple of its bytes; docs/decisions/workbook-sizes.md."""
 
 
 def file_kind(path: str) -> FileKind:

@@ -12,9 +12,6 @@ from tidegate.workloads.tables.cells import ESCAPE, SEPARATOR, Row
 
 _BUFFER_BYTES = MIB
 _LEAST_LINE_BYTES = 2 * MIB
-_WIDE_COLUMNS = 1000
-"""Above, rows are split by a function: DuckDB's CSV reader takes seconds to begin with many thousand columns."""
-_NUMBER = "CAST(cells[1] AS BIGINT) AS r"
 
 
 class StagedRows:
@@ -47,9 +44,6 @@ class StagedRows:
 
     def scan(self, columns: Iterable[int]) -> str:
         """A subquery of `r`, the row's number, and `c0`, `c1` … for these columns; empty cells are null."""
-        if self.width > _WIDE_COLUMNS:
-            cells = (f"nullif(cells[{place + 2}], '') AS c{place}" for place in columns)
-            return f"(SELECT {', '.join([_NUMBER, *cells])} FROM {self._lines()})"
         wanted = ", ".join(["r", *(f"c{place}" for place in columns)])
         names = ", ".join(["'r': 'BIGINT'", *(f"'c{place}': 'VARCHAR'" for place in range(self.width))])
         return f"(SELECT {wanted} FROM {self._read(SEPARATOR, names)})"
