@@ -14,6 +14,7 @@ from tidegate.testing.servers import PostgreSQL, Redis
 
 SETTINGS = {
     "yield_cpu": "off",  # tests share the machine with each other
+    "pressure": "watch",  # and fill it
     "cpus": 2,
     "memory": "1GiB",
     "headroom_memory": "64MiB",

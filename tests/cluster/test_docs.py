@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import select
 import shlex
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import others_environment
 from tidegate.testing.servers import PostgreSQL, Redis, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("cluster")]
@@ -75,7 +75,7 @@ def test_five_commands_start_a_cluster_and_four_steer_it(
             "NFS_SHARE_ROOT_PATH": str(tmp_path),
         }
         assert set(names) == set(values)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        clean = others_environment()
         extra = {"TIDEGATE_YIELD_CPU": "off", "TIDEGATE_GRACE_S": "0.5"}
         shell = Shell({**clean, **values, **extra}, port := free_port())
         try:

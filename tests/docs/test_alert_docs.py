@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from scripts import alert_docs
 from tests.client.live import live_client
+from tests.environment import others_environment
 from tidegate.api.schemas.alerts import AlertMoment
 from tidegate.app.alerts import channels_of
 from tidegate.core.alert_rules import Level
@@ -56,7 +56,7 @@ def test_the_example_of_channels_can_be_used():
 
 @pytest.mark.parametrize("example", range(len(EXAMPLES)))
 def test_the_examples_in_python_work(example: int, tmp_path):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     with live_client(tmp_path / "data") as client:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", EXAMPLES[example]],

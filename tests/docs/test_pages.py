@@ -13,6 +13,7 @@ import pytest
 
 import tidegate
 from scripts import settings_docs
+from tests.environment import others_environment
 from tidegate.settings import Settings
 from tidegate.telemetry import BOUND, EVENTS
 
@@ -113,7 +114,7 @@ def test_the_example_of_the_readme_works(tmp_path):
     (tmp_path / "towns.csv").write_text(
         "city,country,people\nRome,IT,2800000\nOslo,NO,700000\nTurin,IT,840000\n"
     )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    clean = others_environment()
     # Other tests run at the same time: jobs that give way to everything would hardly move.
     settings = {
         "TIDEGATE_DATA_DIR": str(tmp_path / "data"),
@@ -139,7 +140,7 @@ def test_the_example_of_the_readme_works(tmp_path):
 def test_the_command_of_the_readme_works(tmp_path):
     (example,) = blocks("README.md", "sh")
     (tmp_path / "towns.csv").write_text("city,people\nRome,2800000\nOslo,700000\n")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    clean = others_environment()
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     settings = {"TIDEGATE_DATA_DIR": str(tmp_path / "data"), "TIDEGATE_YIELD_CPU": "off", "PATH": programs}
     done = subprocess.run(

@@ -200,10 +200,10 @@ class Contract:
         ids = [submit(http, "select 1", queue="contract") for _ in range(3)]
         for name in LISTS:
             assert {"items", "next_cursor"} == set(http.get(f"/api/v1/{name}").json()), name
-        for name in ("tasks", "files"):
-            assert {"items", "next_cursor"} == set(http.get(f"/api/v1/jobs/{ids[0]}/{name}").json()), name
         for job_id in ids:
             final(http, job_id)
+        for name in ("tasks", "files"):
+            assert {"items", "next_cursor"} == set(http.get(f"/api/v1/jobs/{ids[0]}/{name}").json()), name
         asked: dict[str, Any] = {"status": "SUCCEEDED", "kind": "sql", "queue": "contract", "limit": 2}
         first = http.get("/api/v1/jobs", params=asked).json()
         rest = http.get("/api/v1/jobs", params={**asked, "cursor": first["next_cursor"]}).json()
@@ -261,7 +261,12 @@ class Contract:
         job_id = submit(http, ENDLESS)
         started(http, job_id)
         base = "/api/v1/monitoring"
-        overview = http.get(f"{base}/workers").json()
+
+        def claimed() -> dict[str, Any] | None:
+            told: dict[str, Any] = http.get(f"{base}/workers").json()
+            return told if any(worker["active_tasks"] for worker in told["workers"]) else None
+
+        overview = until(claimed)
         assert set(overview) >= OVERVIEW
         assert overview["total_workers"] >= overview["online_workers"] >= 1
         for worker in overview["workers"]:

@@ -16,6 +16,7 @@ import pytest
 
 import tidegate
 from tests.e2e.server import Running, final
+from tests.environment import others_environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -35,7 +36,7 @@ def submitted(http: httpx2.Client, *argv: str, **fields: Any) -> str:
 
 
 def environment(url: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     return {**kept, "TIDEGATE_URL": url, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}"}
 
 

@@ -19,6 +19,7 @@ import pytest
 
 import tidegate
 from tests.e2e.server import Running
+from tests.environment import others_environment
 
 MODULES = Path(__file__).with_name("modules")
 PAGE = (Path(__file__).parents[2] / "docs" / "functions.md").read_text("utf-8")
@@ -52,7 +53,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     return {**kept, "TIDEGATE_URL": url, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", **more}
 
 

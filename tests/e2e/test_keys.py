@@ -14,12 +14,13 @@ import pytest
 
 import tidegate
 from tests.e2e.server import Running
+from tests.environment import others_environment
 
 SETTINGS = {"allowed_hosts": '["localhost"]', "log_level": "debug", "grace_s": 0.5}
 
 
 def tide(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     done = subprocess.run(
         [sys.executable, "-m", "tidegate", *arguments],
         env={**kept, **environment},

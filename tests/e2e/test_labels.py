@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.api.support import assert_problem
 from tests.e2e.server import Running, final
+from tests.environment import others_environment
 
 
 def tide(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     done = subprocess.run(
         [sys.executable, "-m", "tidegate", *arguments],
         env={**kept, **environment},

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.ingesting import House
 from tests.e2e.test_lint import archive
+from tests.environment import others_environment
 
 BAD, GOOD, MENDED = "SELECT  a from t\n", "SELECT 1\n", "SELECT a FROM t\n"
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lint(folder: Path, house: House, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     return subprocess.run(
         [sys.executable, "-m", "tidegate", "lint", *arguments],
         cwd=folder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import signal
@@ -13,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import others_environment
+
 PROGRAM = Path(__file__).parents[2] / "examples" / "flights.py"
 LAST_OF_THE_SHOW = "A result is a source"
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
     """As if nothing of Tidegate were set. Other tests run meanwhile, and jobs that give way to them would hardly move."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    clean = others_environment()
     return {**clean, "TMPDIR": str(tmp_path), "TIDEGATE_YIELD_CPU": "off"}
 
 

@@ -79,13 +79,13 @@ def test_new_rules_hold_from_the_next_look_on(desk: Desk) -> None:
         rules_from_json(
             {
                 "signals": {"disk": {"warn": [{"thresholds": {"disk_free_percent": {"bound": 50}}}]}},
-                "levels": {"warn": {"exports": True}},
+                "levels": {"warn": {"exports": False}},
             }
         )
     )
     desk.look(1, disk_free_percent=45)
     assert desk.dial.level() is Level.WARN
-    assert desk.dial.allowed().exports
+    assert not desk.dial.allowed().exports
 
 
 def test_a_minute_is_told_at_its_begin_with_its_worst(desk: Desk) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 import tidegate
 from tests.client.live import SLOW_SQL
+from tests.environment import others_environment
 from tidegate.errors import (
     Busy,
     Conflict,
@@ -46,7 +46,7 @@ def run(
 
 
 def env_of(url: str | None, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     return {**kept, **({"TIDEGATE_URL": url} if url else {}), **more}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import tidegate
 from scripts.cli_docs import COMMANDS, PAGE, with_section
 from tests.client.live import live_client
+from tests.environment import others_environment
 from tidegate.ui.cli import exits, lazy
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -62,7 +62,7 @@ def test_every_public_error_is_in_the_docs():
 @pytest.mark.parametrize("example", range(len(EXAMPLES)))
 def test_the_examples_of_the_python_guide_work(example, tmp_path):
     """Each on a server of its own, so that none relies on what another has left there."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    kept = others_environment()
     with live_client(tmp_path / "data") as client:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", EXAMPLES[example]],

@@ -55,7 +55,7 @@ async def result(
     sums = await summed(service, job) or await summary_of(service, job)
     described = sums or finished_result(service, job)
     if format is not None:
-        return await download(service, caller, await _source_of(service, job), format)
+        return await download(service, caller, await _source_of(service, job), format, of_job=True)
     head: dict[str, Any] = {
         "job_id": str(job.id),
         "job_status": job.status.value,

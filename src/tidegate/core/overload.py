@@ -32,7 +32,7 @@ class Allowed:
     most_page: int | None = None
     """Most items of a page of a list; None: as the API has it."""
     exports: bool = True
-    """Whether whole results and sources may be downloaded in another format, which is work."""
+    """Whether whole sources may be downloaded in another format, which is work. Results of jobs always may."""
     evict: bool = False
     """End one attempt, wait until that shows, and look again."""
 
@@ -46,7 +46,6 @@ RULES: Mapping[Level, Allowed] = {
         concurrency_share=0.5,
         free_caches=True,
         most_page=50,
-        exports=False,
     ),
     Level.CRITICAL: Allowed(
         refuse=Criticality.SHEDDABLE_PLUS,
