@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bomb_flood import BOMBS, flood
 from benchmarks.data import MIB
 from benchmarks.figures import Figure, Latencies, at_most, claim, number
 from benchmarks.http import Pool, request
@@ -23,9 +24,10 @@ TITLE = "Memory bombs"
 ABOUT = (
     "Jobs of 256 MiB that take 2 GiB, beside four neighbours that work on, on each rung of the ladder "
     "that works here. In bare sandboxes: by themselves, and in four children, one of them with a session "
-    "of its own. In the service: a query whose text grows outside of what DuckDB counts."
+    "of its own. In the service: a query whose text grows outside of what DuckDB counts; and, on the first rung that works, "
+    "50 of these submitted in a mix with 100 honest queries, five running at a time."
 )
-TIME_LIMIT_S = 240.0
+TIME_LIMIT_S = 480.0
 
 LIMIT_BYTES = 256 * MIB
 TAKE_BYTES = 2 * GIB
@@ -41,6 +43,7 @@ _SQL_NEIGHBOUR = "select i % 1000 as k, sum(i) as s, max(hash(i)) as h from rang
 
 def run(quick: bool) -> list[Figure]:
     figures: list[Figure] = []
+    works: list[str] = []
     for rung in RUNGS:
         with scratch() as folder:
             found = in_sandboxes(rung, folder)
@@ -49,9 +52,10 @@ def run(quick: bool) -> list[Figure]:
             continue
         figures += found
         figures += _in_service(rung)
-    if not any(figure.claim for figure in figures):
-        figures.append(claim("rungs that hold memory", ["no rung works here"]))
-    return figures
+        works.append(rung)
+    if not works:
+        return [*figures, claim("rungs that hold memory", ["no rung works here"])]
+    return figures + flood(works[0], 10 if quick else BOMBS)
 
 
 def in_sandboxes(rung: str, folder: Path) -> list[Figure] | None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from benchmarks import bombs, cancels, faults
+from benchmarks import bomb_flood, bombs, cancels, faults
 from benchmarks.figures import Figure
 from benchmarks.servers import running, tidegate
 
@@ -34,3 +34,4 @@ def test_memory_bombs_end_with_the_numbers_while_neighbours_go_on(tmp_path, rung
     if figures is None:
         pytest.skip(f"{rung} does not work on this machine")
     assert broken(figures) == []
+    assert broken(bomb_flood.flood(rung, 3)) == []
