@@ -34,6 +34,7 @@ NAMES = [
     "cancels",
     "faults",
     "bombs",
+    "recovery",
     "ledger",
     "cluster",
     "targets",

@@ -1,0 +1,152 @@
+"""A job that ends the process which watches over it: it runs so often and no more, and others wait no longer for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, at_most, claim, in_turn, percentile
+from benchmarks.http import Pool, request
+from benchmarks.servers import ServerProcess, database, running, tidegate
+
+TITLE = "A job that kills the process that watches over it"
+ABOUT = (
+    "Small queries at a constant rate, with and without a job beside them whose keeper is killed as soon as it runs, "
+    "each time that it does: alternating rounds on one server. The kill comes from outside, since sandboxes do not let a "
+    "job do it. A job may be lost once here (`max_losses` 1), then once more, and is quarantined. A query waits from its "
+    "submission to its start."
+)
+TIME_LIMIT_S = 180.0
+
+_RATE = 10.0
+_MAX_LOSSES = 1
+_ENDS_WITHIN_S = 60.0
+_POISON = {"kind": "function", "function": "poison:wait_for_harm", "cpus": 0.1}
+
+
+class Rounds:
+    """Rounds of queries on one server, and what was found in all of them together."""
+
+    def __init__(self, server: ServerProcess, for_s: float) -> None:
+        self._server = server
+        self._for_s = for_s
+        self.poison: list[Mapping[str, Any]] = []
+        self.harmed: list[str] = []
+        self.queries = 0
+
+    def calm(self) -> float:
+        """p95 of the waits, in seconds."""
+        return asyncio.run(self._measure(poisoned=False))
+
+    def poisoned(self) -> float:
+        """The same, beside the job that is killed."""
+        return asyncio.run(self._measure(poisoned=True))
+
+    async def _measure(self, *, poisoned: bool) -> float:
+        async with Pool(self._server.port) as pool:
+            bad = asyncio.create_task(self._harm(pool)) if poisoned else None
+            jobs = await self._stream(pool)
+            if bad is not None:
+                self.poison.append(await bad)
+            for job in jobs:
+                task = await _ended(pool, job)
+                if [attempt["exit"] for attempt in task["attempts"]] != [None]:
+                    self.harmed.append(f"job {job}: {task['attempts']}")
+        self.queries += len(jobs)
+        return percentile(_waits_s(self._server.data_dir, jobs), 0.95)
+
+    async def _stream(self, pool: Pool) -> list[str]:
+        began = time.monotonic()
+        jobs = []
+        for number in range(int(_RATE * self._for_s)):
+            await asyncio.sleep(max(began + number / _RATE - time.monotonic(), 0.0))
+            jobs.append(await _submit(pool, {"kind": "sql", "sql": f"select {number}", "cpus": 0.1}))
+        return jobs
+
+    async def _harm(self, pool: Pool) -> Mapping[str, Any]:
+        """One such job, killed until it does not come back."""
+        job = await _submit(pool, _POISON)
+        async with asyncio.timeout(_ENDS_WITHIN_S):
+            for attempt in range(1, _MAX_LOSSES + 2):
+                os.kill(await _keeper(pool, job, attempt), signal.SIGKILL)
+            return await _ended(pool, job)
+
+
+def run(quick: bool) -> list[Figure]:
+    settings = {"function_modules": '["poison"]', "function_path": f'["{Path(__file__).parent}"]'}
+    with running(tidegate, log_level="error", max_losses=_MAX_LOSSES, max_concurrent=4, **settings) as server:
+        Rounds(server, 2.0).calm()
+        found = Rounds(server, 7.0)
+        compared = in_turn(found.calm, found.poisoned, 1 if quick else 4)
+        mode = asyncio.run(_mode(server.port))
+    return [
+        claim(
+            f"jobs that killed their keepers: not quarantined, or run more or less than {_MAX_LOSSES + 1} times",
+            [task for task in found.poison if not _as_written(task)],
+            f"{len(found.poison)} of them",
+        ),
+        claim(
+            "queries beside them that were ended, tried again or failed",
+            found.harmed,
+            f"{found.queries} in all",
+        ),
+        claim("safe mode was entered for it", [] if mode == "normal" else [mode]),
+        Figure(
+            "wait of the queries beside it, p95, times that without it",
+            compared.ratio,
+            "×",
+            at_most(1.05),
+            f"p95 without {_ms(compared.a)}, with {_ms(compared.b)} ms, by round; neighbours' ratios {compared.spread}",
+        ),
+    ]
+
+
+def _as_written(task: Mapping[str, Any]) -> bool:
+    ended = task["exit"] or {}
+    return len(task["attempts"]) == _MAX_LOSSES + 1 and ended.get("code") == "quarantined"
+
+
+def _ms(values_s: Sequence[float]) -> str:
+    return " / ".join(f"{value * 1000:.1f}" for value in values_s)
+
+
+def _waits_s(data_dir: Path, jobs: Sequence[str]) -> list[float]:
+    """From submission to start, from the database: the API answers in whole milliseconds."""
+    marks = ", ".join("?" * len(jobs))
+    with database(data_dir) as connection:
+        rows = connection.execute(
+            f"SELECT started_at - created_at FROM jobs WHERE id IN ({marks})", [int(job) for job in jobs]
+        )
+        return [wait / 1e6 for (wait,) in rows]
+
+
+async def _submit(pool: Pool, body: Mapping[str, Any]) -> str:
+    return str((await pool.call("POST", "/api/v1/jobs", body, status=202))["job_id"])
+
+
+async def _ended(pool: Pool, job: str) -> Mapping[str, Any]:
+    """The job's only task, once the job has ended."""
+    async with asyncio.timeout(_ENDS_WITHIN_S):
+        while not (await pool.call("GET", f"/api/v1/jobs/{job}?wait_s=30"))["finished_at"]:
+            pass
+    return dict((await pool.call("GET", f"/api/v1/jobs/{job}/tasks"))["items"][0])
+
+
+async def _keeper(pool: Pool, job: str, attempt: int) -> int:
+    """Who watches over this attempt, once it has said so."""
+    while True:
+        answer = await pool.send(request("GET", f"/api/v1/jobs/{job}/logs?attempt={attempt}"))
+        if said := re.search(rb"keeper=(\d+);", answer.body):
+            return int(said[1])
+        await asyncio.sleep(0.05)
+
+
+async def _mode(port: int) -> str:
+    async with Pool(port) as pool:
+        return str((await pool.call("GET", "/api/v1/safe-mode"))["mode"])
