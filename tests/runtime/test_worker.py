@@ -23,6 +23,7 @@ from tidegate.core.job import (
     TaskOrder,
     TaskState,
 )
+from tidegate.core.recovery import MOST_CRASHES, Cause, Mode
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
 from tidegate.errors import Unavailable
@@ -36,6 +37,7 @@ from tidegate.runtime.worker import Worker, WorkerRules
 from tidegate.runtime.worker_events import Launched
 from tidegate.server.cycle import Cycle
 from tidegate.server.progress import ProgressBoard
+from tidegate.server.supervisor import Supervisor
 from tidegate.testing.fakes import FakeLauncher, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 
@@ -525,6 +527,29 @@ def test_an_end_is_recorded_though_its_output_cannot_be_kept(house: House) -> No
     house.folders.logs.write_text("in the way")
     job = house.final(house.submit("crash"))
     assert job.status is JobStatus.FAILED
+
+
+def test_a_worker_whose_turns_crash_leads_to_safe_mode_and_loses_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(house.store, house.bell, house.clock, "here", chance=lambda: 0.0)
+    house.worker.when_crashed(supervisor.crashed)
+    moved, left = house.board.moved, list(range(MOST_CRASHES + 1))
+
+    def broken(*arguments: Any) -> None:
+        if left:
+            left.pop()
+            raise ZeroDivisionError("broken")
+        moved(*arguments)
+
+    monkeypatch.setattr(house.board, "moved", broken)
+    jobs = [house.submit("sleep", seconds=0) for _ in range(MOST_CRASHES + 1)]
+    assert {house.final(job).status for job in jobs} == {JobStatus.SUCCEEDED}
+    supervisor.look()
+    state = house.store.safe_mode()
+    assert (state.mode, state.cause, left) == (Mode.SAFE, Cause.CRASHES, [])
+    assert f"(worker {MOST_CRASHES + 1})" in state.message
+    assert house.final(house.submit("answer", answer=7)).result == {"answer": 7}
 
 
 def test_a_report_of_the_wrong_shape_fails_its_own_job(house: House) -> None:

@@ -12,6 +12,7 @@ from tidegate.core.identity import Caller, Role
 from tidegate.core.recovery import HEALTH_S, MOST_CRASHES, Cause, Mode
 from tidegate.errors import Conflict, LedgerError, Unavailable
 from tidegate.runtime.clock import SystemClock
+from tidegate.server.kept import Unsupervised
 from tidegate.server.services.audit import EVERY, AuditLedger
 from tidegate.server.services.duty import DutyRunner
 from tidegate.server.supervisor import Supervisor, kept
@@ -72,6 +73,12 @@ def part() -> Iterator[Part]:
     part = Part(3)
     yield part
     part.ends.set()
+
+
+def test_each_part_that_nobody_supervises_waits_longer_each_time():
+    crashed = Unsupervised(chance=lambda: 1.0)
+    assert [crashed("zygote", "gone") for _ in range(4)] == [1.0, 2.0, 4.0, 8.0]
+    assert crashed("worker", "gone") == 1.0
 
 
 def test_a_part_that_crashes_is_begun_again_and_counted(office: Office, part: Part):

@@ -26,6 +26,7 @@ from tidegate.runtime.probe import MachineProbe
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import Sandboxes
 from tidegate.runtime.worker import AttemptWatcher, Worker, WorkerRules
+from tidegate.server.kept import Unsupervised
 from tidegate.settings import Settings
 from tidegate.telemetry import configure_logging
 from tidegate.workloads.registry import load_workloads
@@ -133,7 +134,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         closing.callback(pressure.close)
 
         def make(watcher: AttemptWatcher) -> Worker:
-            return make_worker(
+            made = make_worker(
                 settings,
                 worker_id,
                 instance=instance_of(folders.root, worker_id),
@@ -146,6 +147,8 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
                 fences=True,
                 pressure=pressure,
             )
+            made.when_crashed(Unsupervised())
+            return made
 
         def leave() -> None:
             store.drain(worker_id, Draining.LEAVING)

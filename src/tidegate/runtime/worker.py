@@ -108,6 +108,8 @@ class Worker:
         self._rules = rules
         self._state = WorkerState(rules)
         self._box: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        self._heard_of: deque[SandboxEvent] = deque()
+        """What the sandboxes have told and was not looked at: a turn that crashes over one leaves the others to the next."""
         self._wake_up = WakeUp()
         self._made_room: Callable[[], None] = lambda: bell.ring("schedule")
         self._thread: threading.Thread | None = None
@@ -260,10 +262,10 @@ class Worker:
 
     def _turn(self) -> None:
         """Wait for something, take all that has happened, and do what is due."""
-        happened = self._sandboxes.poll(self._patience_s())
+        self._heard_of.extend(self._sandboxes.poll(self._patience_s()))
         self._wake_up.clear()
-        for event in happened:
-            self._heard(event)
+        while self._heard_of:
+            self._heard(self._heard_of.popleft())
         self._results.sync()
         while not self._box.empty():
             self._tell(self._box.get())
@@ -285,7 +287,7 @@ class Worker:
         log.info("The processes of worker %r were started anew.", self.info.id)
 
     def _patience_s(self) -> float | None:
-        if not self._box.empty():
+        if self._heard_of or not self._box.empty():
             return 0.0
         due_s = min(self._state.due_s(), self._rebirth.due_s)
         return None if due_s == float("inf") else max(due_s - self._clock.monotonic(), 0.0)

@@ -60,7 +60,7 @@ class KeptThread:
         self.part = part
         self.patience_s = patience_s
         self._body = body
-        self._crashed = crashed or _Alone()
+        self._crashed = crashed or Unsupervised()
         self._stopping = threading.Event()
         self._down = False
         self._crashes = 0
@@ -126,14 +126,20 @@ class KeptThread:
         self._down = False
 
 
-class _Alone:
-    """Counts the crashes of one part that nobody supervises."""
+class Unsupervised:
+    """Counts the crashes of parts that no `Supervisor` hears of, for their delays alone. Called from one thread."""
 
-    def __init__(self) -> None:
-        self._times: list[datetime] = []
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._times: dict[str, list[datetime]] = {}
 
     def __call__(self, part: str, what: str) -> float:
-        now = datetime.now(UTC)
-        delay_s = restart_delay_s(self._times, now, random.random())
-        self._times = [*self._times[-20:], now]
+        now, earlier = datetime.now(UTC), self._times.get(part, [])
+        delay_s = restart_delay_s(earlier, now, self._chance())
+        self._times[part] = [*earlier[-20:], now]
+        log.error(
+            "%s crashed; it is begun again in %.1f s. %s",
+            part, delay_s, what,
+            extra={"event": "part_crashed", "part": part, "crashes": len(earlier) + 1, "delay_s": round(delay_s, 3)},
+        )  # fmt: skip
         return delay_s
