@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback unless told.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    share_port: bool = Field(
+        False,
+        description="Let several servers of a cluster listen on this port on one machine: the kernel deals out connections.",
+    )
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names to answer to besides those of loopback; `*` for any. Needed behind a proxy on loopback.",
@@ -302,6 +306,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"alert_levels names channels that are not in alert_channels: {', '.join(unknown)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_shared_port(self) -> Settings:
+        if self.share_port and (self.broker_url is None or self.port == 0):
+            raise ValueError("share_port is for servers of a cluster (broker_url) on a port that is not 0")
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.app.keys import local_keys
+from tidegate.core.keys import make_key as make_text
+from tidegate.errors import Conflict, SettingError
+from tidegate.settings import load_settings
+
 NOBODY = 65534
 POWERS = "-dac_override,-dac_read_search"
 AS_OTHERS = ["setpriv", f"--bounding-set={POWERS}", f"--inh-caps={POWERS}"] if os.geteuid() == 0 else []
@@ -55,3 +60,56 @@ def test_root_may_add_a_key_to_a_database_that_is_there(tmp_path):
         os.chown(place, NOBODY, NOBODY)
     assert make_key(tmp_path).returncode == 0
     assert {place.stat().st_uid for place in tmp_path.rglob("*")} == {NOBODY}
+
+
+def first_key(folder: Path, file: Path) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "tidegate",
+        "key",
+        "first",
+        "--file",
+        str(file),
+        "--data-dir",
+        str(folder),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_servers_that_start_at_once_make_one_first_key_and_none_when_there_is_one(tmp_path):
+    folder, file = tmp_path / "data", tmp_path / "first.key"
+    starts = [first_key(folder, file) for _ in range(3)]
+    assert [start.communicate(timeout=60)[1] for start in starts] == [""] * 3
+    assert (file.stat().st_mode & 0o777, [path.name for path in tmp_path.glob(".first*")]) == (0o600, [])
+    with local_keys(load_settings(data_dir=folder)) as keys:
+        (only,) = keys.list()
+        assert only["key_id"] in file.read_text()
+        assert only["role"] == "admin"
+        file.unlink()
+        assert keys.first(file, "ann") is None
+        assert not file.exists()
+
+
+def test_a_key_that_somebody_has_put_in_the_file_becomes_the_first_one(tmp_path):
+    file = tmp_path / "first.key"
+    given = make_text("0123456789", "s" * 43)
+    file.write_text(f"{given}\n")
+    with local_keys(load_settings(data_dir=tmp_path / "data")) as keys:
+        made = keys.first(file, "ann")
+        assert made is not None
+        assert (made["key_id"], made["owner"], "key" in made) == ("0123456789", "ann", False)
+        keys.revoke("0123456789")
+        with pytest.raises(Conflict, match="opens nothing any more"):
+            keys.first(file, "ann")
+
+
+def test_a_file_that_holds_no_key_is_refused_without_showing_it(tmp_path):
+    file = tmp_path / "first.key"
+    file.write_text("hunter2")
+    with (
+        local_keys(load_settings(data_dir=tmp_path / "data")) as keys,
+        pytest.raises(SettingError, match="holds no API key") as refused,
+    ):
+        keys.first(file, "ann")
+    assert "hunter2" not in str(refused.value)

@@ -240,9 +240,25 @@ def new_key(
         )
     if len(name) > 200 or not (name.isprintable() or not name):
         raise InvalidInput("name must be at most 200 printable characters.", numbers={"field": "name"})
-    key_id = secrets.token_hex(5)
-    key = make_key(key_id, secrets.token_urlsafe(32))
-    record = KeyRecord(
+    key = make_key(secrets.token_hex(5), secrets.token_urlsafe(32))
+    return key, key_record(key, owner, role, name=name, life_days=life_days, by=by, now=now)
+
+
+def key_record(
+    key: str,
+    owner: object,
+    role: Role,
+    *,
+    name: str = "",
+    life_days: float | None = None,
+    by: str,
+    now: datetime,
+) -> KeyRecord:
+    """What is stored of a key. Raises InvalidInput."""
+    key_id = key_id_of(key)
+    if key_id is None:
+        raise InvalidInput("This is no API key.", numbers={"field": "key"})
+    return KeyRecord(
         id=key_id,
         digest=digest_of(key),
         owner=check_owner_name(owner),
@@ -252,7 +268,6 @@ def new_key(
         created_by=by,
         expires_at=now + timedelta(days=life_days) if life_days is not None else None,
     )
-    return key, record
 
 
 class _Buckets:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,33 @@ def create(
     print(made["key"], flush=True)
     until = f"until {made['expires_at']}" if made["expires_at"] else "until it is revoked"
     print(f"Key {made['key_id']} of {owner} ({made['role']}) is valid {until}. Keep it now.", file=sys.stderr)
+
+
+@app.command()
+def first(
+    file: Annotated[
+        Path,
+        typer.Option("--file", help="Where the key is, or is written when there is none yet (mode 600)."),
+    ],
+    owner: Annotated[str, typer.Option("--owner", help="Whose jobs and sources it opens.")] = "admin",
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """See that an admin's key opens a new database, so that its server starts beyond loopback; do nothing where one does.
+
+    For start scripts and containers: any number of servers may do it at once, with the same file.
+    """
+    settings: dict[str, Any] = {"data_dir": data_dir}
+    with local_keys(load_settings(**settings)) as keys:
+        made = keys.first(file, owner)
+    if json:
+        print_json(made)
+    elif made is None:
+        print("There are keys already.")
+    else:
+        print(
+            f"Key {made['key_id']} of {owner} ({made['role']}) is valid until it is revoked; it stands in {file}."
+        )
 
 
 @app.command("list")

@@ -28,6 +28,7 @@ COMMANDS = {
     "safe-mode": "Safe mode: show, enter, leave. For operators.",
     "quarantine": "Tasks that were lost too often: list, show, release. For operators.",
     "key": "API keys: create, list, revoke.",
+    "db": "The database: bring it up to date.",
     "audit": "Show who did what, the newest first. For operators.",
     "doctor": "Show what this machine offers and what is missing.",
     "verify": "Start a cluster of its own, hurt it at random, and check that nothing is lost, doubled or oversold.",
