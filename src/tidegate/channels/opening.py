@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from tidegate.channels.bad_url import BadUrl
-from tidegate.channels.smtp import SmtpChannel
 from tidegate.channels.webhook import WebhookChannel
 from tidegate.errors import SettingError
 from tidegate.ports import Channel
@@ -31,13 +30,19 @@ def _open(name: str, url: str) -> Channel:
     scheme = url.partition(":")[0].lower()
     try:
         if scheme in ("smtp", "smtps"):
-            return SmtpChannel(name, urlsplit(url))
+            return _open_smtp(name, url)
         if scheme in ("http", "https"):
             return WebhookChannel(name, urlsplit(url))
     except ValueError as error:
         why = error if isinstance(error, BadUrl) else "its host or port cannot be read"
         raise SettingError(f"alert_channels: the URL of {name!r} cannot be used: {why}.") from None
     return _open_apprise(name, url)
+
+
+def _open_smtp(name: str, url: str) -> Channel:
+    from tidegate.channels.smtp import SmtpChannel  # noqa: PLC0415 - smtplib, which most servers have no use for
+
+    return SmtpChannel(name, urlsplit(url))
 
 
 def _open_apprise(name: str, url: str) -> Channel:
