@@ -31,6 +31,8 @@ from tidegate.testing.servers import MariaDB, PostgreSQL
 FOLDER = Path(__file__).parent / "recorded"
 Said = list[list[Any]]
 """Text, parameters, the number of rows it changed or found, and the rows it found."""
+_OF_TRANSACTIONS = ("BEGIN", "COMMIT", "SET TRANSACTION", "START TRANSACTION")
+"""Not written down: a replay commits each statement by itself."""
 
 
 class _Cursor:
@@ -38,15 +40,29 @@ class _Cursor:
 
     def __init__(self, cursor: Any, said: Said) -> None:
         self._cursor, self._said = cursor, said
-        self.rowcount = -1
+        self._line: list[Any] | None = None
+        self._total: int | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
 
+    @property
+    def connection(self) -> _Driver:
+        return _Driver(self._cursor.connection, self._said)
+
+    @property
+    def rowcount(self) -> int:
+        self.settle()
+        return self._cursor.rowcount if self._total is None else self._total
+
     def execute(self, text: str, row: Any = ()) -> Any:
+        self.settle()
+        self._total = None
         answer = self._cursor.execute(text, row) if row else self._cursor.execute(text)
-        self.rowcount = self._cursor.rowcount
-        self._said.append([text, _plain(row), self.rowcount, None])
+        self._line = [text, _plain(row), None, None]
+        self._said.append(self._line)
+        if not self._in_pipeline():
+            self.settle()
         return answer
 
     def executemany(self, text: str, rows: Any) -> None:
@@ -54,17 +70,53 @@ class _Cursor:
         for row in rows:
             self.execute(text, row)
             total += self.rowcount
-        self.rowcount = total
+        self._total = total
 
     def fetchall(self) -> Any:
+        self.settle()
         rows = self._cursor.fetchall()
         self._said[-1][3] = _plain(rows)
         return rows
 
     def fetchone(self) -> Any:
+        self.settle()
         row = self._cursor.fetchone()
         self._said[-1][3] = _plain([] if row is None else [row])
         return row
+
+    def settle(self) -> None:
+        """Write down how many rows it were: of what is sent in a pipeline that is known only after its end."""
+        if self._line is not None:
+            self._line[2], self._line = self._cursor.rowcount, None
+
+    def _in_pipeline(self) -> bool:
+        driver = getattr(self._cursor.connection, "pgconn", None)
+        return driver is not None and bool(driver.pipeline_status)
+
+
+class _Driver:
+    """A connection of PostgreSQL's driver. It is told itself what is sent together with the next statement of a cursor."""
+
+    def __init__(self, connection: Any, said: Said) -> None:
+        self._connection, self._said = connection, said
+        self._cursors: list[_Cursor] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, text: str, row: Any) -> _Cursor:
+        cursor = _Cursor(self._connection.cursor(), self._said)
+        cursor.execute(text, row)
+        self._cursors.append(cursor)
+        return cursor
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Iterator[None]:
+        with self._connection.pipeline():
+            yield
+        for cursor in self._cursors:
+            cursor.settle()
+        self._cursors.clear()
 
 
 def _plain(rows: Any) -> Any:
@@ -85,9 +137,7 @@ def record(url: str, story: Callable[[SqlStore], None]) -> Said:
 
     story(store)
     store.close()
-    return [
-        line for line in said if not line[0].startswith(("BEGIN", "COMMIT"))
-    ]  # a replay commits each by itself
+    return [line for line in said if not line[0].startswith(_OF_TRANSACTIONS)]
 
 
 def replay(url: str, said: Said) -> list[str]:
