@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tidegate.core.criticality import Criticality, of_priority
 from tidegate.core.job import Priority
-from tidegate.core.overload import RULES, SAFE_MODE, Allowed, only_watching, refuses, starts, strictest
+from tidegate.core.overload import RULES, Allowed, only_watching, refuses, starts
 from tidegate.core.pressure import Level
 
 SHEDDABLE, SHEDDABLE_PLUS, CRITICAL, CRITICAL_PLUS, CONTROL = Criticality
@@ -63,40 +60,8 @@ def test_each_level_allows_no_more_than_the_one_below() -> None:
 
 
 def test_control_is_never_refused() -> None:
-    assert not any(refuses(one, CONTROL, 1.0, 0.0) for one in (*RULES.values(), SAFE_MODE))
-
-
-def test_safe_mode_takes_and_starts_nothing_and_ends_nothing() -> None:
-    safe = strictest(RULES[Level.EMERGENCY], SAFE_MODE)
-    assert all(refuses(safe, work, 0.0, 0.999) for work in Criticality if work is not CONTROL)
-    assert not any(starts(safe, work) for work in Criticality)
-    assert not safe.evict
+    assert not any(refuses(one, CONTROL, 1.0, 0.0) for one in RULES.values())
 
 
 def test_watching_allows_everything() -> None:
     assert set(only_watching(RULES).values()) == {Allowed()}
-
-
-_classes = st.one_of(st.none(), st.sampled_from(Criticality))
-_allowed = st.builds(
-    Allowed,
-    refuse=_classes,
-    refuse_some=_classes,
-    start=_classes,
-    starts_per_s=st.one_of(st.none(), st.floats(0, 10)),
-    concurrency_share=st.floats(0.1, 1),
-    most_page=st.one_of(st.none(), st.integers(1, 100)),
-    exports=st.booleans(),
-)
-
-
-@given(_allowed, _allowed, st.sampled_from(Criticality), st.floats(0, 1), st.floats(0, 1, exclude_max=True))
-def test_the_strictest_of_two_allows_what_both_do(
-    one: Allowed, other: Allowed, work: Criticality, severity: float, chance: float
-) -> None:
-    both = strictest(one, other)
-    assert both == strictest(other, one)
-    assert starts(both, work) == (starts(one, work) and starts(other, work))
-    assert refuses(both, work, severity, chance) == (
-        refuses(one, work, severity, chance) or refuses(other, work, severity, chance)
-    )

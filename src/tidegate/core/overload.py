@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tidegate.core.criticality import Criticality
 from tidegate.core.pressure import Level
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +66,6 @@ RULES: Mapping[Level, Allowed] = {
 }
 """Stop starting before ending what runs; end the young before the old and over-users before the honest."""
 
-SAFE_MODE = Allowed(refuse=Criticality.CRITICAL_PLUS, start=None, starts_per_s=0.0)
-"""After a crash loop: read, cancel and drain only. What runs is left alone."""
-
-
-def strictest(one: Allowed, other: Allowed) -> Allowed:
-    """Only what both allow."""
-    return Allowed(
-        refuse=_higher(one.refuse, other.refuse),
-        refuse_some=_higher(one.refuse_some, other.refuse_some),
-        start=None if one.start is None or other.start is None else max(one.start, other.start),
-        starts_per_s=_least(one.starts_per_s, other.starts_per_s),
-        concurrency_share=min(one.concurrency_share, other.concurrency_share),
-        free_caches=one.free_caches or other.free_caches,
-        most_page=_least(one.most_page, other.most_page),
-        exports=one.exports and other.exports,
-        evict=one.evict and other.evict,
-    )
-
 
 def refuses(allowed: Allowed, work: Criticality, severity: float, chance: float) -> bool:
     """Whether to refuse new work of this class. `chance` is even from 0 up to 1; of `refuse_some`, the share `severity`."""
@@ -105,13 +84,3 @@ def starts(allowed: Allowed, work: Criticality) -> bool:
 def only_watching(rules: Mapping[Level, Allowed]) -> Mapping[Level, Allowed]:
     """The same levels with everything allowed: for who wants to see the levels before they act."""
     return {level: Allowed() for level in rules}
-
-
-def _higher(one: Criticality | None, other: Criticality | None) -> Criticality | None:
-    known = [each for each in (one, other) if each is not None]
-    return max(known, default=None)
-
-
-def _least(one: Number | None, other: Number | None) -> Number | None:
-    known = [each for each in (one, other) if each is not None]
-    return min(known, default=None)
