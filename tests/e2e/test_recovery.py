@@ -31,6 +31,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
         tmp_path / "data",
         max_crashes=2,
         max_losses=1,
+        alert_every_s=0.1,
         function_modules=json.dumps(["tide_harm"]),
         function_path=json.dumps([str(MODULES)]),
     )
@@ -55,6 +56,12 @@ def zygote_of(http: Any, other_than: int = 0) -> int:
 
 def crashed(client: tidegate.Client, times: int) -> bool:
     return bool(client.recovery.safe_mode()["crashes"] >= times)
+
+
+def raised(http: Any) -> set[str]:
+    """The rules whose alerts are open."""
+    found = http.get("/api/v1/alerts", params={"state": "open"}).json()["items"]
+    return {alert["rule"] for alert in found}
 
 
 def keeper_of(running: Running, job_id: str, attempt: int) -> int:
@@ -130,6 +137,8 @@ def test_a_zygote_that_is_killed_comes_back_until_it_was_too_often(running: Runn
             until(partial(crashed, client, count))
         until(lambda: client.recovery.safe_mode()["mode"] == "safe")
         assert "zygote 3" in client.recovery.safe_mode()["message"]
+        until(lambda: raised(http) >= {"crash_loop", "safe_mode"})
+        assert "ledger" not in raised(http)
         client.recovery.leave_safe_mode()
         assert final(http, submit(http, "select 1"))["job_status"] == "SUCCEEDED"
 
@@ -143,10 +152,11 @@ def test_a_ledger_that_does_not_add_up_is_found_by_the_next_start(running: Runni
         database.execute("UPDATE jobs SET tasks_succeeded = tasks_succeeded + 1")
     database.close()
     running.start()
-    with tidegate.connect(running.url) as client:
+    with running.client() as http, tidegate.connect(running.url) as client:
         state = client.recovery.safe_mode()
         assert (state["mode"], state["cause"]) == ("safe", "ledger")
         assert "the job's counters differ from its tasks" in state["message"]
+        until(lambda: raised(http) >= {"ledger", "safe_mode"})
 
 
 @pytest.mark.slow
