@@ -69,6 +69,15 @@ def test_what_cannot_be_done_is_exit_code_2(folder: Path, house: House) -> None:
     assert lint(folder, house, ".", TIDEGATE_URL="http://127.0.0.1:9").returncode == 2
 
 
+def test_mended_is_not_clean_where_not_all_that_was_found_is_known(folder: Path, house: House) -> None:
+    path = folder / "deep" / "good.sql"
+    path.write_text("SELECT  1;\n" * 1700 + "SELECT * FROM t\n")  # of the last one no rule knows how
+    done = lint(folder, house, "deep", "--fix", "--rules", "LT01,AM04", "--max-file-bytes", "0")
+    assert "more violations were left out" in done.stdout
+    assert done.returncode == 1, done.stderr
+    assert path.read_text().startswith("SELECT 1;\n")
+
+
 def test_a_file_without_a_full_verdict_is_not_clean(folder: Path, house: House) -> None:
     (folder / "deep" / "big.sql").write_text(GOOD * 3000)
     done = lint(folder, house, "deep")

@@ -51,11 +51,14 @@ class FileReport:
     """What was left out of the file's own settings, because it could run code or read other files."""
     cached: bool = False
     """Whether it was made by an earlier job, for the same content, configuration and engine."""
+    errors_cut: bool = False
+    """Whether errors are missing in `violations`, for want of room."""
 
     @property
     def clean(self) -> bool:
         """Whether every rule ran and found nothing; warnings do not count."""
-        return self.verdict is Verdict.LINTED and not any(v.severity == "error" for v in self.violations)
+        found = self.errors_cut or any(v.severity == "error" for v in self.violations)
+        return self.verdict is Verdict.LINTED and not found
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": str(self.verdict), "clean": self.clean}
@@ -71,6 +74,8 @@ class FileReport:
             size_bytes=data["size_bytes"],
             notes=tuple(data["notes"]),
             cached=data.get("cached", False),
+            # Reports that were kept may be older than the field.
+            errors_cut=data.get("errors_cut", not data["clean"]),
         )
 
 

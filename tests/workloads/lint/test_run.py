@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tidegate.core.job import AttemptKey, TaskOrder
+from tidegate.core.lint import FileReport, Summary
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.ports import TaskContext
 from tidegate.workloads.errors import TaskError
@@ -196,3 +197,16 @@ def test_a_report_is_cut_where_there_is_no_room_and_says_so(bench: Bench) -> Non
     assert ran["cut"] == 1700 - len(ran["violations"]) > 0
     assert any(f"{ran['cut']} more violations were left out" in note for note in ran["notes"])
     assert ran["clean"] is False
+
+
+@pytest.mark.parametrize(("last", "clean"), [("from t", False), ("FROM t", True)])
+def test_an_error_that_warnings_left_no_room_for_is_not_clean(bench: Bench, last: str, clean: bool) -> None:
+    columns = ",\n".join(f"  a{number}" for number in range(2500))
+    options = LintOptions(rules=("LT02", "CP01"), config="[sqlfluff]\nwarnings = LT02\n", max_file_bytes=0)
+    ran = bench.run({"file": "q.sql", "sql_content": f"SELECT\n{columns}\n{last}\n"}, options)["lint"]
+    assert ran["cut"] > 0
+    assert {one["severity"] for one in ran["violations"]} == {"warning"}
+    report = FileReport.from_json(ran)
+    assert (ran["clean"], report.clean, Summary.of([report]).clean) == (clean, clean, clean)
+    del ran["errors_cut"]  # as in reports of before
+    assert FileReport.from_json(ran).clean is clean

@@ -194,7 +194,8 @@ def _left(task: Document, local: Local, before: dict[str, bytes]) -> bool:
         return True
     print(f"{clean(name)}: mended", file=sys.stderr)
     errors = [one for one in task["violations"] if one["severity"] == "error"]
-    return not all(one["fixable"] for one in errors)
+    unseen = task["violations_cut"] > 0  # whether they could be mended is not known
+    return unseen or not all(one["fixable"] for one in errors)
 
 
 def _closing(summary: Document) -> None:

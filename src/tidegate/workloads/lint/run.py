@@ -126,8 +126,11 @@ def _bounded(report: FileReport) -> dict[str, Any]:
         notes = (*notes, f"The mended text has more than {_MOST_FIXED_BYTES} bytes and was left out.")
     if cut:
         notes = (*notes, f"{cut} more violations were left out: a report has room for {kept} of these.")
-    shown = replace(report, violations=report.violations[:kept], fixed=fixed, notes=notes)
-    return {**shown.to_json(), "clean": report.clean, "cut": cut}
+    errors_cut = any(violation.severity == "error" for violation in report.violations[kept:])
+    shown = replace(
+        report, violations=report.violations[:kept], fixed=fixed, notes=notes, errors_cut=errors_cut
+    )
+    return {**shown.to_json(), "cut": cut}
 
 
 def _unpacked(context: TaskContext) -> Mapping[str, Any]:
