@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tidegate.workloads.lint import digest
 from tidegate.workloads.lint.digest import Digests, programs
+from tidegate.workloads.lint.engine import Engine
 from tidegate.workloads.lint.options import LintOptions
 
 RAW = b"SELECT 1\n"
@@ -39,6 +41,18 @@ def test_every_option_that_may_change_the_answer_has_a_say(options: dict[str, An
 
 def test_time_has_no_say_since_what_it_ends_is_not_kept() -> None:
     assert Digests(LintOptions(file_timeout_s=1.0)).of(RAW) == PLAIN
+
+
+def test_the_order_in_the_context_has_a_say_since_templates_see_it() -> None:
+    contexts = {"d": {"a": "SELECT", "b": "1"}}, {"d": {"b": "1", "a": "SELECT"}}
+    text = b"{{ d.values() | join(' ') }}\n"
+    options = [LintOptions(context=context) for context in contexts]
+    assert [Engine(each).lint("q.sql", text).clean for each in options] == [True, False]
+    assert len({Digests(each).of(text) for each in options}) == 2
+    for each in options:
+        assert Digests(LintOptions.from_json(json.loads(json.dumps(each.to_json())))).of(text) == Digests(
+            each
+        ).of(text)
 
 
 def test_content_and_the_settings_on_the_way_have_a_say_and_names_of_folders_have_none() -> None:

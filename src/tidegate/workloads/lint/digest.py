@@ -29,7 +29,8 @@ class Digests:
         said = {name: value for name, value in options.to_json().items() if name not in _WITHOUT_A_SAY}
         self._begun = hashlib.sha256()
         _add(self._begun, programs())
-        _add(self._begun, json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
+        # Not sorted: templates go through what `context` holds in the order in which it came.
+        _add(self._begun, json.dumps(said, separators=(",", ":")).encode())
 
     def of(self, raw: bytes, configs: Iterable[tuple[str, str]] = ()) -> str:
         """Of a file of that content under the `.sqlfluff` files on the way to it: folders, outermost first, and texts.
