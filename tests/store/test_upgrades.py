@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
-from tests.store.recording import FOLDER, Said, record, replay, tell
+from tests.store.recording import FOLDER, Said, record, replay
+from tests.store.story import tell
 from tidegate.errors import SettingError
+from tidegate.ports import Store
 from tidegate.store import SqlStore, migrate, open_store
-from tidegate.store.schema import REVISIONS
+from tidegate.store.schema import REVISIONS, metadata
 from tidegate.testing.conformance.world import World
 
 DATABASES = [
@@ -175,3 +178,30 @@ def test_a_replay_notices_what_is_answered_otherwise(tmp_path):
         connection.execute(text("UPDATE sequences SET value = 7 WHERE name = 'job'"))
     engine.dispose()
     assert replay(url, said)
+
+
+def test_the_story_that_is_recorded_says_all_that_a_store_can_say(tmp_path, monkeypatch):
+    """Else the next change of a table could break the version before, and no replay would tell."""
+    used: set[str] = set()
+    for name in SAYS:
+        monkeypatch.setattr(SqlStore, name, _noted(used, name, getattr(SqlStore, name)))
+    said = record(f"sqlite:///{tmp_path}/a.db", tell)
+    assert sorted(SAYS - used) == []
+    written = {table for table in metadata.tables if any(_writes(line[0], table) for line in said)}
+    assert sorted(set(metadata.tables) - written) == []
+
+
+SAYS = {name for name in dir(Store) if not name.startswith("_")} - {"close", "time"}
+"""What is asked of a store's tables."""
+
+
+def _noted(used: set[str], name: str, method: Any) -> Any:
+    def called(self: SqlStore, *args: Any, **kwargs: Any) -> Any:
+        used.add(name)
+        return method(self, *args, **kwargs)
+
+    return called
+
+
+def _writes(statement: str, table: str) -> bool:
+    return re.search(rf"(INTO|UPDATE) {table}\b", statement) is not None
