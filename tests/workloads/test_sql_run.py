@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -341,3 +342,11 @@ def test_home_need_not_exist() -> None:
     environ = {name: value for name, value in os.environ.items() if name != "HOME"}
     code = "from tidegate.workloads import sql_run; sql_run.warm()"
     subprocess.run([sys.executable, "-c", code], env=environ, check=True, cwd=Path("/"))
+
+
+def test_a_lock_on_dev_null_holds_up_no_warm_process() -> None:
+    """DuckDB locks the files that it writes, and locks on /dev/null are for all of the machine."""
+    code = "from tidegate.workloads import sql_run; sql_run.warm()"
+    with Path("/dev/null").open("r+b") as locked:
+        fcntl.lockf(locked, fcntl.LOCK_SH)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

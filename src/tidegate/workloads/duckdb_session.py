@@ -104,12 +104,13 @@ def execute(
 def _touch(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(_SHOW_PROGRESS)
     tiny = {"sql": "SELECT 1 AS x"}
+    fd = os.memfd_create("warm")  # DuckDB locks what it writes: /dev/null may be locked by anybody
+    copy = f"COPY (FROM query($sql)) TO '/proc/self/fd/{fd}' (FORMAT parquet, COMPRESSION snappy, USE_TMP_FILE false)"
     for _ in range(2):
         con.execute("DESCRIBE FROM query($sql)", tiny).fetchall()
-        con.execute(
-            "COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet, COMPRESSION snappy)", tiny
-        ).fetchone()
+        con.execute(copy, tiny).fetchone()
         con.execute("SELECT x FROM query($sql) AS t(x) LIMIT $limit", {**tiny, "limit": 1}).fetchmany(1)
+    os.close(fd)
     con.close()
 
 
