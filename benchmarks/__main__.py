@@ -40,6 +40,7 @@ NAMES = [
     "targets",
     "tables",
     "lint",
+    "soak",
 ]
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
