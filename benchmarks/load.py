@@ -68,8 +68,9 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def connected(url: str, api_key: str | None = None) -> AsyncIterator[AsyncClient]:
-    """A client that is connected while the block runs."""
+    """A client while the block runs. Raises TidegateError when no server answers, or not to this key."""
     async with tidegate.connect_async(url, api_key=api_key) as client:
+        await _first(client.jobs(page_size=1))
         yield client
 
 
@@ -126,7 +127,8 @@ async def _one(client: AsyncClient, kind: Kind, load: Load) -> None:
         return
     load.ended.values.append(time.perf_counter() - began)
     if job.status != kind.ends:
-        load.ended.failures.append(f"{kind.name}: job {job.id} ended {job.status}")
+        why = (job.exit or {}).get("message", "without a reason")
+        load.ended.failures.append(f"{kind.name}: job {job.id} ended {job.status}: {why}")
 
 
 async def _watched(client: AsyncClient) -> None:

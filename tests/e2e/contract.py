@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from tests.api.support import assert_problem
+from tests.e2e.loading import load_test
 from tests.e2e.server import final, started, submit, until
 from tests.e2e.test_sql_jobs import ENDLESS
 
@@ -302,3 +303,11 @@ class Contract:
         workers = http.get("/api/v1/health/workers").json()
         assert workers["status"] == "healthy"
         assert set(workers["checks"]) == CHECKS
+
+    def test_a_load_test_tells_what_became_of_each_job(self, http: httpx2.Client) -> None:
+        done = load_test(str(http.base_url), "--rate", "8", "--for", "3", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        told = json.loads(done.stdout)
+        assert sum(told["sent"].values()) == told["ended"] > 5
+        assert told["wrong"] == []
+        assert told["ended_ms"]["p50"] > told["accepted_ms"]["p50"] > 0

@@ -481,7 +481,8 @@ def test_cursors_of_one_instance_work_in_threads(con: duckdb.DuckDBPyConnection)
 FORK = """
 import duckdb, json, os, tempfile
 con = duckdb.connect(':memory:', config={'threads': 1, 'async_threads': 0})
-con.execute("COPY (FROM query($sql)) TO '/dev/null' (FORMAT parquet)", {'sql': 'SELECT 1 AS x'})
+nowhere = f'/proc/self/fd/{os.memfd_create("x")}'
+con.execute(f"COPY (FROM query($sql)) TO '{nowhere}' (FORMAT parquet, USE_TMP_FILE false)", {'sql': 'SELECT 1 AS x'})
 assert len(os.listdir('/proc/self/task')) == 1
 def child(work):
     reader, writer = os.pipe()

@@ -183,12 +183,15 @@ def test_a_runner_that_starts_threads_is_refused(instance: str, tmp_path: Path) 
     sandboxes.close()
 
 
-def test_a_runner_that_cannot_be_loaded_does_not_stop_the_others(instance: str, tmp_path: Path) -> None:
+def test_a_runner_that_cannot_be_loaded_does_not_stop_the_others(
+    instance: str, caplog: pytest.LogCaptureFixture
+) -> None:
     sandboxes = Sandboxes(
         instance=instance, rung="watchdog", preload=["no_such_module", "runners"], python_path=[RUNNERS_PATH]
     )
     sandboxes.open()
     assert [text.split(":")[0] for text in sandboxes.warnings] == ["no_such_module"]
+    assert "could not load a module: no_such_module" in caplog.text
     sandboxes.close()
 
 

@@ -6,6 +6,7 @@ because it died, is ended and reported here.
 
 from __future__ import annotations
 
+import logging
 import selectors
 import time
 from collections import deque
@@ -43,6 +44,8 @@ __all__ = [
     "Sandboxes",
     "Turn",
 ]
+
+log = logging.getLogger("tidegate.sandbox")
 
 _READY_WITHIN_S = 60.0
 _SWEPT_WITHIN_S = 30.0
@@ -392,6 +395,7 @@ class Sandboxes:
                     self._unproven.clear()
             case "warning":
                 self.warnings.append(message["message"])
+                log.warning("The process that forks attempts could not load a module: %s", message["message"])
             case "failed":
                 error = SettingError if message["code"] == SettingError.code else Unavailable
                 self._stop_zygote()

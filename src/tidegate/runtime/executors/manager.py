@@ -238,8 +238,6 @@ class ExecutorManager:
         except BaseException:
             self._folder.remove()
             raise
-        for warning in sandboxes.warnings:
-            log.warning("a module of `preload` could not be loaded: %s", warning)
         self._threads = ThreadPool(self.sizes.io_threads)
         self._pool = pool
 
