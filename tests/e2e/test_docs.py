@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.e2e.loading import SCRIPT as LOAD_TEST
 from tests.e2e.server import Running
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -68,7 +69,7 @@ def test_the_examples_of_the_api_are_answered_as_they_say(tmp_path: Path) -> Non
 
 def test_the_commands_of_the_page_on_running_a_server_work(tmp_path: Path) -> None:
     commands = re.findall(r"^```sh\n(.*?)^```", page("operations.md"), re.DOTALL | re.MULTILINE)
-    [serve, doctor] = [
+    [serve, doctor, loads] = [
         command.strip().replace("/var/lib/tidegate", str(tmp_path / "data")) for command in commands
     ]
     checked = shell(f"{doctor} --json", tmp_path)
@@ -83,8 +84,14 @@ def test_the_commands_of_the_page_on_running_a_server_work(tmp_path: Path) -> No
     ) as served:
         assert served.stdout is not None
         line = served.stdout.readline()
+        address = re.match(r"Tidegate is listening on (http://127\.0\.0\.1:\d+) ", line)
+        assert address, line
+        loads = loads.replace("http://127.0.0.1:8420", address.group(1))
+        for load in re.sub(r"--for \d+", "--for 2", loads).splitlines():
+            done = shell(load.replace("scripts/load_test.py", str(LOAD_TEST)), tmp_path)
+            assert done.returncode == 0, (load, done.stdout, done.stderr)
+            assert "x select 1" in done.stdout
         served.terminate()
-    assert re.match(r"Tidegate is listening on http://127\.0\.0\.1:\d+ ", line)
     assert served.returncode == 0
 
 
