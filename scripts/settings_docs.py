@@ -44,7 +44,9 @@ def _values(field: FieldInfo) -> str:
         return "list"
     if get_origin(kinds[0]) is dict:
         return "table of names and texts"
-    words = {"bool": "true or false", "str": "text", "Path": "path", "int": "whole number", "float": "number"}
+    words = {
+        "bool": "true or false", "str": "text", "SecretStr": "text", "Path": "path", "int": "whole number", "float": "number"
+    }  # fmt: skip
     bounds = [f"{sign} {getattr(bound, attribute):g}" for bound in field.metadata for attribute, sign in _BOUNDS.items()
               if hasattr(bound, attribute)]  # fmt: skip
     return ", ".join([words[kinds[0].__name__], *bounds])

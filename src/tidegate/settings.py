@@ -97,6 +97,45 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
         description="Keeps clusters apart that share one Redis or broker.",
     )
+    consul_host: str | None = Field(
+        None,
+        description="Consul's agent, in which the server registers while it runs. See [deployment.md](deployment.md#consul).",
+        validation_alias=AliasChoices("TIDEGATE_CONSUL_HOST", "CONSUL_HOST", "consul_host"),
+    )
+    consul_port: int = Field(
+        8500,
+        ge=1,
+        le=65535,
+        description="Port of its HTTP API.",
+        validation_alias=AliasChoices("TIDEGATE_CONSUL_PORT", "CONSUL_PORT", "consul_port"),
+    )
+    consul_tls: bool = Field(
+        False,
+        description="Whether that speaks TLS.",
+        validation_alias=AliasChoices("TIDEGATE_CONSUL_TLS", "CONSUL_HTTP_SSL", "consul_tls"),
+    )
+    consul_token: SecretStr | None = Field(
+        None,
+        description="Token for it, where it wants one.",
+        validation_alias=AliasChoices("TIDEGATE_CONSUL_TOKEN", "CONSUL_HTTP_TOKEN", "consul_token"),
+    )
+    consul_token_file: Path | None = Field(
+        None,
+        description="File that holds the token, read anew for each call; goes before `consul_token`.",
+        validation_alias=AliasChoices(
+            "TIDEGATE_CONSUL_TOKEN_FILE", "CONSUL_HTTP_TOKEN_FILE", "consul_token_file"
+        ),
+    )
+    consul_service: str = Field(
+        "tidegate",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Name of the service in Consul, as in `tidegate.service.consul`.",
+    )
+    consul_address: str | None = Field(
+        None,
+        description="Address that others reach this server by; default: `host`, or where that means all addresses, the one "
+        "that Consul's agent sees.",
+    )
     resend_after_s: float = Field(
         10.0, gt=0, description="Seconds after which a start that no worker has claimed is sent again."
     )
@@ -348,7 +387,9 @@ class Settings(BaseSettings):
         )
 
 
-_SECRET = frozenset({"targets", "alert_channels"})
+_SECRET = frozenset(
+    {"targets", "alert_channels", "consul_token", "TIDEGATE_CONSUL_TOKEN", "CONSUL_HTTP_TOKEN"}
+)
 
 
 def _given(error: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def test_rabbitmq_is_reached_as_well(tmp_path: Path, rabbitmq: RabbitMQ):
 
 def test_an_embedded_server_needs_no_services(tmp_path: Path):
     services, _ = look(tmp_path)
-    assert services == {"database": None, "broker": None, "redis": None, "shared_path": None}
+    assert services == {"database": None, "broker": None, "redis": None, "shared_path": None, "consul": None}
 
 
 def test_a_worker_that_sees_another_folder_is_named(tmp_path: Path):

@@ -48,7 +48,21 @@ def _services(settings: Settings, problems: list[Problem]) -> dict[str, Any]:
             "A cluster works without it, but slower. See that it runs and REDIS_URL is right, or leave REDIS_URL out.",
         ),
         "shared_path": _shared_path(settings, facts, problems) if settings.broker_url else None,
+        "consul": _consul(settings, problems),
     }
+
+
+def _consul(settings: Settings, problems: list[Problem]) -> dict[str, Any] | None:
+    if not settings.consul_host:
+        return None
+    from tidegate.app.consul import consul_fault  # noqa: PLC0415 - for those who want it
+
+    wrong = consul_fault(settings)
+    if wrong is not None:
+        message = f"Servers cannot be registered in Consul: {wrong}."
+        advice = "They work without it, and register when it is there. See that CONSUL_HOST and CONSUL_PORT are right."
+        problems.append(Problem("warning", "consul", message, advice))
+    return {"url": f"{settings.consul_host}:{settings.consul_port}", "fault": wrong}
 
 
 def _database(settings: Settings, problems: list[Problem]) -> DatabaseFacts | None:

@@ -9,15 +9,21 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
 from tidegate.app.folders import server_file
 from tidegate.app.server import Server
+from tidegate.app.wiring import registration
 from tidegate.errors import Unavailable
 from tidegate.settings import Settings
 from tidegate.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tidegate.discovery.registration import Registration
 
 log = logging.getLogger("tidegate.app")
 
@@ -39,22 +45,39 @@ def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int
     server = Server(settings)
     with contextlib.closing(listening), _Signals() as signals:
         app = server.start()
+        entry = registration(settings, port, lambda: server.service.ready().results)
         try:
             # On a shared path it would tell commands on other machines of a server that is not theirs.
             noted = contextlib.nullcontext() if server.clustered else server_file(server.folders.root, url)
             with noted:
-                _Http(app, lambda: _begin(server, announce, url), signals, server.hurry).run(listening)
+                _Http(app, _moments(server, announce, url, entry), signals, server.hurry).run(listening)
             log.info("Stopping: running jobs get %g s to finish.", settings.grace_s)
         finally:
             signals.then(server.hurry)
+            if entry is not None:
+                entry.close()
             server.stop()
     return 0
 
 
-def _begin(server: Server, announce: Callable[[str], None], url: str) -> None:
-    """On the event loop, once it answers."""
-    server.loop_lag.watch(asyncio.get_running_loop())
-    announce(url)
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """What is done on the event loop once the server answers, and as soon as it shall take no more requests."""
+
+    began: Callable[[], None]
+    ending: Callable[[], None]
+
+
+def _moments(
+    server: Server, announce: Callable[[str], None], url: str, entry: Registration | None
+) -> _Moments:
+    def began() -> None:
+        server.loop_lag.watch(asyncio.get_running_loop())
+        announce(url)
+        if entry is not None:
+            entry.start()
+
+    return _Moments(began, entry.leave if entry is not None else lambda: None)
 
 
 class _Signals:
@@ -91,9 +114,7 @@ class _Signals:
 class _Http:
     """Uvicorn with our own signals: it would end the process by the signal itself, before jobs are put back."""
 
-    def __init__(
-        self, app: FastAPI, started: Callable[[], None], signals: _Signals, hurry: Callable[[], None]
-    ) -> None:
+    def __init__(self, app: FastAPI, moments: _Moments, signals: _Signals, hurry: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -107,7 +128,7 @@ class _Http:
             timeout_keep_alive=75,
             backlog=1024,
         )
-        self._server = _Uvicorn(config, started)
+        self._server = _Uvicorn(config, moments)
         self._hurry = hurry
         signals.then(self._ask)
 
@@ -123,9 +144,9 @@ class _Http:
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, moments: _Moments) -> None:
         super().__init__(config)
-        self._announce = started
+        self._moments = moments
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -133,7 +154,11 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._announce()
+        self._moments.began()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._moments.ending()
+        await super().shutdown(sockets)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -1,7 +1,8 @@
-"""Embedded or cluster: what only a cluster needs is loaded only for one."""
+"""Embedded or cluster, alone or known to Consul: what only some servers need is loaded only for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tidegate.errors import SettingError
@@ -9,6 +10,7 @@ from tidegate.settings import Settings
 
 if TYPE_CHECKING:
     from tidegate.app.cluster import Wires
+    from tidegate.discovery.registration import Registration
     from tidegate.ports import RateLimiter
 
 
@@ -37,3 +39,14 @@ def rate_limiter(settings: Settings) -> RateLimiter | None:
     if settings.broker_url is None or settings.redis_url is None:
         return LocalRates(rules)
     return RedisRates(rules, settings.redis_url, settings.cluster_name)
+
+
+def registration(
+    settings: Settings, port: int, checks: Callable[[], Mapping[str, str | None]]
+) -> Registration | None:
+    """What keeps the entry of the server on this port in Consul, if that is wanted; not started yet."""
+    if not settings.consul_host:
+        return None
+    from tidegate.app.consul import make_registration  # noqa: PLC0415 - loads HTTPX2 into servers, for those who want it
+
+    return make_registration(settings, port, checks)

@@ -64,7 +64,7 @@ def _services(services: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         tables = f"tables of revision {database['revision']}" if database["revision"] else "no tables yet"
         yield "database", f"{database['product']} at {database['url']} ({tables})"
         yield "clock", f"{database['clock_offset_s']:+.3f} s against the database's"
-    for name in ("broker", "redis"):
+    for name in ("broker", "redis", "consul"):
         if service := services[name]:
             yield name, f"{service['url']} ({service['fault'] or 'answers'})"
     if shared := services["shared_path"]:

@@ -1,0 +1,1 @@
+"""How others find this server: its entry in Consul."""
