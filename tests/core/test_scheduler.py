@@ -221,6 +221,16 @@ def test_batches_become_smaller_towards_the_end_so_that_all_places_end_together(
     assert sizes[-3:] == [1, 1, 1]
 
 
+def test_what_was_tried_before_comes_in_smaller_batches():
+    worker, queues = a_worker(cpus=1), [QueueView("default")]
+
+    def size(attempts):
+        tasks = [*many(10, attempts=attempts), *many(1000)[10:]]
+        return batches(plan(a_snapshot(tasks, [worker], queues), NOW).starts)
+
+    assert [size(attempts) for attempts in (0, 1, 2, 5, 6, 100)] == [[64], [32], [16], [2], [1], [1]]
+
+
 def test_a_batch_is_of_one_job_and_takes_its_share_of_the_budget():
     tasks = [*many(3, job_id=1), *many(400, job_id=2)]
     queues = [QueueView("default")]

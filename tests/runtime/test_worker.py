@@ -591,6 +591,7 @@ def test_a_cancel_ends_a_whole_batch(house: House) -> None:
     job_id = house.submit_batch({}, {"does": "sleep"}, *({} for _ in range(20)))
     second = AttemptKey(job_id, 2, 1)
     house.until(job_id, lambda job: house.board.share(second.task) is not None)
+    house.until(job_id, lambda job: job.task_counts[TaskState.SUCCEEDED] == 1)  # the end has been reported
     cancelled = house.store.request_cancel(job_id, house.clock.now())
     house.worker.cancel(cancelled.live_attempts)
     job = house.final(job_id)

@@ -42,7 +42,7 @@ from tidegate.runtime.worker_events import (
     StopAsked,
     Ticked,
 )
-from tidegate.runtime.worker_state import WorkerRules, WorkerState
+from tidegate.runtime.worker_state import GATHER_S, WorkerRules, WorkerState
 from tidegate.testing.scenario import NOW
 
 RULES = WorkerRules(beat_s=30.0, lease_s=60.0, max_losses=Losses(5), interactive_queue="interactive")
@@ -417,6 +417,55 @@ def test_a_cancel_before_its_start_wins_over_a_whole_batch():
     play.tick()
     assert play.begun == {}
     assert [end.key for end in play.ends] == batch(1, 3)
+
+
+def reports(play):
+    """How many ends each report told of."""
+    return [len(one.ends) for _, _, todo in play.log for one in todo if isinstance(one, Report)]
+
+
+def test_ends_in_a_batch_that_goes_on_are_reported_together():
+    play = Play().join()
+    play.start(1, count=4)
+    for of in batch(1, 2):
+        play.tell(play.end(of))
+        play.tick(GATHER_S * 0.4)
+    assert reports(play) == []
+    play.run_for(GATHER_S * 0.4)
+    assert reports(play) == [2]
+    play.tell(play.end(batch(1, 4)[2]))
+    play.run_for(GATHER_S * 0.9)
+    assert reports(play) == [2]
+    play.tell(play.end(batch(1, 4)[3]))
+    play.tick()
+    assert reports(play) == [2, 2]
+
+
+def test_an_end_that_makes_room_waits_for_nobody_and_takes_the_others_along():
+    play = Play().join()
+    play.start(1, count=3)
+    play.start(2)
+    play.tell(play.end(key(1)))
+    play.tick()
+    assert reports(play) == []
+    play.tell(play.end(key(2)))
+    play.tick()
+    assert reports(play) == [2]
+
+
+def test_what_the_store_refused_is_not_reported_before_its_time_by_what_ends_then():
+    play = Play().join()
+    play.start(1)
+    play.start(2)
+    play.away = True
+    play.tell(play.end(key(1)))
+    play.tick()
+    play.tell(play.end(key(2)))
+    play.tick(RULES.retry_s * 0.9)
+    assert reports(play) == [1]
+    play.away = False
+    play.run_for(RULES.retry_s)
+    assert reports(play) == [1, 2]
 
 
 def test_a_batch_that_comes_twice_is_begun_once():

@@ -88,15 +88,17 @@ def sharing(line: LineView, at: int, probe: Probe, gates: Gates) -> int:
     """How many tasks of the line, from `at` on, are started together in one sandbox: a batch.
 
     Half of an equal share of what waits of their job for each place, so that all places end at about the same time whatever
-    the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows.
+    the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows: half of that for each
+    time that the first was tried before, since a batch that ended early was too large, or has one in it that ends the others.
     """
     first = line.heads[at]
-    if first.batch <= 1:
+    most = first.batch >> first.attempts
+    if most <= 1:
         return 1
     behind = (-first.priority, first.key.job_id + 1, 0)
     waiting = bisect_left(line.heads, behind, at, key=order_key) - at
     places = min(probe.places(), gates.most(line.key.queue))
-    return max(min(first.batch, ceil(waiting / (2 * places))), 1)
+    return max(min(most, ceil(waiting / (2 * places))), 1)
 
 
 def _starts(line: LineKey, tasks: Sequence[WaitingTask], worker: WorkerView) -> list[Start]:

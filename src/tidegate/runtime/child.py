@@ -47,7 +47,7 @@ MAX_RESULT_BYTES = 1024 * 1024
 _MAX_MESSAGE = 8000
 _PROGRESS_EVERY_S = 0.1
 LOG_MARK = b"\0-- next attempt --\0"
-BATCH_S = 2.0
+BATCH_S = 3.0
 """A batch begins nothing more after this long: what is left is put back, so that others get their turn."""
 
 

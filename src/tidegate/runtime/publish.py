@@ -46,7 +46,7 @@ class DataFolders:
 
     def log(self, key: AttemptKey) -> Path:
         """What an attempt prints, while it runs and after; there is none before it prints."""
-        return self.logs / str(key.job_id) / f"{key.number}.{key.attempt}.log"
+        return self.logs / f"{key.job_id}/{key.number}.{key.attempt}.log"
 
     def result(self, key: AttemptKey, file: str, folder: Path | None = None) -> Path:
         """Where a file of an attempt's staging will lie: among the results, or in `folder`."""

@@ -89,6 +89,6 @@ class Orders:
         left = assignment.spec.get(INPUT_FOLDER)
         if left is None or assignment.kind not in self._expanding:
             return assignment.spec
-        folder = str(self._folders.root / left)
+        folder = f"{self._folders.root}/{left}"
         readable = [*assignment.spec.get("readable_paths", ()), folder]
         return {**assignment.spec, INPUT_FOLDER: folder, "readable_paths": readable}

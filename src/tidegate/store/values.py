@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
@@ -70,15 +70,21 @@ def shape_of(cpu_milli: int, memory_bytes: int, disk_bytes: int, labels: str) ->
     return Shape(Resources(cpu_milli, memory_bytes, disk_bytes), labels_from_json(labels))
 
 
+_EXIT_FIELDS = tuple(field.name for field in fields(Exit))
+
+
 def exit_to_json(exit: Exit | None) -> str | None:
-    return None if exit is None else to_json({k: v for k, v in asdict(exit).items() if v is not None})
+    if exit is None:
+        return None
+    told = ((name, getattr(exit, name)) for name in _EXIT_FIELDS)
+    return to_json({name: value for name, value in told if value is not None})
 
 
 def exit_from_json(text: str | None) -> Exit | None:
     if text is None:
         return None
-    fields = from_json(text)
-    return Exit(**{**fields, "reason": ExitReason(fields["reason"])})
+    told = from_json(text)
+    return Exit(**{**told, "reason": ExitReason(told["reason"])})
 
 
 def usage_to_row(usage: Usage) -> tuple[int | float | str | None, ...]:
