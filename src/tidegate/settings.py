@@ -151,6 +151,19 @@ class Settings(BaseSettings):
         description="File to log to besides standard error, rotated.",
         validation_alias=AliasChoices("TIDEGATE_LOG_FILE", "LOG_FILE", "log_file"),
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which a server or worker shows its metrics to whoever reaches it; default: servers show them on "
+        "their own port alone, workers nowhere. Processes of one machine may share it. See [metrics.md](metrics.md).",
+        validation_alias=AliasChoices("TIDEGATE_METRICS_PORT", "METRICS_PORT", "metrics_port"),
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of that port. Loopback unless told: nobody is asked for a key there.",
+        validation_alias=AliasChoices("TIDEGATE_METRICS_HOST", "METRICS_HOST", "metrics_host"),
+    )
 
     cpus: float | None = Field(
         None, description="CPUs the worker offers; default: what the machine or container has."

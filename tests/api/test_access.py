@@ -210,6 +210,7 @@ ASKS: dict[tuple[str, str], Ask] = {
     ),
     ("GET", "/api/v1/monitoring/queues"): fixed("/api/v1/monitoring/queues"),
     ("GET", "/api/v1/monitoring/system"): fixed("/api/v1/monitoring/system"),
+    ("GET", "/metrics"): fixed("/metrics"),
     ("GET", "/api/system/resource-usage"): fixed("/api/system/resource-usage"),
     ("GET", "/api/system/executor-stats"): fixed("/api/system/executor-stats"),
     ("GET", "/api/system/db-pool-stats"): fixed("/api/system/db-pool-stats"),

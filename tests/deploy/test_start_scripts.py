@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tidegate.testing.servers import PostgreSQL, Redis, free_port
 
@@ -110,6 +112,23 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def samples_of(page: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+
+
+def processes(page: str) -> set[str]:
+    """Who has told anything on a page of metrics."""
+    return {sample.labels["process"] for sample in samples_of(page)}
+
+
+def sum_of(page: str, name: str, **labels: str) -> float:
+    return sum(
+        sample.value
+        for sample in samples_of(page)
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
 def test_two_servers_share_a_port_and_a_worker_runs_their_job(
     tmp_path: Path, postgresql: PostgreSQL, redis: Redis
 ):
@@ -128,6 +147,7 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
             "TIDEGATE_ALLOWED_HOSTS": '["*"]',
             "TIDEGATE_GRACE_S": "0.5",
             "TIDEGATE_YIELD_CPU": "off",
+            "METRICS_PORT": str(free_port()),
         }
         with started("start_web.sh", given, "--port", port) as web:
             said(web, "is listening")
@@ -145,6 +165,14 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
                     ended = http.get(f"/api/v1/jobs/{job.json()['job_id']}", params={"wait_s": 50})
                     assert ended.status_code == 200, ended.text
                     assert ended.json()["job_status"] == "SUCCEEDED", ended.text
+                for _ in range(10):  # each on a connection of its own, which the kernel gives to any of them
+                    shared_port = f"http://127.0.0.1:{port}/metrics"
+                    page = httpx2.get(shared_port, headers={"X-API-Key": key}, timeout=30).text
+                    assert processes(page) == {"server-0", "server-1"}
+                    page = httpx2.get(f"http://127.0.0.1:{given['METRICS_PORT']}/metrics", timeout=30).text
+                    assert processes(page) == {"server-0", "server-1", "worker-2"}
+                    tries = sum_of(page, "tidegate_attempts_total", kind="sql", reason="succeeded")
+                    assert tries == sum_of(page, "sql_linting_jobs_total", status="succeeded") == 1
         assert [pid for pid in servers if Path(f"/proc/{pid}").exists()] == []
 
 

@@ -15,7 +15,8 @@ import tidegate
 from scripts import settings_docs
 from tests.environment import others_environment
 from tidegate.settings import Settings
-from tidegate.telemetry import BOUND, EVENTS
+from tidegate.telemetry.events import EVENTS
+from tidegate.telemetry.logs import BOUND
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -12,13 +12,14 @@ import pytest
 from tests.runtime.lab import RUNNERS_PATH
 from tidegate.core.job import (
     DIGEST,
-    Assignment,
     AttemptEnd,
     AttemptKey,
     AttemptState,
+    Claimed,
     JobStatus,
     NewJob,
     Priority,
+    Recorded,
     Shape,
     TaskOrder,
     TaskState,
@@ -464,15 +465,13 @@ class FullStore(MemoryStore):
         self.full = threading.Event()
         self.refused_report = threading.Event()
 
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         if not self.refused_claims:
             self.refused_claims += 1
             raise Unavailable("The disk is full.")
         return super().claim(worker_id, generation, keys, at)
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         if self.full.is_set():
             self.refused_report.set()
             raise Unavailable("The disk is full.")
@@ -482,7 +481,7 @@ class FullStore(MemoryStore):
 class PickyStore(MemoryStore):
     """Cannot take an end with a certain answer, as a database cannot take text that is no Unicode."""
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         if any(end.result == {"answer": "poison"} for end in ends):
             raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
         return super().report(ends)

@@ -26,6 +26,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/health/ready"): ANYBODY,
     ("GET", "/"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,
+    ("GET", "/metrics"): VIEWER,
     ("POST", "/api/v1/jobs"): USER,
     ("GET", "/api/v1/jobs"): VIEWER,
     ("POST", "/api/v1/jobs/bulk"): USER,

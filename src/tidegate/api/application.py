@@ -19,6 +19,7 @@ from tidegate.api import (
     keys,
     lint,
     logs,
+    metrics,
     monitoring,
     openapi,
     outputs,
@@ -72,6 +73,7 @@ SUBJECTS = (
     workers,
     recovery,
     monitoring,
+    metrics,
     pressure,
     ingest,
     lint,
@@ -117,6 +119,7 @@ def create_app(service: Service) -> FastAPI:
     problems.add_handlers(app)
     app.state.bodies = BodyBudget()
     app.state.admission = Admission(service.settings, service.rates, service.run)
+    service.meters.tell("gates", lambda: metrics.of_gates(app.state.admission))
     app.guard = Guard(
         super(Api, app).__call__,
         allowed_hosts(service.settings),
@@ -124,5 +127,6 @@ def create_app(service: Service) -> FastAPI:
         service.doorkeeper,
         app.state.admission,
         jobs.entrance,
+        service.meters,
     )
     return app

@@ -29,6 +29,7 @@ from tidegate.api.problems import Refusal, internal_problem, problem_response, r
 from tidegate.errors import TidegateError
 from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.settings import Settings
+from tidegate.telemetry.meters import Meters
 
 log = logging.getLogger("tidegate.access")
 
@@ -40,6 +41,7 @@ _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 _HEALTH_START: Message = {
     "type": "http.response.start",
     "status": 200,
@@ -88,6 +90,7 @@ class Guard:
         door: Doorkeeper | None,
         admission: Admission | None,
         entrance: Entrance = no_entrance,
+        meters: Meters | None = None,
     ) -> None:
         self._app = app
         self._bodies = bodies
@@ -95,6 +98,7 @@ class Guard:
         self._door = door
         self._admission = admission
         self._entrance = entrance
+        self._meters = meters or Meters()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,8 +144,19 @@ class Guard:
                 raise  # half an answer is out: only closing the connection tells the client
         finally:
             self._bodies.release(scope)
+            self._count(scope, status, time.perf_counter() - began)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s", _access_line(scope, status, time.perf_counter() - began))
+
+    def _count(self, scope: Scope, status: int, took_s: float) -> None:
+        """What was refused before it was looked at is no work of any kind."""
+        work = scope.get("work")
+        if work is None:
+            return
+        told = _CLASSES[status // 100]
+        self._meters.count("tidegate_http_requests_total", work.value, told)
+        if work is not Work.STREAM:
+            self._meters.observe("sql_linting_request_duration_seconds", took_s, work.value, told)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         passage: Passage | None = None
@@ -163,6 +178,7 @@ class Guard:
         through, to be left in the end; None for what passes none. Raises `rate_limited`, `overloaded`.
         """
         way = way_of(scope["method"], scope["path"], scope["query_string"])
+        scope["work"] = way.work
         if way.work is Work.CONTROL:
             return None
         assert self._admission is not None

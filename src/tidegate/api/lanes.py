@@ -52,6 +52,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("GET", "/api/v1/health"): _CONTROL,
     ("GET", "/api/v1/health/ready"): _CONTROL,
     ("GET", "/api/v1/health/workers"): _CONTROL,
+    ("GET", "/metrics"): _CONTROL,
     ("POST", "/api/v1/jobs"): _SUBMIT,
     ("POST", "/api/v1/jobs/bulk"): _SUBMIT,
     ("POST", "/api/v1/jobs/{job_id}/cancel"): _CONTROL,

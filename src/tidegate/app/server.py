@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -21,6 +22,13 @@ from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
 from tidegate.app.kinds import kind_rules
+from tidegate.app.metrics import (
+    metrics_port,
+    process_meters,
+    siblings_of_port,
+    tell_pressure,
+    tell_worker,
+)
 from tidegate.app.pressure import PressureWatch
 from tidegate.app.wiring import rate_limiter, wire
 from tidegate.app.worker import make_worker
@@ -49,6 +57,7 @@ from tidegate.server.intake import Intake
 from tidegate.server.judge import Rules
 from tidegate.server.kept import PartHealth
 from tidegate.server.leader import Leader, led
+from tidegate.server.metrics import of_the_server
 from tidegate.server.pressure import Pressure, Shed
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
@@ -62,6 +71,8 @@ from tidegate.server.services.wake import Wake
 from tidegate.server.supervisor import Supervisor
 from tidegate.settings import Settings
 from tidegate.store import SqlStore
+from tidegate.telemetry.counted import counted
+from tidegate.telemetry.pages import Pages
 from tidegate.workloads.registry import load_workloads
 
 log = logging.getLogger("tidegate.app")
@@ -94,6 +105,7 @@ class Server:
         self.folders = DataFolders(root_of(settings))
         self.clock: Clock = SystemClock()
         self.clustered = settings.broker_url is not None and launcher is None
+        self.meters = process_meters("server")
         self._closing = contextlib.ExitStack()
         self._make_launcher = launcher
         self._wires = wire(settings) if self.clustered else None
@@ -134,7 +146,7 @@ class Server:
         workloads = load_workloads()
         store = open_database(self.settings, allow_newer=True)
         self._closing.callback(store.close)
-        self.store = self._feed_ledger(store)
+        self.store = counted(self._feed_ledger(store), self.meters)
         self._follow_time()
         check_door(self.settings, self.store, self.clock.now())
         self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
@@ -159,6 +171,7 @@ class Server:
             claim=not self.clustered,
             holding=self._holding(),
             supervisor=self.supervisor,
+            passed=functools.partial(self.meters.observe, "tidegate_cycle_pass_seconds"),
         )
         self.cycle.run_once()
         self.cycle.start()
@@ -183,6 +196,7 @@ class Server:
             self.settings.max_waiting,
             shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
             supervisor=self.supervisor,
+            refused=functools.partial(self.meters.count, "tidegate_submissions_refused_total"),
         )
         intake.start()
         self._closing.callback(intake.stop)
@@ -214,12 +228,30 @@ class Server:
                 self.pressure.base,
                 self.pressure.meter.use,
             ),
+            meters=self.meters,
+            pages=self._pages(),
         )
         self._closing.callback(self.service.close)
+        self._tell_metrics(leader)
         app = create_app(self.service)
         self.pressure.start()
         _collect_garbage_rarely()
         return app
+
+    def _pages(self) -> Pages:
+        if not self.settings.share_port:
+            return Pages(self.meters)
+        siblings = siblings_of_port(self.settings.port, self.meters)
+        self._closing.callback(siblings.close)
+        return Pages(self.meters, siblings)
+
+    def _tell_metrics(self, leader: Leader) -> None:
+        own = of_the_server(self.cycle, leader, self.supervisor, self.clock, self.service.pools)
+        self.meters.tell("server", own)
+        tell_pressure(self.meters, self.pressure)
+        if self.worker is not None:
+            tell_worker(self.meters, self.worker)
+        self._closing.enter_context(metrics_port(self.settings, self.meters, "server"))
 
     def _watch_pressure(self) -> None:
         self.loop_lag = LoopLag()
@@ -318,6 +350,7 @@ class Server:
             self.clock,
             f"server {socket.gethostname()}{port}",
             most_crashes=self.settings.max_crashes,
+            count=functools.partial(self.meters.count, "tidegate_crashes_total"),
         )
         supervisor.start()
         self._closing.callback(supervisor.stop)

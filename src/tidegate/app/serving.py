@@ -20,7 +20,7 @@ from tidegate.app.server import Server
 from tidegate.app.wiring import registration
 from tidegate.errors import Unavailable
 from tidegate.settings import Settings
-from tidegate.telemetry import configure_logging
+from tidegate.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from tidegate.discovery.registration import Registration

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from tidegate.app.database import open_database
 from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders, open_scratch, root_of
 from tidegate.app.kinds import function_modules, target_urls
+from tidegate.app.metrics import counting, metrics_port, process_meters, tell_pressure, tell_worker
 from tidegate.app.pressure import PressureWatch
 from tidegate.app.wiring import wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
@@ -28,7 +29,8 @@ from tidegate.runtime.sandbox import Sandboxes
 from tidegate.runtime.worker import AttemptWatcher, Worker, WorkerRules
 from tidegate.server.kept import Unsupervised
 from tidegate.settings import Settings
-from tidegate.telemetry import configure_logging
+from tidegate.telemetry.counted import counted
+from tidegate.telemetry.logs import configure_logging
 from tidegate.workloads.registry import load_workloads
 
 LOOKOUT_EVERY = 3.0
@@ -126,7 +128,10 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         closing.callback(clock.stop)
         wires = wire(settings)
         closing.callback(wires.close)
-        bounded = BoundedStore(wires.fed(store), max(ANSWER_SHARE * settings.lease_s, LEAST_ANSWER_S))
+        meters = process_meters("worker")
+        bounded = BoundedStore(
+            counted(wires.fed(store), meters), max(ANSWER_SHARE * settings.lease_s, LEAST_ANSWER_S)
+        )
         closing.callback(bounded.close)
 
         place = f"worker:{worker_id}"
@@ -147,7 +152,8 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
                 fences=True,
                 pressure=pressure,
             )
-            made.when_crashed(Unsupervised())
+            made.when_crashed(counting(meters, Unsupervised()))
+            tell_worker(meters, made)
             return made
 
         def leave() -> None:
@@ -163,6 +169,8 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         lookout.start()
         closing.callback(lookout.close)
         pressure.start()
+        tell_pressure(meters, pressure)
+        closing.enter_context(metrics_port(settings, meters, "worker"))
         return worker.run()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey
+from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
 from tidegate.core.plan import Plan, Start
 from tidegate.errors import Unavailable
 from tidegate.ports import LedgerCache, Store, WorkerInfo
@@ -126,18 +126,16 @@ class _Fed:
         self._feed.started(starts)
         return starts
 
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         claimed = self._store.claim(worker_id, generation, keys, at)
         if len(claimed) < len(set(keys)):
             self._feed.doubt()  # a cancelled one was released here
         return claimed
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         return self._ended(self._store.report(ends))
 
-    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> Recorded:
         return self._ended(self._store.end_lost(ends, epoch))
 
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
@@ -156,7 +154,7 @@ class _Fed:
         self._feed.doubt()
         return left
 
-    def _ended(self, recorded: list[AttemptEnd]) -> list[AttemptEnd]:
+    def _ended(self, recorded: Recorded) -> Recorded:
         self._feed.released([key for end in recorded for key in _released(end)])
         return recorded
 

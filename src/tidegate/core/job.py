@@ -6,10 +6,11 @@ is its fencing number: whoever reports for an attempt names it, and only the new
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tidegate.core.identity import Caller
@@ -373,6 +374,33 @@ class Source:
     @property
     def column_count(self) -> int:
         return len(self.columns)
+
+
+class JobAfter(NamedTuple):
+    """A job as one commit of ends has left it. `known` counts the tasks that came to it and had succeeded before they ran."""
+
+    kind: str
+    queue: str
+    status: JobStatus
+    known: int = 0
+
+
+class Recorded(list["AttemptEnd"]):
+    """The ends that a store has recorded in one commit, and what that made of their jobs, by id."""
+
+    def __init__(
+        self, ends: Iterable[AttemptEnd] = (), jobs: Mapping[int, JobAfter] = MappingProxyType({})
+    ) -> None:
+        super().__init__(ends)
+        self.jobs = jobs
+
+
+class Claimed(list["Assignment"]):
+    """What a worker may run, and the ends of what was cancelled before it came to that."""
+
+    def __init__(self, assignments: Iterable[Assignment] = (), ended: Recorded | None = None) -> None:
+        super().__init__(assignments)
+        self.ended = Recorded() if ended is None else ended
 
 
 @dataclass(frozen=True, slots=True)

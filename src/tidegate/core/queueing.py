@@ -145,6 +145,13 @@ class Backlog:
         """Every line with its first `depth` tasks."""
         return tuple(line.view(depth) for lines in self._lines.values() for line in lines.values())
 
+    def by_queue(self) -> dict[str, list[WaitingTask]]:
+        """All that wait, in no order that matters; a copy."""
+        return {
+            queue: [task for line in lines.values() for task in line.tasks[line.head :]]
+            for queue, lines in self._lines.items()
+        }
+
     def find(self, key: TaskKey) -> WaitingTask | None:
         return self._tasks.get(key)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey
+from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
 from tidegate.core.plan import Start
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, Sample
@@ -81,16 +81,14 @@ class AttemptStore(Protocol):
         """Leave: no more starts are placed here. False when the generation is not current."""
         ...
 
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         """Starting → running for those of the attempts that are still this worker's and not to be cancelled.
 
         An attempt of a job that is to be cancelled is ended as cancelled and released here, since nothing ran.
         """
         ...
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         """Record ends, each only if the attempt is live, the newest of its task, and held by this worker and generation.
 
         In one transaction: the attempt, its task and job, usage, events, the release of the allocation exactly once

@@ -99,7 +99,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job, in the order of `id`. `type` is one of the catalogue in `telemetry`."""
+    """Something that happened to a job, in the order of `id`. `type` is one of the catalogue in `telemetry.events`."""
 
     id: int
     job_id: int
@@ -131,6 +131,8 @@ class Cancelled:
     status: JobStatus
     ended_tasks: int
     live_attempts: tuple[AttemptKey, ...]
+    kind: str = ""
+    queue: str = ""
 
 
 class JobStore(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidegate.core.job import AttemptEnd, AttemptKey
+from tidegate.core.job import AttemptEnd, AttemptKey, Recorded
 from tidegate.core.membership import Beat
 
 
@@ -44,6 +44,6 @@ class RescueStore(Protocol):
         """Live attempts whose worker has left, was declared dead, or has another generation by now; in order of key."""
         ...
 
-    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> Recorded:
         """Record the ends of lost attempts as `AttemptStore.report` would; each is released once."""
         ...

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey
+from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
 from tidegate.core.plan import Start
 from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, BeatAnswer, WorkerInfo
@@ -59,12 +59,10 @@ class BoundedStore:
     def unregister(self, worker_id: str, generation: int, at: datetime) -> bool:
         return self._ask(lambda: self._store.unregister(worker_id, generation, at))
 
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         return self._ask(lambda: self._store.claim(worker_id, generation, keys, at))
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         return self._ask(lambda: self._store.report(ends))
 
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:

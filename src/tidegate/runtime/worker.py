@@ -234,6 +234,14 @@ class Worker:
             "rusage": {name: getattr(used, f"ru_{name}") for name in _RUSAGE},
         }
 
+    def sandbox_processes(self) -> list[int]:
+        """The ids of the zygote, if it lives, and of its keepers. Safe to call from any thread."""
+        return self._sandboxes.processes()
+
+    def memory_bytes(self) -> int:
+        """The highest memory so far of what runs, added up. Safe to call from any thread."""
+        return sum(live.peak_bytes for live in list(self._live.values()))
+
     def executor_stats(self) -> ExecutorStats:
         """Of the sandboxes: attempts that run, and that ended. As many run as there is room for."""
         ended = self._ended_attempts

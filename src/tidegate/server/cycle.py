@@ -66,7 +66,7 @@ class Cycle:
     tells it what the leader started: users are told why their jobs wait by every server.
 
     `claim`: the launcher works in this process, so what starts is claimed by the commit that makes it true. `holding` says
-    what pressure keeps from starting.
+    what pressure keeps from starting. `passed` hears how many seconds a pass took.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Cycle:
         poll_s: float = 1.0,
         budget: int = scheduler.BUDGET,
         holding: Holding | None = None,
+        passed: Callable[[float], None] = lambda took_s: None,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -97,6 +98,7 @@ class Cycle:
         self._poll_s = poll_s
         self._budget = budget
         self._holding = holding
+        self._passed = passed
 
         self._passing = threading.RLock()
         self._read_from = 0
@@ -201,6 +203,12 @@ class Cycle:
         with self._lock:
             return self._backlog.waiting(queue)
 
+    def oldest(self) -> dict[str, datetime]:
+        """By queue, since when the task waits that waits for longest."""
+        with self._lock:
+            waiting = self._backlog.by_queue()
+        return {queue: min(task.queued_at for task in tasks) for queue, tasks in waiting.items() if tasks}
+
     def workers(self) -> tuple[WorkerView, ...]:
         """The workers as of the last pass, its starts not yet counted."""
         return self._picture.snapshot.workers
@@ -297,6 +305,7 @@ class Cycle:
 
     def _pass(self) -> bool:
         """A pass. False when the store did not answer, or refuses whatever is planned. Raises whatever else went wrong."""
+        began_s = self._clock.monotonic()
         try:
             self.run_once()
         except NotLeader as error:
@@ -316,4 +325,5 @@ class Cycle:
             )
             self._read_from = 0
             return False
+        self._passed(self._clock.monotonic() - began_s)
         return True

@@ -71,7 +71,7 @@ class Intake:
 
     `offer` returns at once; the callback gets one answer per submission, in order, after the commit, on intake's thread.
     Above `max_waiting` waiting tasks submissions are refused as Busy, with a Retry-After from the drain rate; under pressure
-    those that `shed` refuses.
+    those that `shed` refuses. `refused` hears the code of each refusal.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Intake:
         lookers: int = LOOKERS,
         shed: Shed | None = None,
         supervisor: Supervisor | None = None,
+        refused: Callable[[str], None] = lambda code: None,
     ) -> None:
         self._store = store
         self._line = line
@@ -104,6 +105,7 @@ class Intake:
         self._thread: KeptThread | None = None
         self._stopping = False
         self._shed = shed
+        self._refused = refused
 
     def start(self) -> None:
         self._thread = kept("intake", self._run, self._supervisor)
@@ -218,6 +220,9 @@ class Intake:
                 else Unavailable(f"The job could not be stored: {type(error).__name__}. Try again.")
             )
             answers = [refusal for _ in verdicts]
+        for answer in answers:
+            if isinstance(answer, TidegateError):
+                self._refused(answer.code)
         for parcel in parcels:
             self._in_hand.pop(0)
             parcel.answer(answers[: len(parcel.submissions)])

@@ -38,6 +38,7 @@ from tidegate.server.following import LOOK_AGAIN_S, Following
 from tidegate.server.intake import Intake, Submitted
 from tidegate.server.judge import Submission
 from tidegate.server.loops import tell
+from tidegate.server.metrics import StoreFigures
 from tidegate.server.monitor import Monitor
 from tidegate.server.pressure import NoPressure, Pressure
 from tidegate.server.progress import ProgressBoard
@@ -48,6 +49,9 @@ from tidegate.server.threads import CountedThreads
 from tidegate.server.waiting import waiting_for_its_time
 from tidegate.server.workers import Workers
 from tidegate.settings import Settings
+from tidegate.telemetry.figures import of_executors
+from tidegate.telemetry.meters import Meters
+from tidegate.telemetry.pages import Pages
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +91,8 @@ class Service:
         supervisor: Supervisor | None = None,
         look_again_s: float = LOOK_AGAIN_S,
         pressure: Pressure | None = None,
+        meters: Meters | None = None,
+        pages: Pages | None = None,
     ) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir.expanduser().resolve()
@@ -98,6 +104,8 @@ class Service:
         self.alerts = alerts
         self.rates = rates
         self.pressure = pressure or Pressure(NoPressure(), store, clock)
+        self.meters = meters or Meters()
+        self.pages = pages or Pages(self.meters)
         self._ledger = ledger
         self.supervisor = supervisor or Supervisor(store, bell, clock, "server")
         self._intake = intake
@@ -115,7 +123,11 @@ class Service:
             store, bell, clock, self.run, logs=logs, progress=self.progress, look_again_s=look_again_s
         )
 
+        self.meters.tell("store", StoreFigures(store, clock))
+        self.meters.tell("executors", lambda: of_executors(self.executors()))
+
     def close(self) -> None:
+        self.pages.close()
         self.doorkeeper.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
 

@@ -57,9 +57,10 @@ class Supervisor:
         look_s: float = 1.0,
         chance: Callable[[], float] = random.random,
         tell: Callable[[str, float, str], None] = lambda rule, value, note: None,
+        count: Callable[[str], None] = lambda part: None,
     ) -> None:
         """`place` names this process, the same each time it is started. `tell` hears, at each look, `safe_mode` (1 or 0) and
-        `crash_loop` (crashes of late) with a note for people."""
+        `crash_loop` (crashes of late) with a note for people; `count` hears the part of each crash."""
         self._store = store
         self._bell = bell
         self._clock = clock
@@ -68,6 +69,7 @@ class Supervisor:
         self._look_s = look_s
         self._chance = chance
         self._tell = tell
+        self._count = count
         self._lock = threading.Lock()
         self._state = SafeMode()
         self._mismatch: SafeMode | None = None
@@ -133,6 +135,7 @@ class Supervisor:
                 crash,
             ]
             self._untold.append(crash)
+        self._count(part)
         delay_s = restart_delay_s(own, now, self._chance())
         log.error(
             "%s crashed, %d times in %g minutes; it is begun again in %.1f s. %s",

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
+from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, Claimed, TaskState
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
 from tidegate.ports import BeatAnswer, WorkerInfo
@@ -213,12 +213,10 @@ def unregister(tx: Tx, worker_id: str, generation: int, at: datetime) -> bool:
     return tx.run(_LEAVE, (to_micros(at), worker_id, generation)) == 1
 
 
-def claim(
-    tx: Tx, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-) -> list[Assignment]:
+def claim(tx: Tx, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
     """See `AttemptStore.claim`."""
     if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
-        return []
+        return Claimed()
     lock_jobs(tx, (key.job_id for key in keys))
     tx.want(set(keys))
     found = {AttemptKey(*row[:3]): row[3:] for row in tx.rows(_CLAIMABLE, (worker_id, generation))}
@@ -235,9 +233,11 @@ def claim(
     rows: list[Row] = [(now, *key) for key, _ in claimed]
     tx.each(_CLAIM, rows)
     tx.each(_HEARD, [(now, now, now, now, worker_id, generation)])
-    report(tx, list(_unstarted(cancelled, worker_id, generation, at)))
+    ended = report(tx, list(_unstarted(cancelled, worker_id, generation, at)))
     amounts = {key: Resources(*row[1:4]) for key, row in claimed}
-    return [assignment(key, amounts[heads[key] or key], row[7:], heads[key]) for key, row in claimed]
+    return Claimed(
+        (assignment(key, amounts[heads[key] or key], row[7:], heads[key]) for key, row in claimed), ended
+    )
 
 
 def _head(key: AttemptKey, named: Sequence[int | None]) -> AttemptKey | None:

@@ -108,6 +108,7 @@ _TO_CANCEL = Statement(
         jobs.c.exit,
         jobs.c.result_name,
         jobs.c.owner,
+        jobs.c.kind,
         *_COUNTS,
     ).where(jobs.c.id == bindparam("job_id")),
     "job_id",
@@ -311,14 +312,14 @@ def request_cancel(tx: Tx, job_id: int, at: datetime, by: Caller | None = None) 
     row = tx.one(_TO_CANCEL, (job_id,)) if storable(job_id) else None
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    status, queue, requested_at, task_count, exit_text, result_name, owner = row[:7]
-    counts = dict(zip(rules.TASK_STATES, row[7:], strict=True))
+    status, queue, requested_at, task_count, exit_text, result_name, owner, kind = row[:8]
+    counts = dict(zip(rules.TASK_STATES, row[8:], strict=True))
     waited = counts[TaskState.SCHEDULED] + counts[TaskState.QUEUED]
     if JobStatus(status).final:
-        return Cancelled(JobStatus(status), 0, ())
+        return Cancelled(JobStatus(status), 0, (), kind, queue)
     live = tuple(AttemptKey(job_id, *row) for row in tx.rows(_LIVE_OF_JOB, (job_id,)))
     if requested_at is not None:
-        return Cancelled(JobStatus(status), 0, live)
+        return Cancelled(JobStatus(status), 0, live, kind, queue)
     counts.update({TaskState.SCHEDULED: 0, TaskState.QUEUED: 0})
     counts[TaskState.CANCELLED] += waited
     new_status = rules.status_of(counts)
@@ -329,7 +330,7 @@ def request_cancel(tx: Tx, job_id: int, at: datetime, by: Caller | None = None) 
         drop_reservations(tx, [(owner, result_name, job_id)])
     add_events(tx, _cancel_events(job_id, to_micros(at), new_status, task_count, waited, len(live), counts))
     record(tx, by, Action.CANCEL, f"job {job_id}", owner=owner)
-    return Cancelled(new_status, waited, live)
+    return Cancelled(new_status, waited, live, kind, queue)
 
 
 def _record_cancel(

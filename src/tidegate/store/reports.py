@@ -8,7 +8,17 @@ from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, func, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskOrder, TaskState, Usage
+from tidegate.core.job import (
+    AttemptEnd,
+    AttemptKey,
+    AttemptState,
+    JobAfter,
+    JobStatus,
+    Recorded,
+    TaskOrder,
+    TaskState,
+    Usage,
+)
 from tidegate.core.resources import Resources
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx
@@ -57,7 +67,7 @@ _ENDING = Statement(
         attempts.c.generation, tasks.c.attempts, allocations.c.cpu_milli,
         allocations.c.memory_bytes, allocations.c.disk_bytes, jobs.c.queue, jobs.c.cancel_requested_at,
         jobs.c.result_name, jobs.c.owner, jobs.c.task_count, jobs.c.exit, jobs.c.last, jobs.c.last_number,
-        allocations.c.head_number, allocations.c.head_attempt, allocations.c.sharing,
+        allocations.c.head_number, allocations.c.head_attempt, allocations.c.sharing, jobs.c.kind,
         *(jobs.c[name] for name in _USAGE), *_COUNTS,
     )
     .select_from(
@@ -121,6 +131,7 @@ _NOTHING = Known()
 class _Job:
     """A job while the ends of a batch are added up."""
 
+    kind: str
     queue: str
     cancelled: bool
     result_name: str | None
@@ -159,6 +170,12 @@ class _Job:
         self.last_number = self.task_count + 1
         self._grow(self.last_number, [order_from_json(self.last)], self.finished_at)
         self.status = rules.status_of(self.counts)
+
+    @property
+    def after(self) -> JobAfter:
+        """Once it is settled."""
+        known = sum(grown.known.count for grown in self.grown)
+        return JobAfter(self.kind, self.queue, self.status, known)
 
     def _grow(self, told_of: int, orders: Collection[TaskOrder], at: int, known: Known = _NOTHING) -> None:
         grown = _Grown(told_of, self.task_count + 1, orders, at, known)
@@ -205,14 +222,14 @@ class _Live:
 
 def report(
     tx: Tx, ends: Sequence[AttemptEnd], *, look_for_names: bool = False, heard: bool = True
-) -> list[AttemptEnd]:
+) -> Recorded:
     """See `AttemptStore.report`.
 
     Unless `look_for_names`, a source whose name is taken makes the database refuse all of it. `heard` when it is the workers
     who report.
     """
     if not ends:
-        return []
+        return Recorded()
     lock_jobs(tx, (end.key.job_id for end in ends))
     live, jobs_of = _read(tx, {end.key for end in ends})
     recorded = _with_room(_believed(tx, ends, live, jobs_of), jobs_of)
@@ -220,7 +237,7 @@ def report(
         recorded = _with_names(tx, recorded)
     recorded = grow_sources(tx, recorded)
     if not recorded:
-        return []
+        return Recorded()
     touched: dict[int, _Job] = {}
     for end in recorded:
         touched[end.key.job_id] = job = jobs_of[end.key.job_id]
@@ -238,7 +255,7 @@ def report(
     _write_kept(tx, recorded, touched)
     quarantine_tasks(tx, recorded)
     add_events(tx, list(_events(recorded, touched)))
-    return recorded
+    return Recorded(recorded, {job_id: job.after for job_id, job in touched.items()})
 
 
 def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], dict[int, _Job]]:
@@ -250,8 +267,9 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
         holding = Holding(row[4], Resources(*row[7:10]), head, row[20])
         live[AttemptKey(*row[:3])] = _Live(_STATES[row[3]], row[4], row[5], row[6], holding)
         if row[0] not in jobs_of:
-            counts = dict(zip(rules.TASK_STATES, row[28:], strict=True))
+            counts = dict(zip(rules.TASK_STATES, row[29:], strict=True))
             jobs_of[row[0]] = _Job(
+                row[21],
                 row[10],
                 row[11] is not None,
                 row[12],
@@ -260,7 +278,7 @@ def _read(tx: Tx, keys: Iterable[AttemptKey]) -> tuple[dict[AttemptKey, _Live], 
                 row[15],
                 row[16],
                 row[17],
-                Usage(*row[21:28]),
+                Usage(*row[22:29]),
                 counts,
                 counts[TaskState.RUNNING],
             )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey
+from tidegate.core.job import AttemptEnd, AttemptKey, Recorded
 from tidegate.core.membership import Beat
 from tidegate.ports import LostAttempt
 from tidegate.store.engine import Statement, Tx
@@ -73,7 +73,7 @@ def lost(tx: Tx) -> list[LostAttempt]:
     return sorted(found, key=lambda attempt: attempt.key)
 
 
-def end_lost(tx: Tx, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+def end_lost(tx: Tx, ends: Sequence[AttemptEnd], epoch: int) -> Recorded:
     """See `RescueStore.end_lost`."""
     must_lead(tx, epoch)
     return report(tx, ends, heard=False)

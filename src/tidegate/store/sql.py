@@ -9,7 +9,16 @@ from typing import Any
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Silence
 from tidegate.core.identity import AuditEntry, Caller, KeyRecord
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, NewJob, Source, TaskKey, TaskState
+from tidegate.core.job import (
+    AttemptEnd,
+    AttemptKey,
+    Claimed,
+    NewJob,
+    Recorded,
+    Source,
+    TaskKey,
+    TaskState,
+)
 from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.core.readings import Sample
@@ -187,12 +196,10 @@ class SqlStore:
     def unregister(self, worker_id: str, generation: int, at: datetime) -> bool:
         return self._db.write(attempts.unregister, worker_id, generation, at)
 
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         return self._db.write(attempts.claim, worker_id, generation, keys, at)
 
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         try:
             return self._db.write(reports.report, ends)
         except Duplicate:  # a source's name is taken, which is rare enough not to look for it each time
@@ -218,7 +225,7 @@ class SqlStore:
     def lost(self) -> list[LostAttempt]:
         return self._db.read(rescue.lost)
 
-    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> Recorded:
         return self._db.write(rescue.end_lost, ends, epoch)
 
     # Sources

@@ -6,7 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState
+from tidegate.core.job import (
+    Assignment,
+    AttemptEnd,
+    AttemptKey,
+    AttemptState,
+    Claimed,
+    JobAfter,
+    Recorded,
+    TaskState,
+)
 from tidegate.core.plan import Start
 from tidegate.ports import BeatAnswer, Draining, Quarantined, WorkerInfo
 from tidegate.store import rules
@@ -76,13 +85,12 @@ class MemoryAttempts(MemoryResults):
         return True
 
     @locked
-    def claim(
-        self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime
-    ) -> list[Assignment]:
+    def claim(self, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
         worker = self._workers.get(worker_id)
         if keys and worker is not None and worker.generation == generation:
             self._hear(worker_id, at)
-        claimed = []
+        claimed: list[Assignment] = []
+        unstarted: list[AttemptEnd] = []
         for key in keys:
             attempt = self._held(key, worker_id, generation)
             if attempt is None or attempt.record.state is not AttemptState.STARTING:
@@ -99,21 +107,21 @@ class MemoryAttempts(MemoryResults):
                     TaskState.CANCELLED,
                     exit=rules.CANCELLED_STARTING,
                 )
-                self.report([end])
+                unstarted.append(end)
                 continue
             attempt.record = replace(attempt.record, state=AttemptState.RUNNING)
             claimed.append(self._assignment(key))
-        return claimed
+        return Claimed(claimed, self.report(unstarted))
 
     @locked
-    def report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         recorded = self._report(ends)
         heard = [end for end in recorded if end.release]
         for end in heard:
             self._hear(end.worker_id, max(one.ended_at for one in heard))
         return recorded
 
-    def _report(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
+    def _report(self, ends: Sequence[AttemptEnd]) -> Recorded:
         for end in self._believed(ends):
             attempt = self._held(
                 end.key, end.worker_id, end.generation, also_lost=end.state is AttemptState.LOST
@@ -121,6 +129,7 @@ class MemoryAttempts(MemoryResults):
             assert attempt is not None
             rules.check_end(end, attempt.record.state)
         believed = self._believed(ends)
+        known = {end.key.job_id: self._jobs[end.key.job_id].known() for end in believed}
         recorded = [self._record(end) for end in believed]
         for end in recorded:
             self._keep(self._jobs[end.key.job_id].order.owner, end)
@@ -128,7 +137,11 @@ class MemoryAttempts(MemoryResults):
             self._finish(
                 self._jobs[job_id], max(end.ended_at for end in recorded if end.key.job_id == job_id)
             )
-        return recorded
+        return Recorded(recorded, {job_id: self._after(job_id, known[job_id]) for job_id in known})
+
+    def _after(self, job_id: int, known_before: int) -> JobAfter:
+        job = self._jobs[job_id]
+        return JobAfter(job.order.kind, job.order.queue, job.status(), job.known() - known_before)
 
     def _believed(self, ends: Sequence[AttemptEnd]) -> list[AttemptEnd]:
         first: dict[AttemptKey, AttemptEnd] = {}

@@ -79,10 +79,10 @@ class MemoryJobs(MemoryResults):
     def request_cancel(self, job_id: int, at: datetime, by: Caller | None = None) -> Cancelled:
         job = self._job(job_id)
         if job.status().final:
-            return Cancelled(job.status(), 0, ())
+            return Cancelled(job.status(), 0, (), job.order.kind, job.order.queue)
         live = tuple(a.record.key for task in job.tasks if (a := task.live()) is not None)
         if job.cancel_requested_at is not None:
-            return Cancelled(job.status(), 0, live)
+            return Cancelled(job.status(), 0, live, job.order.kind, job.order.queue)
         job.cancel_requested_at = at
         waited = [task for task in job.tasks if task.state in (TaskState.SCHEDULED, TaskState.QUEUED)]
         change = self._next_change() if waited else 0
@@ -95,7 +95,7 @@ class MemoryJobs(MemoryResults):
             self._free(job)
         self._tell_cancel(job, at, len(waited), len(live))
         self._note(by, Action.CANCEL, f"job {job_id}", owner=job.order.owner)
-        return Cancelled(job.status(), len(waited), live)
+        return Cancelled(job.status(), len(waited), live, job.order.kind, job.order.queue)
 
     def _tell_cancel(self, job: MemoryJob, at: datetime, waited: int, live: int) -> None:
         if not job.status().final:

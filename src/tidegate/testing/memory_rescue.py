@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tidegate.core.job import AttemptEnd
+from tidegate.core.job import AttemptEnd, Recorded
 from tidegate.core.membership import Beat
 from tidegate.ports import LostAttempt
 from tidegate.testing.memory_attempts import MemoryAttempts
@@ -54,6 +54,6 @@ class MemoryRescue(MemoryAttempts, MemoryLeading):
         return sorted(found, key=lambda attempt: attempt.key)
 
     @locked
-    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> list[AttemptEnd]:
+    def end_lost(self, ends: Sequence[AttemptEnd], epoch: int) -> Recorded:
         self._must_lead(epoch)
         return self._report(ends)

@@ -86,6 +86,10 @@ class MemoryJob:
         found = Counter(task.state for task in self.tasks)
         return {state: found[state] for state in TaskState}
 
+    def known(self) -> int:
+        """How many of its tasks have succeeded before they ran."""
+        return sum(task.state is TaskState.SUCCEEDED and not task.attempts for task in self.tasks)
+
     def status(self) -> JobStatus:
         return rules.status_of(self.counts())
 

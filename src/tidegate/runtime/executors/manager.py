@@ -39,9 +39,10 @@ from tidegate.runtime.executors.sizes import own_sizes
 from tidegate.runtime.executors.threads import ThreadPool
 from tidegate.runtime.processes import read_file
 from tidegate.runtime.sandbox import Sandboxes
+from tidegate.telemetry.figures import of_executors
 
 if TYPE_CHECKING:
-    from tidegate.runtime.executors.metrics import ExecutorCollector
+    from tidegate.telemetry.exposition import SampleCollector
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,11 +206,12 @@ class ExecutorManager:
             "io": ExecutorStats(self.sizes.io_threads, *(none if threads is None else threads.counts())),
         }
 
-    def collector(self) -> ExecutorCollector:
-        """For `registry.register(executors.collector())` of prometheus-client, which the extra `metrics` installs."""
-        from tidegate.runtime.executors.metrics import ExecutorCollector  # noqa: PLC0415  an optional extra
+    def collector(self) -> SampleCollector:
+        """For `registry.register(executors.collector())` of prometheus-client."""
+        # Loads prometheus-client, which an application without Prometheus does not need.
+        from tidegate.telemetry.exposition import SampleCollector  # noqa: PLC0415
 
-        return ExecutorCollector(self.stats)
+        return SampleCollector(lambda: of_executors(self.stats()))
 
     def _opened(self) -> tuple[ProcessPool, ThreadPool]:
         if os.getpid() != self._pid:

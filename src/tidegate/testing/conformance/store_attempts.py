@@ -12,6 +12,7 @@ from tidegate.core.job import (
     AttemptState,
     Exit,
     ExitReason,
+    JobAfter,
     JobStatus,
     TaskState,
     Usage,
@@ -66,7 +67,10 @@ class AttemptStoreConformance:
             0,
             tuple(keys),
         )
-        assert world.claim(keys) == []
+        claimed = world.claim(keys)
+        assert claimed == []
+        assert [end.key for end in claimed.ended] == keys
+        assert claimed.ended.jobs == {job_id: JobAfter("sql", "default", JobStatus.CANCELLED)}
         job = world.store.job(job_id)
         assert job.status is JobStatus.CANCELLED
         assert job.exit is not None
@@ -75,6 +79,26 @@ class AttemptStoreConformance:
         assert world.event_types(job_id) == ["accepted", "started", "cancel_requested", "cancelled"]
         world.store.check()
         world.submit(result_name="mine")
+
+    def test_a_report_tells_what_it_made_of_the_jobs(self, world: World) -> None:
+        several = world.submit(tasks=new_tasks(2))
+        alone = world.submit(kind="lint", queue="etl")
+        first, second, third = sorted(world.start())
+        world.claim([first, second, third])
+        recorded = world.store.report([world.end(first), world.end(third, TaskState.FAILED)])
+        assert recorded.jobs == {
+            several: JobAfter("sql", "default", JobStatus.RUNNING),
+            alone: JobAfter("lint", "etl", JobStatus.FAILED),
+        }
+        recorded = world.store.report([world.end(first), world.end(second)])
+        assert recorded.jobs == {several: JobAfter("sql", "default", JobStatus.SUCCEEDED)}
+        assert world.store.report([world.end(first)]).jobs == {}
+
+    def test_a_cancel_tells_whose_it_was(self, world: World) -> None:
+        job_id = world.submit(kind="lint", queue="etl")
+        cancelled = world.store.request_cancel(job_id, world.now)
+        assert (cancelled.kind, cancelled.queue, cancelled.ended_tasks) == ("lint", "etl", 1)
+        assert cancelled.status is JobStatus.CANCELLED
 
     def test_a_success_is_recorded_with_result_usage_and_source(self, world: World) -> None:
         key = world.run(result_name="Mine")

@@ -140,7 +140,8 @@ class KeptStoreConformance:
     ) -> None:
         self.keep(world)
         first = world.run()
-        world.report(first, new_tasks=[task(f"{n}.sql") for n in range(1200)])
+        recorded = world.store.report([world.end(first, new_tasks=[task(f"{n}.sql") for n in range(1200)])])
+        assert recorded.jobs[first.job_id].known == 1200
         job = world.store.job(first.job_id)
         assert (job.status, job.finished_at) == (JobStatus.SUCCEEDED, world.now)
         assert job.task_counts[TaskState.SUCCEEDED] == 1201

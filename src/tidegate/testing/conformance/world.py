@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from tidegate.core.job import (
-    Assignment,
     AttemptEnd,
     AttemptKey,
     AttemptState,
+    Claimed,
     Exit,
     ExitReason,
     NewJob,
@@ -149,7 +149,7 @@ class World:
         """Start all that waits; the attempts that became true."""
         return [start.key for start in self.commit(self.plan())]
 
-    def claim(self, keys: Sequence[AttemptKey] | None = None) -> list[Assignment]:
+    def claim(self, keys: Sequence[AttemptKey] | None = None) -> Claimed:
         chosen = self.start() if keys is None else keys  # registers the worker first, if need be
         return self.store.claim("local", self.generation, chosen, self.now)
 

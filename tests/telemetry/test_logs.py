@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import structlog
 
-from tidegate import telemetry
 from tidegate.core.job import TaskState
 from tidegate.errors import SettingError
-from tidegate.telemetry import EVENTS, bound, configure_logging
+from tidegate.telemetry import logs
+from tidegate.telemetry.events import EVENTS
+from tidegate.telemetry.logs import bound, configure_logging
 
 log = logging.getLogger("tidegate.test")
 
@@ -51,7 +52,7 @@ def test_a_line_is_one_json_object_that_says_when_where_and_what(lines: Lines) -
     log.info("started %s with %d CPUs", "81.1.1", 2)
     (line,) = lines()
     assert line["message"] == "started 81.1.1 with 2 CPUs"
-    assert (line["level"], line["logger"], line["module"]) == ("info", "tidegate.test", "test_telemetry")
+    assert (line["level"], line["logger"], line["module"]) == ("info", "tidegate.test", "test_logs")
     assert line["function"] == "test_a_line_is_one_json_object_that_says_when_where_and_what"
     assert line["line"] > 0
     assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
@@ -67,7 +68,7 @@ def test_what_is_bound_is_on_every_line_inside_and_on_none_outside(lines: Lines)
     inside, further, outside = lines()
     assert (inside["job_id"], inside["request_id"]) == ("81", "r1")
     assert (further["job_id"], further["task_id"]) == ("81", "81.2")
-    assert not set(telemetry.BOUND) & set(outside)
+    assert not set(logs.BOUND) & set(outside)
 
 
 def test_extra_fields_are_kept(lines: Lines) -> None:
@@ -223,7 +224,7 @@ def test_the_file_gets_json_also_when_people_watch(tmp_path: Path) -> None:
 def test_the_file_is_rotated_and_five_old_ones_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "LOG_FILE_BYTES", 1000)
+    monkeypatch.setattr(logs, "LOG_FILE_BYTES", 1000)
     file = tmp_path / "tidegate.log"
     configure_logging(file=file)
     for number in range(100):
@@ -277,6 +278,6 @@ def test_every_event_type_says_what_it_means() -> None:
 
 
 def test_what_prints_tracebacks_in_colour_is_not_loaded() -> None:
-    code = "import sys, tidegate.telemetry; print([name for name in ('rich', 'pygments') if name in sys.modules]); import rich"
+    code = "import sys, tidegate.telemetry.logs; print({'rich', 'pygments'} & {*sys.modules}); import rich"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout == "[]\n"
+    assert shown.stdout == "set()\n"
