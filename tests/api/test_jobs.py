@@ -196,18 +196,28 @@ def test_a_full_line_answers_429_with_a_retry_after(tmp_path: Path):
         assert int(answer.headers["retry-after"]) >= problem["retry_after_s"]
 
 
-def test_the_list_pages_from_newest_to_oldest_without_gaps(world: World):
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_the_list_pages_in_its_order_without_gaps(world: World, order: str):
     ids = [world.submit() for _ in range(5)]
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        params: dict[str, str | int] = {"limit": 2, "order": order}
+        params |= {"cursor": cursor} if cursor else {}
         body = world.http.get("/api/v1/jobs", params=params).json()
         seen += [job["job_id"] for job in body["items"]]
         cursor = body["next_cursor"]
         if cursor is None:
             break
-    assert seen == ids[::-1]
+    assert seen == (ids if order == "oldest" else ids[::-1])
+
+
+def test_a_cursor_of_one_order_is_none_of_the_other(world: World):
+    for _ in range(2):
+        world.submit()
+    cursor = world.http.get("/api/v1/jobs", params={"limit": 1}).json()["next_cursor"]
+    answer = world.http.get("/api/v1/jobs", params={"order": "oldest", "cursor": cursor})
+    assert_problem(answer, 422, "bad_cursor")
 
 
 def test_the_list_filters_by_status_kind_and_queue(world: World):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import tidegate
 from tests.api.support import WORKER, Played, World, assert_problem, world_in
 from tidegate.core.identity import Action
 from tidegate.errors import Unavailable
@@ -163,6 +164,7 @@ def test_the_machine_is_told(shared: World):
     assert 0 < body["memory"]["used_bytes"] < body["memory"]["total_bytes"]
     assert 0 <= body["disk"]["percent"] <= 100
     assert body["process"]["pid"] > 0
+    assert body["process"]["version"] == tidegate.__version__
 
 
 def test_health_of_workers(world: World):

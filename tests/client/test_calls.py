@@ -52,6 +52,19 @@ def test_names_in_paths_are_quoted():
     assert calls.upload_file("ä b.csv", 3, None, False).path == "/api/v1/files/%C3%A4%20b.csv"
 
 
+def test_checks_that_fail_are_an_answer_and_a_busy_server_is_an_error():
+    for call in (calls.ready(), calls.workers_health()):
+        assert 503 in call.also
+        failing = {"status": "not_ready", "checks": {"disk": "It is full."}}
+        assert call.parse(Reply(503, {}, json.dumps(failing).encode())) == failing
+        with pytest.raises(Unavailable, match="away"):
+            call.parse(Reply(503, {}, json.dumps({"status": 503, "detail": "The store is away."}).encode()))
+
+
+def test_a_document_whose_status_is_a_word_is_read_by_the_status_of_its_answer():
+    assert isinstance(error_from_reply(503, {}, b'{"status": "not_ready"}'), Unavailable)
+
+
 def test_a_long_poll_waits_longer_for_its_answer_than_the_server_takes():
     call = calls.job("7", wait_s=20)
     assert call.params == {"wait_s": "20"}

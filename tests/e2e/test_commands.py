@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 import tidegate
-from tests.e2e.server import Running, final
+from tests.e2e.server import Running, final, until
 from tests.environment import others_environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
@@ -96,6 +96,13 @@ def test_nothing_but_its_files_can_be_had(http: httpx2.Client, name: str):
     assert final(http, job_id)["job_status"] == "SUCCEEDED"
     answer = http.get(f"/api/v1/jobs/{job_id}/files/{name}")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_running_job_shows_the_most_memory_that_it_has_used_so_far(http: httpx2.Client):
+    job_id = submitted(http, "sleep", "30")
+    assert until(lambda: http.get(f"/api/v1/jobs/{job_id}").json()["usage"]["peak_memory_bytes"]) > 0
+    http.post(f"/api/v1/jobs/{job_id}/cancel")
+    final(http, job_id)
 
 
 def test_a_job_without_files_has_an_empty_list(http: httpx2.Client):
@@ -263,6 +270,7 @@ def test_both_clients_follow_list_and_download(commanding: Running, tmp_path: Pa
         async with tidegate.connect_async(commanding.url) as client:
             job = await client.submit("command", argv=argv)
             assert "".join([text async for text in job.follow_logs()]) == "grün\n"
+            assert [text async for text in job.follow_logs(tail=0)] == []
             await job.wait(30)
             assert [file["name"] async for file in job.files()] == ["x"]
             assert (await job.download_file("x", tmp_path / "two")).read_text() == "x\n"

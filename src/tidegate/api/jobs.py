@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from starlette.responses import JSONResponse, Response
@@ -118,26 +118,39 @@ async def list_jobs(
     kind: Annotated[str | None, Query(max_length=63)] = None,
     queue: Annotated[str | None, Query(max_length=63)] = None,
     owner: Annotated[str | None, Query(max_length=63, description="Only jobs of this owner.")] = None,
+    order: Annotated[
+        Literal["newest", "oldest"], Query(description="Which come first: by when they were submitted.")
+    ] = "newest",
 ) -> JSONResponse:
-    """Newest first; operators see those of all owners, others their own.
+    """Newest first unless told; operators see those of all owners, others their own.
 
     The service's own small jobs are shown only with `queue=interactive`.
     """
     limit = most_now(service, limit)
-    before = decode_number("jobs", cursor, 0)
+    oldest_first = order == "oldest"
+    name = "jobs-oldest" if oldest_first else "jobs"
+    place = decode_number(name, cursor, 0) or None
     # Accepted is what the scheduler has not looked at yet: to the store it is queued.
     stored = JobStatus.QUEUED if status is JobStatus.ACCEPTED else status
     hidden = INTERACTIVE_QUEUE if queue is None else None
     if owner is not None and not caller.sees(owner):
-        return page([], limit, "jobs", lambda job: job, lambda job: job)
+        return page([], limit, name, lambda job: job, lambda job: job)
     whose = owner if caller.sees_all else caller.owner
     wanted = JobFilter(
-        stored, kind, queue, whose, before_id=before or None, limit=limit + 1, not_queue=hidden
+        stored,
+        kind,
+        queue,
+        whose,
+        before_id=None if oldest_first else place,
+        limit=limit + 1,
+        oldest_first=oldest_first,
+        after_id=place if oldest_first else None,
+        not_queue=hidden,
     )
     jobs = await service.run(service.store.jobs, wanted)
     if status is JobStatus.ACCEPTED:
         jobs = [job for job in jobs if service.status(job) is status]
-    return page(jobs, limit, "jobs", lambda job: job.id, lambda job: job_view(service, job))
+    return page(jobs, limit, name, lambda job: job.id, lambda job: job_view(service, job))
 
 
 @router.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 from starlette.responses import JSONResponse
 
 from tidegate.api import schemas
@@ -102,11 +102,11 @@ async def monitor_queues(service: ServiceGiven) -> JSONResponse:
 @router.get(
     "/system", summary="The server's machine", response_model=schemas.MonitoredSystem, responses=problems()
 )
-async def monitor_system(service: ServiceGiven) -> JSONResponse:
+async def monitor_system(request: Request, service: ServiceGiven) -> JSONResponse:
     """CPU, memory, disk, network and the server's process; read at most once a second."""
-    return JSONResponse(
-        {"timestamp": instant(service.clock.now()), **await service.run(service.monitor.system)}
-    )
+    seen = await service.run(service.monitor.system)
+    process = {"version": request.app.version, **seen["process"]}
+    return JSONResponse({"timestamp": instant(service.clock.now()), **seen, "process": process})
 
 
 def _worker(picture: WorkerPicture) -> dict[str, Any]:

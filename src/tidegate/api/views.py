@@ -72,7 +72,7 @@ def job_view(service: Service, job: JobRecord) -> dict[str, Any]:
         "progress": service.progress(job),
         "request": request_view(job.shape),
         "max_memory_bytes": _most_memory(job),
-        "usage": usage_view(job.usage),
+        "usage": {**usage_view(job.usage), "peak_memory_bytes": service.peak_memory_bytes(job)},
         "exit": exit_view(job.exit),
         "waiting": waiting_view(service.waiting(job)),
         "result": result_view(service, job),

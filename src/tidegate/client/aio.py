@@ -171,11 +171,22 @@ class AsyncClient:
         status: str | None = None,
         kind: str | None = None,
         queue: str | None = None,
+        owner: str | None = None,
+        oldest_first: bool = False,
         page_size: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Jobs, the newest first, read page by page as they are iterated."""
+        """Jobs, the newest first unless told, read page by page as they are iterated."""
+        order = "oldest" if oldest_first else None
         pages = self.pages(
-            lambda cursor: calls.jobs(status=status, kind=kind, queue=queue, limit=page_size, cursor=cursor)
+            lambda cursor: calls.jobs(
+                status=status,
+                kind=kind,
+                queue=queue,
+                owner=owner,
+                order=order,
+                limit=page_size,
+                cursor=cursor,
+            )
         )
         async for document in pages:
             yield AsyncJob(self, document)
@@ -230,7 +241,7 @@ class AsyncClient:
             response = await self._http.request(
                 call.method, call.path, content=content, **request_options(call)
             )
-        check(response)
+        check(response, call)
         return Reply(response.status_code, response.headers, response.content)
 
     async def pages(self, page: Callable[[str | None], Call[Page]]) -> AsyncIterator[Document]:
@@ -251,7 +262,7 @@ class AsyncClient:
             async with self._http.stream(call.method, call.path, **request_options(call)) as response:
                 if response.status_code >= 300:
                     await response.aread()
-                    check(response)
+                    check(response, call)
                 yield response
 
     async def lines(self, call: Call[None]) -> AsyncIterator[str]:

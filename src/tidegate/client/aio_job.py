@@ -88,12 +88,14 @@ class AsyncJob(JobView):
         """What the job printed. See `Job.logs`."""
         return await self._client.send(calls.logs(self.id, task, attempt, tail))
 
-    async def follow_logs(self, *, task: int | None = None, attempt: int | None = None) -> AsyncIterator[str]:
+    async def follow_logs(
+        self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None
+    ) -> AsyncIterator[str]:
         """What the job has printed and prints, until its end. See `Job.follow_logs`."""
         cursor = LogCursor()
         while True:
             try:
-                call = calls.follow_logs(self.id, task, attempt, cursor.last_id)
+                call = calls.follow_logs(self.id, task, attempt, cursor.last_id, tail)
                 async with self._client.stream(call) as response:
                     if response.status_code == NO_MORE:
                         return

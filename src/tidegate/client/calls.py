@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from tidegate.client.problems import error_from_problem
+from tidegate.client.problems import error_from_problem, error_from_reply
 from tidegate.client.shapes import Document, Page, Rows
 from tidegate.errors import TidegateError
 
@@ -25,7 +25,7 @@ SLOW_READ_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: status below 400, headers with lower-case names, the body."""
+    """A whole answer: status below 300 or one that the call takes, headers with lower-case names, the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,6 +58,8 @@ class Call(Generic[T]):
     repeatable: bool = False
     read_timeout_s: float = DEFAULT_READ_S
     busy_timeout_s: float = 0.0
+    also: frozenset[int] = frozenset()
+    """Statuses of errors that are answers of this call too, read by `parse`."""
 
 
 def _document(reply: Reply) -> Document:
@@ -106,6 +108,46 @@ def _segment(text: str) -> str:
 def health() -> Call[Document]:
     """Whether the server lives."""
     return _get("/health", read_timeout_s=3.0)
+
+
+def ready() -> Call[Document]:
+    """Whether the server can work: `checks` by name, null or what is wrong."""
+    return _checks(f"{API}/health/ready")
+
+
+def workers_health() -> Call[Document]:
+    """Whether jobs get done: `checks` by name, each with `status` and `message`."""
+    return _checks(f"{API}/health/workers")
+
+
+def _checks(path: str) -> Call[Document]:
+    """Checks that fail are an answer, with status 503; a 503 without checks is none."""
+
+    def parse(reply: Reply) -> Document:
+        answer = _document(reply)
+        if "checks" not in answer:
+            raise error_from_reply(reply.status, reply.headers, reply.content)
+        return answer
+
+    return Call("GET", path, parse, repeatable=True, also=frozenset({503}))
+
+
+# Monitoring
+
+
+def system() -> Call[Document]:
+    """CPU, memory and disk of the server's machine, and its process."""
+    return _get(f"{API}/monitoring/system")
+
+
+def pressure() -> Call[Document]:
+    """The level of pressure of the server and of all workers, with their readings."""
+    return _get(f"{API}/pressure")
+
+
+def whoami() -> Call[Document]:
+    """Owner and role of the key that is sent."""
+    return _get(f"{API}/whoami")
 
 
 # Jobs
@@ -166,11 +208,14 @@ def jobs(
     status: str | None = None,
     kind: str | None = None,
     queue: str | None = None,
+    owner: str | None = None,
+    order: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[Page]:
-    """A page of jobs, the newest first."""
-    return _list(f"{API}/jobs", status=status, kind=kind, queue=queue, limit=limit, cursor=cursor)
+    """A page of jobs, the newest first unless the order is `oldest`."""
+    fields = {"status": status, "kind": kind, "queue": queue, "owner": owner, "order": order}
+    return _list(f"{API}/jobs", **fields, limit=limit, cursor=cursor)
 
 
 def cancel(job_id: str) -> Call[Document]:
@@ -211,10 +256,13 @@ def logs(
     )
 
 
-def follow_logs(job_id: str, task: int | None, attempt: int | None, last_id: str) -> Call[Any]:
-    """What an attempt prints and has printed, as a stream behind the place `last_id`, until its end."""
+def follow_logs(
+    job_id: str, task: int | None, attempt: int | None, last_id: str, tail: int | None = None
+) -> Call[Any]:
+    """What an attempt prints and has printed, as a stream until its end, behind the place `last_id`; without one, `tail` of
+    what is there: so many last lines."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
-    path, params = f"{API}/jobs/{_segment(job_id)}/logs", _params(task=task, attempt=attempt)
+    path, params = f"{API}/jobs/{_segment(job_id)}/logs", _params(task=task, attempt=attempt, tail=tail)
     return Call("GET", path, Reply.json, params, headers=headers, repeatable=True, read_timeout_s=90.0)
 
 

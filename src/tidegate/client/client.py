@@ -167,11 +167,22 @@ class Client:
         status: str | None = None,
         kind: str | None = None,
         queue: str | None = None,
+        owner: str | None = None,
+        oldest_first: bool = False,
         page_size: int | None = None,
     ) -> Iterator[Job]:
-        """Jobs, the newest first, read page by page as they are iterated."""
+        """Jobs, the newest first unless told, read page by page as they are iterated."""
+        order = "oldest" if oldest_first else None
         pages = self.pages(
-            lambda cursor: calls.jobs(status=status, kind=kind, queue=queue, limit=page_size, cursor=cursor)
+            lambda cursor: calls.jobs(
+                status=status,
+                kind=kind,
+                queue=queue,
+                owner=owner,
+                order=order,
+                limit=page_size,
+                cursor=cursor,
+            )
         )
         return (Job(self, document) for document in pages)
 
@@ -223,7 +234,7 @@ class Client:
     def _exchange(self, call: Call[Any], content: Iterator[bytes] | None = None) -> Reply:
         with connection_errors(self.url):
             response = self._http.request(call.method, call.path, content=content, **request_options(call))
-        check(response)
+        check(response, call)
         return Reply(response.status_code, response.headers, response.content)
 
     def pages(self, page: Callable[[str | None], Call[Page]]) -> Iterator[Document]:
@@ -243,7 +254,7 @@ class Client:
         with connection_errors(self.url), request as response:
             if response.status_code >= 300:
                 response.read()
-                check(response)
+                check(response, call)
             yield response
 
     def lines(self, call: Call[None]) -> Iterator[str]:

@@ -60,9 +60,9 @@ def request_options(call: Call[Any]) -> dict[str, Any]:
     return options if call.body is None else {**options, "json": call.body}
 
 
-def check(response: httpx2.Response) -> None:
-    """Raise the error of an answer that was read whole."""
-    if response.status_code >= 300:
+def check(response: httpx2.Response, call: Call[Any]) -> None:
+    """Raise the error of an answer that was read whole, unless it is one of this call."""
+    if response.status_code >= 300 and response.status_code not in call.also:
         raise error_from_reply(response.status_code, response.headers, response.content)
 
 

@@ -85,16 +85,18 @@ class Job(JobView):
         """What the newest attempt of the first task printed, or that which is named; `tail`: only the last lines."""
         return self._client.send(calls.logs(self.id, task, attempt, tail))
 
-    def follow_logs(self, *, task: int | None = None, attempt: int | None = None) -> Iterator[str]:
+    def follow_logs(
+        self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None
+    ) -> Iterator[str]:
         """What the job has printed and prints, piece by piece until its end, of one attempt or of all from the newest on.
 
-        Survives short breaks.
+        `tail`: of what is there, only so many last lines. Survives short breaks.
         """
         cursor = LogCursor()
         while True:
             try:
                 with self._client.stream(
-                    calls.follow_logs(self.id, task, attempt, cursor.last_id)
+                    calls.follow_logs(self.id, task, attempt, cursor.last_id, tail)
                 ) as response:
                     if response.status_code == NO_MORE:
                         return

@@ -41,7 +41,7 @@ def error_from_reply(status: int, headers: Mapping[str, str], content: bytes) ->
     after = headers.get("retry-after", "")
     if after.isdigit():
         problem.setdefault("retry_after_s", int(after))
-    return error_from_problem({"status": status, **problem})
+    return error_from_problem({**problem, "status": status})
 
 
 def error_from_problem(problem: Mapping[str, Any]) -> TidegateError:

@@ -112,7 +112,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs a list shows; None means any. `before_id` is the cursor: newest first, ids below it."""
+    """Which jobs a list shows; None means any. Newest first, ids below `before_id`, or oldest first, ids above `after_id`."""
 
     status: JobStatus | None = None
     kind: str | None = None
@@ -120,6 +120,8 @@ class JobFilter:
     owner: str | None = None
     before_id: int | None = None
     limit: int = 50
+    oldest_first: bool = False
+    after_id: int | None = None
     not_queue: str | None = None
     """A queue whose jobs are left out."""
 

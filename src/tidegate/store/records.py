@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Integer, Select, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import Integer, Select, and_, bindparam, false, func, literal_column, or_, select
 
 from tidegate.core.identity import LOCAL_OWNER
 from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
@@ -111,7 +111,12 @@ def list_jobs(tx: Tx, filter: JobFilter) -> list[JobRecord]:
         query = query.where(jobs.c.queue != filter.not_queue)
     if filter.before_id is not None and storable(filter.before_id):
         query = query.where(jobs.c.id < filter.before_id)
-    rows = tx.connection.execute(query.order_by(jobs.c.id.desc()).limit(filter.limit))
+    if filter.after_id is not None:
+        query = (
+            query.where(jobs.c.id > filter.after_id) if storable(filter.after_id) else query.where(false())
+        )
+    order = jobs.c.id.asc() if filter.oldest_first else jobs.c.id.desc()
+    rows = tx.connection.execute(query.order_by(order).limit(filter.limit))
     return [_job(dict(zip(_JOB_COLUMNS, row, strict=True))) for row in rows]
 
 

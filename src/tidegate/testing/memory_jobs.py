@@ -122,9 +122,10 @@ class MemoryJobs(MemoryResults):
     def jobs(self, filter: JobFilter) -> list[JobRecord]:
         wanted = JobStatus.QUEUED if filter.status is JobStatus.ACCEPTED else filter.status
         found: list[JobRecord] = []
-        for job in sorted(self._jobs.values(), key=lambda job: -job.id):
+        for job in sorted(self._jobs.values(), key=lambda job: job.id, reverse=not filter.oldest_first):
             fits = (
                 (filter.before_id is None or job.id < filter.before_id)
+                and (filter.after_id is None or job.id > filter.after_id)
                 and (filter.kind in (None, job.order.kind))
                 and (filter.queue in (None, job.order.queue))
                 and (filter.owner in (None, job.order.owner))
