@@ -211,7 +211,6 @@ def _with_bad_files(server: ServerProcess, count: int) -> list[Figure]:
         (attempt["usage"]["peak_memory_bytes"] or 0) / attempt["request"]["memory_bytes"]
         for task in asyncio.run(_tasks(server.port, done.job))
         for attempt in task["attempts"]
-        if attempt["request"]["memory_bytes"]  # the first of a batch has its amounts
     ]
     return [
         claim(f"of {len(good)} good files and 6 bad ones, those with a wrong verdict", wrong, named),

@@ -231,6 +231,15 @@ def test_what_was_tried_before_comes_in_smaller_batches():
     assert [size(attempts) for attempts in (0, 1, 2, 5, 6, 100)] == [[64], [32], [16], [2], [1], [1]]
 
 
+def test_a_worker_that_knows_nothing_of_batches_gets_its_tasks_one_by_one():
+    old, new = a_worker("old", cpus=2, takes_batches=False), a_worker("new", cpus=2)
+    starts = plan(a_snapshot(many(80), [old, new], [QueueView("default")]), NOW).starts
+    assert {start.worker_id for start in starts if start.head is not None} == {"new"}
+    alone = [start for start in starts if start.worker_id == "old"]
+    assert [(start.head, start.resources) for start in alone] == [(None, amounts(1))] * 2
+    assert len(starts) > 4
+
+
 def test_a_batch_is_of_one_job_and_takes_its_share_of_the_budget():
     tasks = [*many(3, job_id=1), *many(400, job_id=2)]
     queues = [QueueView("default")]

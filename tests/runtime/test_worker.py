@@ -28,7 +28,7 @@ from tidegate.core.recovery import MOST_CRASHES, Cause, Mode
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
 from tidegate.errors import Unavailable
-from tidegate.ports import BeatAnswer, JobRecord, WorkerInfo
+from tidegate.ports import TAKES_BATCHES, BeatAnswer, JobRecord, WorkerInfo
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.local import LocalLauncher
 from tidegate.runtime.processes import marked_processes
@@ -75,7 +75,11 @@ class House:
             ),
             self.folders,
             lambda: WorkerInfo(
-                "local", "here", Resources(4000, 4 * GIB, 8 * GIB), Resources(4000, 4 * GIB, 8 * GIB)
+                "local",
+                "here",
+                Resources(4000, 4 * GIB, 8 * GIB),
+                Resources(4000, 4 * GIB, 8 * GIB),
+                versions=TAKES_BATCHES,
             ),
             self.bell,
             self.clock,

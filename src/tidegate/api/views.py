@@ -150,6 +150,7 @@ def attempt_view(attempt: AttemptRecord) -> dict[str, Any]:
         "ended_at": instant(attempt.ended_at),
         "exit": exit_view(attempt.exit),
         "request": _amounts(attempt.resources),
+        "shares_with": None if attempt.head is None else str(attempt.head),
         "usage": usage_view(attempt.usage),
     }
 

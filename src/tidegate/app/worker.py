@@ -19,7 +19,17 @@ from tidegate.app.wiring import wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
 from tidegate.core.plan import Start
 from tidegate.errors import SettingError
-from tidegate.ports import NO_PRESSURE, AttemptStore, Bell, Clock, Draining, Probe, WorkerInfo, Workload
+from tidegate.ports import (
+    NO_PRESSURE,
+    TAKES_BATCHES,
+    AttemptStore,
+    Bell,
+    Clock,
+    Draining,
+    Probe,
+    WorkerInfo,
+    Workload,
+)
 from tidegate.runtime.bounded import ANSWER_SHARE, LEAST_ANSWER_S, BoundedStore
 from tidegate.runtime.clock import DatabaseClock
 from tidegate.runtime.lookout import Lookout
@@ -201,6 +211,7 @@ def _describer(
                 "tidegate": version("tidegate"),
                 "python": sys.version.split()[0],
                 "shared_path": shared_path,
+                **TAKES_BATCHES,
             },
             pressure=NO_PRESSURE if pressure is None else pressure.of_worker(),
         )

@@ -70,6 +70,8 @@ class WorkerView:
     """How much pressure it feels, by its last beat."""
     hold: Hold | None = None
     """What that keeps from starting here; None: nothing."""
+    takes_batches: bool = False
+    """Whether attempts may share a sandbox here: not on workers of a version that knows nothing of it."""
 
     @property
     def takes_work(self) -> bool:

@@ -66,7 +66,7 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
             continue
 
         # 5. Start it, with those that may share its sandbox, and charge them at once.
-        count = min(sharing(line, at[index], probe, gates), budget - len(starts))
+        count = min(sharing(line, at[index], worker, probe, gates), budget - len(starts))
         probe.take()
         gates.take(line.key.queue)
         starts += _starts(line.key, line.heads[at[index] : at[index] + count], worker)
@@ -84,8 +84,8 @@ def plan(snapshot: Snapshot, now: datetime, budget: int = BUDGET) -> Plan:
     return Plan(tuple(starts), Verdicts(snapshot, room, gates, at), more=bool(heads))
 
 
-def sharing(line: LineView, at: int, probe: Probe, gates: Gates) -> int:
-    """How many tasks of the line, from `at` on, are started together in one sandbox: a batch.
+def sharing(line: LineView, at: int, worker: WorkerView, probe: Probe, gates: Gates) -> int:
+    """How many tasks of the line, from `at` on, are started together in one sandbox of a worker: a batch.
 
     Half of an equal share of what waits of their job for each place, so that all places end at about the same time whatever
     the tasks take (factoring: Hummel, Schonberg and Flynn 1992), at most as many as the job allows: half of that for each
@@ -93,7 +93,7 @@ def sharing(line: LineView, at: int, probe: Probe, gates: Gates) -> int:
     """
     first = line.heads[at]
     most = first.batch >> first.attempts
-    if most <= 1:
+    if most <= 1 or not worker.takes_batches:
         return 1
     behind = (-first.priority, first.key.job_id + 1, 0)
     waiting = bisect_left(line.heads, behind, at, key=order_key) - at

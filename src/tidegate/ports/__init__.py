@@ -20,7 +20,14 @@ from tidegate.ports.alerts import (
     RuleChanges,
     WorkDone,
 )
-from tidegate.ports.attempts import NO_PRESSURE, AttemptStore, BeatAnswer, WorkerInfo, WorkerPressure
+from tidegate.ports.attempts import (
+    NO_PRESSURE,
+    TAKES_BATCHES,
+    AttemptStore,
+    BeatAnswer,
+    WorkerInfo,
+    WorkerPressure,
+)
 from tidegate.ports.cache import LedgerCache, Mark, Rooms, WorkerRoom
 from tidegate.ports.identity import AuditFilter, AuditStore, KeyStore
 from tidegate.ports.jobs import (
@@ -60,6 +67,7 @@ from tidegate.ports.workloads import (
 __all__ = [
     "KEEP",
     "NO_PRESSURE",
+    "TAKES_BATCHES",
     "Accepted",
     "AlertFilter",
     "AlertState",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
@@ -24,6 +25,11 @@ class WorkerPressure(NamedTuple):
 
 
 NO_PRESSURE = WorkerPressure()
+
+
+TAKES_BATCHES: Mapping[str, str] = MappingProxyType({"batches": "1"})
+"""Of the versions that a worker tells: that it runs batches. Earlier ones do not, and would break the account of a batch, so
+they get single attempts. Each registration tells it anew, so one that is put back to an earlier version tells it no more."""
 
 
 @dataclass(frozen=True, slots=True)

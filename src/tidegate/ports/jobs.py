@@ -78,7 +78,9 @@ class AttemptRecord:
     exit: Exit | None
     usage: Usage
     resources: Resources = Resources()
-    """What it asked for, and was given."""
+    """What it asked for, and was given; of a batch all say what they share."""
+    head: AttemptKey | None = None
+    """The first of its batch, whose sandbox and amounts it shares; None of that one, and of one that is alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,13 @@ _USAGE = (
 
 _KEY = ("job_id", "number", "attempt")
 _AMOUNTS = ("cpu_milli", "memory_bytes", "disk_bytes")
+_HELD = allocations.alias("held")
+_HEAD = (
+    allocations.c.job_id,
+    func.coalesce(allocations.c.head_number, allocations.c.number),
+    func.coalesce(allocations.c.head_attempt, allocations.c.attempt),
+)
+"""The attempt that holds the amounts: of a batch the first."""
 _COUNTS = [(state, f"tasks_{state}") for state in TaskState]
 
 
@@ -141,8 +148,14 @@ def list_tasks(tx: Tx, job_id: int, after: int, limit: int, state: TaskState | N
     tries: dict[int, list[AttemptRecord]] = {}
     numbers = [row["number"] for row in rows]
     made = (
-        select(attempts, *(allocations.c[name] for name in _AMOUNTS))
+        select(
+            attempts,
+            allocations.c.head_number,
+            allocations.c.head_attempt,
+            *(_HELD.c[name] for name in _AMOUNTS),
+        )
         .join_from(attempts, allocations, and_(*(allocations.c[name] == attempts.c[name] for name in _KEY)))
+        .join(_HELD, and_(*(_HELD.c[name] == of for name, of in zip(_KEY, _HEAD, strict=True))))
         .where(attempts.c.job_id == job_id, attempts.c.number.in_(numbers))
     )
     for row in tx.connection.execute(made.order_by(attempts.c.number, attempts.c.attempt)).mappings():
@@ -218,6 +231,7 @@ def _task(row: Mapping[str, Any], tries: tuple[AttemptRecord, ...]) -> TaskRecor
 
 
 def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
+    number, attempt = row["head_number"], row["head_attempt"]
     return AttemptRecord(
         AttemptKey(row["job_id"], row["number"], row["attempt"]),
         AttemptState(row["state"]),
@@ -227,6 +241,7 @@ def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
         exit_from_json(row["exit"]),
         _usage(row),
         Resources(*(row[name] for name in _AMOUNTS)),
+        None if number is None else AttemptKey(row["job_id"], number, attempt),
     )
 
 

@@ -41,6 +41,7 @@ from tidegate.store.values import (
     from_micros_or_none,
     labels_from_json,
     shape_of,
+    takes_batches,
     to_micros,
 )
 
@@ -58,7 +59,7 @@ _WORKERS = Statement(
         workers.c.id, workers.c.generation, workers.c.labels, workers.c.draining,
         workers.c.allocatable_cpu_milli, workers.c.allocatable_memory_bytes, workers.c.allocatable_disk_bytes,
         workers.c.allocated_cpu_milli, workers.c.allocated_memory_bytes, workers.c.allocated_disk_bytes,
-        workers.c.beat_at, workers.c.lease_until, level_now(),
+        workers.c.beat_at, workers.c.lease_until, level_now(), workers.c.versions,
     ).where(workers.c.present == number(1)).order_by(workers.c.id)
 )  # fmt: skip
 
@@ -235,6 +236,7 @@ def _view(row: Row) -> WorkerView:
         beat_at=from_micros(row[10]),
         lease_s=(row[11] - row[10]) / 1e6,
         level=Level(row[12]),
+        takes_batches=takes_batches(row[13]),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from tidegate.core.job import Exit, ExitReason, Priority, Shape, Usage
 from tidegate.core.resources import Resources
+from tidegate.ports import TAKES_BATCHES
 
 PRIORITIES = {priority.value: priority for priority in Priority}  # calling the enum costs 1 µs for each row
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +69,12 @@ def labels_from_json(text: str) -> frozenset[tuple[str, str]]:
 def shape_of(cpu_milli: int, memory_bytes: int, disk_bytes: int, labels: str) -> Shape:
     """One object per shape, so that 100,000 waiting tasks of a shape share it."""
     return Shape(Resources(cpu_milli, memory_bytes, disk_bytes), labels_from_json(labels))
+
+
+@lru_cache(maxsize=1024)
+def takes_batches(versions: str) -> bool:
+    """Whether a worker that tells these versions does."""
+    return TAKES_BATCHES.items() <= from_json(versions).items()
 
 
 _EXIT_FIELDS = tuple(field.name for field in fields(Exit))

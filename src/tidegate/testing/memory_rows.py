@@ -11,7 +11,6 @@ from typing import Any
 
 from tidegate.core.job import (
     AttemptEnd,
-    AttemptKey,
     AttemptState,
     Exit,
     JobStatus,
@@ -22,6 +21,7 @@ from tidegate.core.job import (
     Usage,
     WaitingTask,
 )
+from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
 from tidegate.errors import InvalidInput
 from tidegate.ports import AttemptRecord, Draining, JobRecord, TaskRecord, WorkerInfo
@@ -270,5 +270,8 @@ def _memory_task(
     )  # fmt: skip
 
 
-def attempt_record(key: AttemptKey, worker_id: str, at: datetime, resources: Resources) -> AttemptRecord:
-    return AttemptRecord(key, AttemptState.STARTING, worker_id, at, None, None, Usage(), resources)
+def attempt_record(start: Start, at: datetime, resources: Resources) -> AttemptRecord:
+    """`resources` is what its sandbox may use."""
+    return AttemptRecord(
+        start.key, AttemptState.STARTING, start.worker_id, at, None, None, Usage(), resources, start.head
+    )

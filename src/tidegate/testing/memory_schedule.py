@@ -66,9 +66,8 @@ class MemorySchedule(MemoryLeading):
         ):
             return False
         task.state, task.change = TaskState.RUNNING, None
-        task.attempts.append(
-            MemoryAttempt(attempt_record(start.key, start.worker_id, at, start.resources), start.generation)
-        )
+        shared = self._ledger.live()[start.head or start.key].resources
+        task.attempts.append(MemoryAttempt(attempt_record(start, at, shared), start.generation))
         job.started_at = job.started_at or at
         message, _ = rules.started_event(start.key.attempt, start.worker_id, start.resources, start.head)
         data = {"attempt": start.key.attempt, "worker": start.worker_id}

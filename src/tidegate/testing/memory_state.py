@@ -17,7 +17,7 @@ from tidegate.core.plan import QueueView, WorkerView
 from tidegate.core.readings import Sample
 from tidegate.core.recovery import Crash, SafeMode
 from tidegate.errors import NotFound
-from tidegate.ports import ChangedRules, Draining, Event, Quarantined
+from tidegate.ports import TAKES_BATCHES, ChangedRules, Draining, Event, Quarantined
 from tidegate.store import rules
 from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryKept, MemoryTask, MemoryWorker
 
@@ -163,6 +163,7 @@ class MemoryState:
         return WorkerView(
             worker_id, worker.generation, offered, allocated, worker.info.labels, accepting,
             worker.beat_at, worker.lease_s, level=worker.info.pressure.level,
+            takes_batches=TAKES_BATCHES.items() <= worker.info.versions.items(),
         )  # fmt: skip
 
     def _next_change(self) -> int:

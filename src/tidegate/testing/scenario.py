@@ -46,6 +46,7 @@ def a_worker(
     labels: Mapping[str, str] | None = None,
     accepting: bool = True,
     generation: int = 1,
+    takes_batches: bool = True,
 ) -> WorkerView:
     """A worker with nothing on it unless told."""
     return WorkerView(
@@ -55,6 +56,7 @@ def a_worker(
         allocated or Resources(),
         frozenset((labels or {}).items()),
         accepting,
+        takes_batches=takes_batches,
     )
 
 

@@ -331,7 +331,12 @@ class Attempt(BaseModel):
     started_at: str
     ended_at: str | None = None
     exit: Exit | None = None
-    request: TaskRequest
+    request: TaskRequest = Field(description="What its sandbox may use, alone or with those that share it.")
+    shares_with: str | None = Field(
+        None,
+        description="The attempt that was the first of those that ran one after another in its sandbox. Null for that "
+        "one itself, and for one that had its sandbox alone.",
+    )
     usage: Usage
 
 

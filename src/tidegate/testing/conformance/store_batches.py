@@ -11,8 +11,8 @@ import pytest
 from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState
 from tidegate.core.plan import Plan
 from tidegate.core.resources import Resources
-from tidegate.ports import Store
-from tidegate.testing.conformance.world import SMALL, World, new_tasks
+from tidegate.ports import TAKES_BATCHES, Store
+from tidegate.testing.conformance.world import LEASE_S, SMALL, World, new_tasks
 
 NOTHING = Resources()
 ORDERS = list(permutations(range(3)))
@@ -47,6 +47,15 @@ class BatchStoreConformance:
         world.submit()
         assert [task.batch for task in world.waiting()] == [20, 20, 1]
 
+    def test_the_scheduler_hears_which_workers_take_batches(self, world: World) -> None:
+        def told() -> list[bool]:
+            return [view.takes_batches for view in world.store.changes(0).workers]
+
+        new = replace(world.worker, versions={**world.worker.versions, **TAKES_BATCHES})
+        for worker in (new, world.worker, new):  # it may be put back to an earlier version
+            world.store.register(worker, world.now, LEASE_S)
+            assert told() == [worker is new]
+
     def test_a_batch_takes_room_once_and_each_has_its_attempt(self, world: World) -> None:
         keys = self.begin(world)
         assert world.allocated() == SMALL
@@ -55,6 +64,12 @@ class BatchStoreConformance:
         assert [view.running for view in world.store.queues()] == [1]
         held = {each.key: each.resources for each in world.store.held()}
         assert held == {keys[0]: SMALL, keys[1]: NOTHING, keys[2]: NOTHING}
+        tries = [task.attempts[0] for task in world.store.tasks(keys[0].job_id)]
+        assert [(each.resources, each.head) for each in tries] == [
+            (SMALL, None),
+            (SMALL, keys[0]),
+            (SMALL, keys[0]),
+        ]
         told = [event.message for event in world.store.events(keys[0].job_id) if event.type == "started"]
         assert [f"in the sandbox of task {keys[0].task}" in message for message in told] == [
             False,
