@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.core.criticality import Criticality
-from tidegate.core.gate import PATIENCE_S, Gate, LetIn, Waits
+from tidegate.core.gate import Gate, LetIn, Waits
 
 
 @dataclass(eq=False)
@@ -65,6 +65,10 @@ class Crowd:
     def at(self, at_s: float, do: Callable[..., None], with_what: Any) -> None:
         heapq.heappush(self._events, (at_s, next(self._order), do, with_what))
 
+    def slow_down(self, times: float) -> None:
+        """From now on each request takes so much longer."""
+        self.takes_s *= times
+
     def come(self, client: Client) -> None:
         client.began_s = self.now_s
         answer = self.gate.enter(client.work, self.now_s, client.ticket)
@@ -72,7 +76,7 @@ class Crowd:
             self._let_in(client)
         elif isinstance(answer, Waits):
             self._waiting[answer.number] = client
-            self.at(self.now_s + PATIENCE_S, self._out_of_patience, answer.number)
+            self.at(self.now_s + answer.for_s, self._out_of_patience, answer.number)
         else:
             self._refuse(client, answer.ahead)
 

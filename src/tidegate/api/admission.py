@@ -50,7 +50,7 @@ class Turnstile:
         answer = self.gate.enter(work, self.clock(), ticket)
         if isinstance(answer, Full):
             raise self._refusal(answer.ahead)
-        if isinstance(answer, Waits) and not await self._let_in(answer.number):
+        if isinstance(answer, Waits) and not await self._let_in(answer):
             raise self._refusal(self.gate.waiting)
 
     def refuse_hopeless(self, work: Criticality) -> None:
@@ -68,12 +68,12 @@ class Turnstile:
             else:
                 let_in.set_result(True)
 
-    async def _let_in(self, number: int) -> bool:
+    async def _let_in(self, place: Waits) -> bool:
         """Whether one who waits is let in before his time is over."""
-        loop = asyncio.get_running_loop()
+        loop, number = asyncio.get_running_loop(), place.number
         let_in: asyncio.Future[bool] = loop.create_future()
         self._waiting[number] = let_in
-        timer = loop.call_later(self.gate.patience_s, self._give_up, number)
+        timer = loop.call_later(place.for_s, self._give_up, number)
         try:
             return await let_in
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ Nothing here knows a clock or chance: instants are monotonic seconds that never 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tidegate.core.book import Book
@@ -21,6 +21,11 @@ from tidegate.core.gradient import PUBLISHED, GradientRules, learn, untaught
 
 PATIENCE_S = 1.0
 """Longest time that a request waits for a slot; also the shortest Retry-After."""
+KEPT_LONGER = 2.0
+"""So many times as long one is kept who has come when he was told: the rate may have fallen since."""
+INSIDE_S = 1.0
+"""The limit grows beyond the least one only as far as those inside are answered in this time. The long average is learned
+from the load itself, so in a flood that lasts the limit by the gradient alone creeps up until answers come too late."""
 WINDOW_S = 0.1
 WINDOW_SAMPLES = 10
 """A sample is taken of what ended in at least this time, and of at least so many requests."""
@@ -36,9 +41,10 @@ class LetIn(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """The request stands in the line under this number until `leave` names it, or, after `PATIENCE_S`, `give_up` is called."""
+    """The request stands in the line under this number until `leave` names it, or, after `for_s`, `give_up` is called."""
 
     number: int
+    for_s: float
 
 
 class Full(NamedTuple):
@@ -179,16 +185,21 @@ class Gate:
             self._take(now_s)
             return _LET_IN
         rank = -2 * work - returns
-        if self._hopeless(rank, now_s):
+        patience_s = self.patience_s * (KEPT_LONGER if returns else 1)
+        if self._hopeless(rank, now_s, patience_s):
             return Full(self._line.ahead_of(rank))
         self._numbers += 1
         self._line.join(rank, self._numbers)
-        return Waits(self._numbers)
+        return Waits(self._numbers, patience_s)
 
     def would_refuse(self, work: Criticality, now_s: float) -> bool:
         """Whether a request would be refused if it came now, for the first time."""
         has_slot = self.in_flight < self._slots and not self._line.length
-        return not has_slot and work is not Criticality.CONTROL and self._hopeless(-2 * work, now_s)
+        return (
+            not has_slot
+            and work is not Criticality.CONTROL
+            and self._hopeless(-2 * work, now_s, self.patience_s)
+        )
 
     def refuse(self, now_s: float, *, ahead: int, offer: str, chance: float) -> Refused:
         """When a request is to come again that is not let in, or has waited in vain. `offer` is a ticket to give it, `chance`
@@ -234,10 +245,10 @@ class Gate:
         fallen = self._drain.at_most(now_s)
         return rate if fallen is None else min(rate or fallen, fallen)
 
-    def _hopeless(self, rank: int, now_s: float) -> bool:
+    def _hopeless(self, rank: int, now_s: float, patience_s: float) -> bool:
         """Whether so many would go first that a slot cannot be free in time."""
         rate = self._hoped_per_second(now_s)
-        return self._line.ahead_of(rank) >= (self.patience_s * rate if rate else UNKNOWN_LINE)
+        return self._line.ahead_of(rank) >= (patience_s * rate if rate else UNKNOWN_LINE)
 
     def _slots_now(self) -> int:
         """Slots of all that is no control."""
@@ -250,6 +261,11 @@ class Gate:
         if self.in_flight >= self._slots:
             self._drain.full(now_s)
 
+    def _most(self) -> GradientRules:
+        """The rules, with the limit bounded by what is answered within `INSIDE_S`."""
+        rate, rules = self._drain.per_second, self._rules
+        return replace(rules, most=min(max(rate * INSIDE_S, rules.least), rules.most)) if rate else rules
+
     def _sample(self, took_s: float, now_s: float) -> None:
         window = self._window
         window.count += 1
@@ -258,6 +274,6 @@ class Gate:
             return
         if window.total_s > 0:
             self._seen_per_second = window.most_in_flight / window.mean_s  # Little's law
-            self._learned = learn(self._learned, window.mean_s, window.most_in_flight, self._rules)
+            self._learned = learn(self._learned, window.mean_s, window.most_in_flight, self._most())
             self._slots = self._slots_now()
         self._window = _Window(now_s, most_in_flight=self.in_flight)
