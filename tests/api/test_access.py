@@ -209,6 +209,7 @@ ASKS: dict[tuple[str, str], Ask] = {
         "/api/v1/monitoring/workers/spare/control?action=reset_stats"
     ),
     ("GET", "/api/v1/monitoring/queues"): fixed("/api/v1/monitoring/queues"),
+    ("GET", "/api/v1/monitoring/gates"): fixed("/api/v1/monitoring/gates"),
     ("GET", "/api/v1/monitoring/system"): fixed("/api/v1/monitoring/system"),
     ("GET", "/metrics"): fixed("/metrics"),
     ("GET", "/api/system/resource-usage"): fixed("/api/system/resource-usage"),

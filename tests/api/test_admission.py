@@ -121,6 +121,10 @@ def test_a_request_that_finds_no_slot_is_refused_with_numbers_and_a_ticket(small
         for path in ("/health", "/api/v1/queues"):
             assert small.http.get(path).status_code == 200
         assert small.submit()
+        figures = small.http.get("/api/v1/monitoring/gates").json()
+        run = next(gate for gate in figures["gates"] if gate["name"] == "run")
+        assert (run["limit"], run["in_flight"], run["waiting"], run["due"]) == (2, 1, 0, 1)
+        assert run["refused"] == [{"criticality": "critical", "reason": "waited", "count": 1}]
     assert first.result().status_code == 200
     assert turnstile(small).gate.due == 1
     turnstile(small).clock = lambda: monotonic() + 10
@@ -135,6 +139,27 @@ def test_a_request_that_finds_a_slot_in_time_waits_for_it(small: World):
         until(small, lambda gate: gate.waiting == 7)
     assert [one.result().status_code for one in asked] == [200] * 8
     assert (turnstile(small).gate.in_flight, turnstile(small).gate.waiting) == (0, 0)
+
+
+def test_who_waits_at_a_gate_of_the_service_is_felt_and_who_waits_for_the_sandbox_is_not(small: World):
+    turnstile(small).gate.patience_s = 30.0
+    with ThreadPoolExecutor(2) as threads, nothing_runs(small):
+        asked = [threads.submit(query, small) for _ in range(2)]
+        until(small, lambda gate: gate.waiting == 1)
+        assert small.service.sojourns.read()["sojourn_s"] == 0.0
+    assert [one.result().status_code for one in asked] == [200] * 2
+    turnstile(small, Work.READ).gate.patience_s = 30.0
+    hold = threading.Event()
+    for _ in range(4):
+        small.service._readers.submit(hold.wait, 30.0)
+    small.service.sojourns.read()
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(small.http.get, "/api/v1/queues") for _ in range(2)]
+        until(small, lambda gate: gate.waiting == 1, Work.READ)
+        felt = small.service.sojourns.read()
+        hold.set()
+    assert felt["sojourn_s"] >= felt["thread_wait_s"] > 0.0
+    assert [one.result().status_code for one in asked] == [200] * 2
 
 
 def test_a_body_that_is_slow_to_come_holds_no_slot(small: World):

@@ -63,7 +63,8 @@ TABLE = [
     (Readings(loop_lag_s=0.5), EMERGENCY, 0),
     (Readings(sojourn_s=0.005), WARN, 0),
     (Readings(sojourn_s=0.02), CRITICAL, 0),
-    (Readings(sojourn_s=0.1), EMERGENCY, 0),
+    (Readings(sojourn_s=1.0), CRITICAL, 0),
+    (Readings(sojourn_s=0.1, thread_wait_s=0.1), EMERGENCY, 0),
     (Readings(database_p95_s=0.05), WARN, 0),
     (Readings(database_p95_s=0.25), CRITICAL, 0),
     (Readings(database_p95_s=0.001, database_silent_s=5), EMERGENCY, 0),
@@ -191,7 +192,7 @@ def test_the_worst_row_wins() -> None:
 
 
 def test_a_worker_does_not_feel_what_those_who_ask_feel() -> None:
-    slow_api = Readings(loop_lag_s=1, sojourn_s=1)
+    slow_api = Readings(loop_lag_s=1, sojourn_s=1, thread_wait_s=1)
     assert play(lambda _: slow_api, 60, machine_rows(ROWS)) == []
     assert play(lambda _: memory(96), 60, machine_rows(ROWS))
 
@@ -241,6 +242,7 @@ _readings = st.builds(
     io_stall_percent=_percent,
     loop_lag_s=_seconds,
     sojourn_s=_seconds,
+    thread_wait_s=_seconds,
     database_p95_s=_seconds,
     database_silent_s=_seconds,
     disk_free_percent=_percent,

@@ -64,7 +64,7 @@ def test_the_change_is_logged_with_its_numbers(desk: Desk, caplog: pytest.LogCap
 
 def test_a_worker_is_judged_by_the_machine_alone() -> None:
     desk = Desk(of_machine=True)
-    desk.look(1, loop_lag_s=2, sojourn_s=1)
+    desk.look(1, loop_lag_s=2, thread_wait_s=1)
     assert desk.dial.level() is Level.NORMAL
 
 

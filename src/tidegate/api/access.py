@@ -67,6 +67,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/monitoring/workers/{worker_id}/control"): OPERATOR,
     ("GET", "/api/v1/monitoring/queues"): VIEWER,
     ("GET", "/api/v1/monitoring/system"): VIEWER,
+    ("GET", "/api/v1/monitoring/gates"): VIEWER,
     ("GET", "/api/system/resource-usage"): VIEWER,
     ("GET", "/api/system/executor-stats"): VIEWER,
     ("GET", "/api/system/db-pool-stats"): VIEWER,

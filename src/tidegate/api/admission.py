@@ -10,15 +10,18 @@ import asyncio
 import logging
 import random
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from time import monotonic
 
 from tidegate.api.lanes import Way, Work
 from tidegate.api.problems import Refusal
 from tidegate.core.criticality import Criticality
-from tidegate.core.gate import Full, Gate, Refused, Waits
+from tidegate.core.gate import Full, Gate, LetIn, Refused, Waits
 from tidegate.core.identity import Caller
 from tidegate.ports import OverRate, RateLimiter
+from tidegate.server.sojourn import Sojourn, Sojourns
 from tidegate.server.threads import Run
 from tidegate.settings import Settings
 
@@ -35,13 +38,31 @@ _NAMES: Mapping[Work, str] = {
 }
 
 
-class Turnstile:
-    """A gate whose waiting requests are tasks of an event loop."""
+class Why(StrEnum):
+    """Why a request was refused at a gate."""
 
-    def __init__(self, name: str, gate: Gate, clock: Callable[[], float] = monotonic) -> None:
+    NO_ROOM = "no_room"
+    """So many were before it that no slot could be free in time."""
+    WAITED = "waited"
+    """It has waited in vain."""
+
+
+class Turnstile:
+    """A gate whose waiting requests are tasks of an event loop. `sojourn` hears how long they wait."""
+
+    def __init__(
+        self,
+        name: str,
+        gate: Gate,
+        clock: Callable[[], float] = monotonic,
+        sojourn: Sojourn | None = None,
+    ) -> None:
         self.gate = gate
         self.clock = clock
+        self.refused: Counter[tuple[Criticality, Why]] = Counter()
+        """Since the start."""
         self._name = name
+        self._sojourn = sojourn or Sojourn()
         self._waiting: dict[int, asyncio.Future[bool]] = {}
         self._told_s = float("-inf")
 
@@ -49,14 +70,16 @@ class Turnstile:
         """Return with a slot. Raises `overloaded`, at once or after a wait in vain."""
         answer = self.gate.enter(work, self.clock(), ticket)
         if isinstance(answer, Full):
-            raise self._refusal(answer.ahead)
-        if isinstance(answer, Waits) and not await self._let_in(answer):
-            raise self._refusal(self.gate.waiting)
+            raise self._refusal(answer.ahead, work, Why.NO_ROOM)
+        if isinstance(answer, LetIn):
+            self._sojourn.found_free()
+        elif not await self._wait(answer):
+            raise self._refusal(self.gate.waiting, work, Why.WAITED)
 
     def refuse_hopeless(self, work: Criticality) -> None:
         """Raise what `enter` would, as far as it is plain already."""
         if self.gate.would_refuse(work, self.clock()):
-            raise self._refusal(self.gate.waiting)
+            raise self._refusal(self.gate.waiting, work, Why.NO_ROOM)
 
     def leave(self, began_s: float | None) -> None:
         """Give a slot back that was taken at this instant of the clock; None: the request was not worked at."""
@@ -67,6 +90,15 @@ class Turnstile:
                 self.leave(None)
             else:
                 let_in.set_result(True)
+
+    async def _wait(self, place: Waits) -> bool:
+        since_s, over = self._sojourn.joined(), self._sojourn.given_up
+        try:
+            let_in = await self._let_in(place)
+            over = self._sojourn.ended
+        finally:
+            over(since_s)
+        return let_in
 
     async def _let_in(self, place: Waits) -> bool:
         """Whether one who waits is let in before his time is over."""
@@ -89,7 +121,8 @@ class Turnstile:
         if self.gate.give_up(number):
             self._waiting.pop(number).set_result(False)
 
-    def _refusal(self, ahead: int) -> Refusal:
+    def _refusal(self, ahead: int, work: Criticality, why: Why) -> Refusal:
+        self.refused[work, why] += 1
         ticket = secrets.token_hex(8)
         refused = self.gate.refuse(self.clock(), ahead=ahead, offer=ticket, chance=random.random())
         self._tell(refused)
@@ -156,12 +189,22 @@ class Passage:
 class Admission:
     """All gates of a server."""
 
-    def __init__(self, settings: Settings, rates: RateLimiter | None = None, run: Run | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rates: RateLimiter | None = None,
+        run: Run | None = None,
+        sojourns: Sojourns | None = None,
+    ) -> None:
         self._rates = rates
         self._run = run
+        self.rate_limited = 0
+        """Requests of owners who asked too often, since the start."""
         fixed = dict.fromkeys(Work, settings.max_requests) | {Work.STREAM: settings.max_streams}
+        felt = {} if sojourns is None else {work: sojourns.gate() for work in (Work.SUBMIT, Work.READ)}
         self.turnstiles = {
-            work: Turnstile(name, Gate(monotonic(), fixed=fixed[work])) for work, name in _NAMES.items()
+            work: Turnstile(name, Gate(monotonic(), fixed=fixed[work]), sojourn=felt.get(work))
+            for work, name in _NAMES.items()
         }
 
     async def count(self, caller: Caller | None) -> None:
@@ -173,6 +216,7 @@ class Admission:
         else:
             over = self._rates.take(caller.owner)
         if over is not None:
+            self.rate_limited += 1
             raise _too_often(caller.owner, over)
 
     def passage(self, way: Way, criticality: Criticality, ticket: bytes | None) -> Passage:

@@ -118,7 +118,7 @@ def create_app(service: Service) -> FastAPI:
         include(app, subject.router)
     problems.add_handlers(app)
     app.state.bodies = BodyBudget()
-    app.state.admission = Admission(service.settings, service.rates, service.run)
+    app.state.admission = Admission(service.settings, service.rates, service.run, service.sojourns)
     service.meters.tell("gates", lambda: metrics.of_gates(app.state.admission))
     app.guard = Guard(
         super(Api, app).__call__,

@@ -85,6 +85,7 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("POST", "/api/v1/workers/{worker_id}/stop"): _CONTROL,
     ("POST", "/api/v1/monitoring/workers/{worker_id}/control"): _CONTROL,
     ("GET", "/api/v1/alerts/rules"): _LOOK,
+    ("GET", "/api/v1/monitoring/gates"): _CONTROL,
     ("DELETE", "/api/v1/keys/{key_id}"): _CONTROL,
     ("PATCH", "/api/v1/alerts/rules/{name}"): _CONTROL,
     ("DELETE", "/api/v1/alerts/rules/{name}"): _CONTROL,

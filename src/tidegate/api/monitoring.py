@@ -10,7 +10,9 @@ from starlette.responses import JSONResponse
 
 from tidegate.api import schemas
 from tidegate.api.access import guarded_router
+from tidegate.api.admission import Admission, Turnstile
 from tidegate.api.dependencies import CallerGiven, ServiceGiven
+from tidegate.api.lanes import Work
 from tidegate.api.openapi import problems
 from tidegate.api.problems import Refusal
 from tidegate.api.views import instant
@@ -107,6 +109,42 @@ async def monitor_system(request: Request, service: ServiceGiven) -> JSONRespons
     seen = await service.run(service.monitor.system)
     process = {"version": request.app.version, **seen["process"]}
     return JSONResponse({"timestamp": instant(service.clock.now()), **seen, "process": process})
+
+
+@router.get(
+    "/gates",
+    summary="Who is let in, and who is refused",
+    response_model=schemas.MonitoredGates,
+    responses=problems(),
+)
+async def monitor_gates(request: Request, service: ServiceGiven) -> JSONResponse:
+    """Of each kind of request its gate on this server: how many are under way, may be, wait, and were refused since the start.
+
+    Answered from memory, whatever else is away or full.
+    """
+    admission: Admission = request.app.state.admission
+    body = {
+        "timestamp": instant(service.clock.now()),
+        "gates": [_gate(work, turnstile) for work, turnstile in admission.turnstiles.items()],
+        "rate_limited": admission.rate_limited,
+    }
+    return JSONResponse(body)
+
+
+def _gate(work: Work, turnstile: Turnstile) -> dict[str, Any]:
+    gate = turnstile.gate
+    return {
+        "name": work.value,
+        "limit": gate.limit,
+        "in_flight": gate.in_flight,
+        "waiting": gate.waiting,
+        "due": gate.due,
+        "per_second": round(gate.per_second(turnstile.clock()), 2),
+        "refused": [
+            {"criticality": str(criticality), "reason": why.value, "count": count}
+            for (criticality, why), count in sorted(turnstile.refused.items(), reverse=True)
+        ],
+    }
 
 
 def _worker(picture: WorkerPicture) -> dict[str, Any]:

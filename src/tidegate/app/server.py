@@ -68,6 +68,7 @@ from tidegate.server.services.ledger import KeepLedger
 from tidegate.server.services.rescue import Rescue
 from tidegate.server.services.resend import Resend
 from tidegate.server.services.wake import Wake
+from tidegate.server.sojourn import Sojourns
 from tidegate.server.supervisor import Supervisor
 from tidegate.settings import Settings
 from tidegate.store import SqlStore
@@ -197,6 +198,7 @@ class Server:
             shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
             supervisor=self.supervisor,
             refused=functools.partial(self.meters.count, "tidegate_submissions_refused_total"),
+            sojourn=self.sojourns.intake,
         )
         intake.start()
         self._closing.callback(intake.stop)
@@ -230,6 +232,7 @@ class Server:
             ),
             meters=self.meters,
             pages=self._pages(),
+            sojourns=self.sojourns,
         )
         self._closing.callback(self.service.close)
         self._tell_metrics(leader)
@@ -254,7 +257,7 @@ class Server:
         self._closing.enter_context(metrics_port(self.settings, self.meters, "server"))
 
     def _watch_pressure(self) -> None:
-        self.loop_lag = LoopLag()
+        self.loop_lag, self.sojourns = LoopLag(), Sojourns()
         redis = None if self._wires is None else self._wires.redis_ping()
         self.pressure = PressureWatch(
             self.settings,
@@ -268,6 +271,7 @@ class Server:
         self._closing.callback(self.pressure.close)
         if self._sensors is None:
             self.pressure.meter.add_sensor(self.loop_lag)
+            self.pressure.meter.add_sensor(self.sojourns)
 
     def _holding(self) -> Holding:
         machine = self.pressure.meter.machine

@@ -189,7 +189,8 @@ ROWS: tuple[Row, ...] = (
         {
             Level.WARN: _over("sojourn_s", 0.005),
             Level.CRITICAL: _over("sojourn_s", 0.02),
-            Level.EMERGENCY: _over("sojourn_s", 0.1),
+            # A gate lets wait for up to a second, and refuses the others by itself: a full one is no emergency.
+            Level.EMERGENCY: _over("thread_wait_s", 0.1),
         },
         of_service=True,
     ),

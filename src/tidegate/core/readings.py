@@ -46,7 +46,10 @@ class Readings:
     loop_lag_s: float | None = None
     """How late the event loop of the API gets to what is due, smoothed over a second."""
     sojourn_s: float | None = None
-    """The least time that a request had to wait for its turn, over the last 100 ms or more."""
+    """The least time that a request had to wait for its turn since the last look, at the worst place to wait at: a gate, the
+    intake, a thread. 0 when one had not to wait at all."""
+    thread_wait_s: float | None = None
+    """The same before the threads that read the store alone, where a request waits that has passed its gate."""
     database_p95_s: float | None = None
     """How long a small question to the database takes, of those of the last 10 s."""
     database_silent_s: float | None = None

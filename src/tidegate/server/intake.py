@@ -25,6 +25,7 @@ from tidegate.server.judge import Rules, Submission, judge
 from tidegate.server.kept import KeptThread
 from tidegate.server.looks import LOOK_S, LOOKERS, Judge, Looks, NeedsFiles, Verdict, not_here
 from tidegate.server.pressure import Shed
+from tidegate.server.sojourn import Sojourn
 from tidegate.server.supervisor import Supervisor, kept
 
 log = logging.getLogger("tidegate.intake")
@@ -60,6 +61,8 @@ class _Parcel:
     answer: Callable[[list[Submitted | TidegateError]], None]
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     """By their place among the submissions."""
+    since_s: float | None = None
+    """Since when it waits for intake to look at it for the first time; None when it does not."""
 
     @property
     def judged(self) -> bool:
@@ -89,6 +92,7 @@ class Intake:
         shed: Shed | None = None,
         supervisor: Supervisor | None = None,
         refused: Callable[[str], None] = lambda code: None,
+        sojourn: Sojourn | None = None,
     ) -> None:
         self._store = store
         self._line = line
@@ -106,6 +110,9 @@ class Intake:
         self._stopping = False
         self._shed = shed
         self._refused = refused
+        self._sojourn = sojourn or Sojourn()
+        self._at_work = False
+        """Whether one who comes now has to wait."""
 
     def start(self) -> None:
         self._thread = kept("intake", self._run, self._supervisor)
@@ -127,20 +134,35 @@ class Intake:
     ) -> None:
         if self._stopping:
             raise Unavailable("The server is stopping and takes no more jobs.")
-        self._parcels.put(_Parcel(submissions, answer))
+        parcel = _Parcel(submissions, answer)
+        if self._at_work:
+            parcel.since_s = self._sojourn.joined()
+        else:
+            self._sojourn.found_free()
+        self._parcels.put(parcel)
 
     def _run(self) -> None:
         self._answer_in_hand()
-        last = False
+        last = self._at_work = False
         while not last:
             parcels, last = self._gather()
+            self._begin(parcels)
             if not last:
                 self._looks.answer_late()
             with self._working():
                 now, workers = self._clock.now(), tuple(self._line.workers())
                 self._settle([each for each in parcels if each.judged or self._judge(each, workers, now)])
+            self._at_work = False
         self._looks.stop()
         self._settle(self._left())
+
+    def _begin(self, parcels: Sequence[_Parcel]) -> None:
+        """Their wait is over, and that of others begins."""
+        self._at_work = True
+        for parcel in parcels:
+            if parcel.since_s is not None:
+                self._sojourn.ended(parcel.since_s)
+                parcel.since_s = None
 
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return self._thread.working(self._clock.monotonic) if self._thread else contextlib.nullcontext()

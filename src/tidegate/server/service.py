@@ -43,6 +43,7 @@ from tidegate.server.monitor import Monitor
 from tidegate.server.pressure import NoPressure, Pressure
 from tidegate.server.progress import ProgressBoard
 from tidegate.server.services.ledger import rooms_now
+from tidegate.server.sojourn import Sojourns
 from tidegate.server.sources import Sources
 from tidegate.server.supervisor import Supervisor
 from tidegate.server.threads import CountedThreads
@@ -93,6 +94,7 @@ class Service:
         pressure: Pressure | None = None,
         meters: Meters | None = None,
         pages: Pages | None = None,
+        sojourns: Sojourns | None = None,
     ) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir.expanduser().resolve()
@@ -116,7 +118,8 @@ class Service:
         self._checks = checks
         self._executors = executors
         self.pools = pools
-        self._readers = CountedThreads(4, name="tidegate-read")
+        self.sojourns = sojourns or Sojourns()
+        self._readers = CountedThreads(4, name="tidegate-read", sojourn=self.sojourns.threads)
         self.doorkeeper = Doorkeeper(store, clock, settings, self._readers)
         self.sources = Sources(store, clock, self.run, self.data_dir, self.interactive)
         self.following = Following(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from tidegate.ports import ExecutorStats
+from tidegate.server.sojourn import Sojourn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,19 +22,22 @@ class Run(Protocol):
 
 
 class CountedThreads(ThreadPoolExecutor):
-    """A pool of `size` threads whose calls are counted. A call costs a microsecond more for it."""
+    """A pool of `size` threads whose calls are counted. A call costs a few microseconds more for it. `sojourn` hears how
+    long calls wait for a thread."""
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, sojourn: Sojourn | None = None) -> None:
         super().__init__(size, thread_name_prefix=name)
         self._size = size
+        self._sojourn = sojourn or Sojourn()
         self._count = threading.Lock()
         self._submitted = self._begun = self._completed = self._failed = self._cancelled = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future = super().submit(self._counted, fn, args, kwargs)
+        since_s = self._line_up()
+        future = super().submit(self._counted, since_s, fn, args, kwargs)
         with self._count:
             self._submitted += 1
-        future.add_done_callback(self._note_cancelled)
+        future.add_done_callback(functools.partial(self._note_cancelled, since_s))
         return future
 
     def stats(self) -> ExecutorStats:
@@ -42,9 +47,21 @@ class CountedThreads(ThreadPoolExecutor):
             queued = max(self._submitted - self._begun - self._cancelled, 0)
             return ExecutorStats(self._size, active, queued, self._completed, self._failed, self._cancelled)
 
-    def _counted(self, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
+    def _line_up(self) -> float | None:
+        """Since when a call waits that comes now; None when a thread is free for it."""
+        with self._count:
+            ended = self._completed + self._failed + self._cancelled
+            free = self._submitted - ended < self._size
+        if free:
+            self._sojourn.found_free()
+            return None
+        return self._sojourn.joined()
+
+    def _counted(self, since_s: float | None, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
         with self._count:
             self._begun += 1
+        if since_s is not None:
+            self._sojourn.ended(since_s)
         well = False
         try:
             result = fn(*args, **kwargs)
@@ -55,7 +72,9 @@ class CountedThreads(ThreadPoolExecutor):
                 self._failed += not well
         return result
 
-    def _note_cancelled(self, future: Future[Any]) -> None:
+    def _note_cancelled(self, since_s: float | None, future: Future[Any]) -> None:
         if future.cancelled():
             with self._count:
                 self._cancelled += 1
+            if since_s is not None:
+                self._sojourn.given_up(since_s)

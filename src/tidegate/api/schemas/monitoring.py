@@ -67,6 +67,32 @@ class MonitoredQueues(BaseModel):
     queues: list[MonitoredQueue]
 
 
+class GateRefusals(BaseModel):
+    criticality: str
+    reason: Literal["no_room", "waited"] = Field(
+        description="`no_room`: refused at once, since it would have waited for too long; `waited`: it has waited in vain."
+    )
+    count: int = Field(description="Since the start of the server.")
+
+
+class MonitoredGate(BaseModel):
+    """What the requests of one kind pass."""
+
+    name: Literal["submit", "read", "run", "stream"]
+    limit: int = Field(description="How many may be under way at once.")
+    in_flight: int
+    waiting: int = Field(description="In line for a slot.")
+    due: int = Field(description="Were told when to come again, and have not come yet.")
+    per_second: float = Field(description="Answered when all slots are taken; 0: not seen yet.")
+    refused: list[GateRefusals]
+
+
+class MonitoredGates(BaseModel):
+    timestamp: str
+    gates: list[MonitoredGate]
+    rate_limited: int = Field(description="Requests of owners who asked too often, since the start.")
+
+
 class ControlAnswer(BaseModel):
     worker_name: str
     action: str
