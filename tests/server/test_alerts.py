@@ -40,8 +40,9 @@ from tidegate.server.alerts.figures import (
 )
 from tidegate.server.alerts.post import MOST_TRIES, STUCK_S, Post, pause_s
 from tidegate.server.services.alerts import WatchAlerts
+from tidegate.server.supervisor import Supervisor
 from tidegate.testing.conformance.world import World
-from tidegate.testing.fakes import FakeClock, SoleLeader
+from tidegate.testing.fakes import FakeClock, RecordingBell, SoleLeader
 from tidegate.testing.memory_store import MemoryStore
 
 WITHIN_S = 20.0
@@ -260,7 +261,7 @@ def test_slow_jobs(watch: Watch):
     assert watch.active == []
 
 
-@pytest.mark.parametrize(("rule", "value"), [("safe_mode", 1.0), ("crash_loop", 3.0), ("ledger", 1.0)])
+@pytest.mark.parametrize(("rule", "value"), [("safe_mode", 1.0), ("ledger", 1.0)])
 def test_what_parts_of_the_service_tell(watch: Watch, rule: str, value: float):
     watch.told.tell(rule, value, "The zygote ended four times.")
     watch.pass_time(10, notices=2)
@@ -273,17 +274,26 @@ def test_what_parts_of_the_service_tell(watch: Watch, rule: str, value: float):
 
 def test_crash_loops_and_safe_mode_as_the_store_has_them(watch: Watch):
     for _ in range(3):
-        watch.store.add_crash(Crash("server:a", "scheduler", watch.clock.now(), "ValueError: odd."))
+        for part in ("zygote", "scheduler"):
+            watch.store.add_crash(Crash("server a", part, watch.clock.now(), "ValueError: odd."))
     state = SafeMode(Mode.SAFE, watch.clock.now(), Cause.LEDGER, "Worker 'local' differs.")
     assert watch.store.set_safe_mode(state)
-    watch.pass_time(5, notices=6)
+    supervisor = Supervisor(watch.store, RecordingBell(), watch.clock, "server a", tell=watch.told.tell)
+    supervisor.start()
+    watch.pass_time(
+        5, notices=6
+    )  # one alert for the loop, whatever parts it goes through and whoever tells of it
+    supervisor.abandon()
     assert sorted(found[0] for found in watch.active) == ["crash_loop", "ledger", "safe_mode"]
     texts = [message.text for message in watch.mail.sent]
     assert any(
-        "Number of restarts within ten minutes of scheduler of server:a is 3" in text for text in texts
+        "Number of restarts within ten minutes of server a is 6" in text
+        and "Last the scheduler: ValueError: odd." in text
+        for text in texts
     )
     assert any("The service is in safe mode. Worker 'local' differs." in text for text in texts)
     assert watch.store.set_safe_mode(left(watch.store.safe_mode(), "olga", watch.clock.now()))
+    supervisor.look()
     watch.pass_time(700, notices=6)
     assert watch.active == []
 
@@ -404,10 +414,10 @@ def test_the_test_button_tells_how_it_went(watch: Watch):
 
 
 def test_figures_of_a_board_stay_until_they_are_told_again(watch: Watch):
-    watch.told.tell("crash_loop", 4.0, subject="zygote")
-    watch.told.tell("crash_loop", 1.0, subject="worker")
-    watch.told.tell("crash_loop", 2.0, subject="zygote")
+    watch.told.tell("ledger", 4.0, subject="zygote")
+    watch.told.tell("ledger", 1.0, subject="worker")
+    watch.told.tell("ledger", 2.0, subject="zygote")
     assert sorted(watch.told.figures(watch.clock.now())) == [
-        Figure("crash_loop", "worker", 1.0),
-        Figure("crash_loop", "zygote", 2.0),
+        Figure("ledger", "worker", 1.0),
+        Figure("ledger", "zygote", 2.0),
     ]

@@ -151,7 +151,8 @@ class ChannelFigures:
 
 
 class RecoveryFigures:
-    """Safe mode, and how often each part of the service has crashed within ten minutes, on whatever server."""
+    """Safe mode, and how often each process of the service has crashed within ten minutes, on whatever machine: as safe mode
+    counts, all its parts together, so that one loop of crashes is one alert."""
 
     rules = ("safe_mode", "ledger", "crash_loop")
 
@@ -165,18 +166,20 @@ class RecoveryFigures:
         yield Figure("ledger", SERVICE, float(safe and state.cause is Cause.LEDGER), state.message)
         crashes: dict[str, list[Crash]] = {}
         for crash in self._store.crashes(now - timedelta(seconds=CRASHES_S)):
-            crashes.setdefault(f"{crash.part} of {crash.place}", []).append(crash)
-        for subject, found in crashes.items():
-            yield Figure("crash_loop", subject, float(len(found)), found[-1].what)
+            crashes.setdefault(crash.place, []).append(crash)
+        for place, found in crashes.items():
+            yield Figure(
+                "crash_loop", place, float(len(found)), f"Last the {found[-1].part}: {found[-1].what}"
+            )
 
 
 class ToldFigures:
-    """A board on which any part of the service puts what it knows, from any thread: `safe_mode`, `crash_loop`, `ledger`.
+    """A board on which any part of the service puts what it knows, from any thread: `safe_mode`, `ledger`.
 
     A figure stays until it is told again. 0 says that all is well.
     """
 
-    rules = ("safe_mode", "crash_loop", "ledger")
+    rules = ("safe_mode", "ledger")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
