@@ -12,7 +12,7 @@ from tests.api.support import World, assert_problem
 from tidegate.api.problems import TITLES
 
 CANNOT_FAIL = re.compile(
-    "^/metrics$|health|whoami|capacity|monitoring/(workers|queues|system)$|/api/system/|/pressure(/rules)?$|safe-mode(/enter)?$"
+    "^/metrics$|health|whoami|capacity|monitoring/(workers|queues|gates|system)$|/api/system/|/pressure(/rules)?$|safe-mode(/enter)?$"
 )
 """Asked without parameters, or without a body that must be there, and tested elsewhere."""
 DOCS = (Path(__file__).parents[2] / "docs" / "api.md").read_text()

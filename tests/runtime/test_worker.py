@@ -532,8 +532,9 @@ def test_an_end_is_recorded_though_its_output_cannot_be_kept(house: House) -> No
     assert job.status is JobStatus.FAILED
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, GeneratorExit])
 def test_a_worker_whose_turns_crash_leads_to_safe_mode_and_loses_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     supervisor = Supervisor(house.store, house.bell, house.clock, "here", chance=lambda: 0.0)
     house.worker.when_crashed(supervisor.crashed)
@@ -542,7 +543,7 @@ def test_a_worker_whose_turns_crash_leads_to_safe_mode_and_loses_nothing(
     def broken(*arguments: Any) -> None:
         if left:
             left.pop()
-            raise ZeroDivisionError("broken")
+            raise error("broken")
         moved(*arguments)
 
     monkeypatch.setattr(house.board, "moved", broken)

@@ -91,7 +91,7 @@ def test_a_part_that_crashes_is_begun_again_and_counted(office: Office, part: Pa
     assert health.last_crash == "ZeroDivisionError: broken"
     assert [crash.part for crash in office.store.crashes(office.clock.now() - timedelta(1))] == ["cycle"] * 3
     assert office.supervisor.fault() is None
-    assert office.told == {"safe_mode": 0.0, "crash_loop": 3.0}
+    assert office.told == {"safe_mode": 0.0}
     part.ends.set()
     thread.stop()
 

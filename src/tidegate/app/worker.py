@@ -37,7 +37,8 @@ from tidegate.runtime.probe import MachineProbe
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import Sandboxes
 from tidegate.runtime.worker import AttemptWatcher, Worker, WorkerRules
-from tidegate.server.kept import Unsupervised
+from tidegate.server.resting import OneWorker
+from tidegate.server.supervisor import Supervisor
 from tidegate.settings import Settings
 from tidegate.telemetry.counted import counted
 from tidegate.telemetry.logs import configure_logging
@@ -148,6 +149,11 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         pressure = PressureWatch(settings, folders.root, store, clock, place, keeps_samples=False)
         closing.callback(pressure.close)
 
+        own = OneWorker(store, worker_id, clock, wires.bell)
+        supervisor = Supervisor(
+            own, wires.bell, clock, own.place, most_crashes=settings.max_crashes, subject="This worker"
+        )
+
         def make(watcher: AttemptWatcher) -> Worker:
             made = make_worker(
                 settings,
@@ -162,7 +168,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
                 fences=True,
                 pressure=pressure,
             )
-            made.when_crashed(counting(meters, Unsupervised()))
+            made.when_crashed(counting(meters, supervisor.crashed))
             tell_worker(meters, made)
             return made
 
@@ -178,6 +184,8 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         lookout = Lookout(look, worker.worker.launch, every_s=every_s)
         lookout.start()
         closing.callback(lookout.close)
+        supervisor.start()
+        closing.callback(supervisor.stop)
         pressure.start()
         tell_pressure(meters, pressure)
         closing.enter_context(metrics_port(settings, meters, "worker"))

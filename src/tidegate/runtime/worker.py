@@ -262,7 +262,7 @@ class Worker:
         while not self._state.over(self._clock.monotonic()):
             try:
                 self._turn()
-            except Exception as error:
+            except BaseException as error:
                 log.exception("A turn of the worker failed; it goes on.")
                 delay_s = self._rebirth.crashed("worker", f"{type(error).__name__}: {error}")
                 self._pause.wait(min(delay_s, LONGEST_PAUSE_S))

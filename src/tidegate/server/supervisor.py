@@ -58,13 +58,15 @@ class Supervisor:
         chance: Callable[[], float] = random.random,
         tell: Callable[[str, float, str], None] = lambda rule, value, note: None,
         count: Callable[[str], None] = lambda part: None,
+        subject: str = "The service",
     ) -> None:
-        """`place` names this process, the same each time it is started. `tell` hears, at each look, `safe_mode` (1 or 0) and
-        `crash_loop` (crashes of late) with a note for people; `count` hears the part of each crash."""
+        """`place` names this process, the same each time it is started. `tell` hears, at each look, `safe_mode` (1 or 0)
+        with a note for people; `count` hears the part of each crash. `subject` is whose mode it is."""
         self._store = store
         self._bell = bell
         self._clock = clock
         self._place = place
+        self._subject = subject
         self._most = most_crashes
         self._look_s = look_s
         self._chance = chance
@@ -203,9 +205,7 @@ class Supervisor:
         else:
             self._know(state)
         self._look_for_standstill()
-        last = self._crashes[-1].what if self._crashes else ""
         self._tell("safe_mode", float(self.state.mode is Mode.SAFE), self.state.message)
-        self._tell("crash_loop", float(self.crashes_lately()), last)
 
     def fault_found(self, cause: Cause, message: str, numbers: Mapping[str, int | float | str]) -> None:
         """Safe mode, for a fault that was found now. Raises Unavailable."""
@@ -260,7 +260,7 @@ class Supervisor:
         if state.mode is not Mode.NORMAL or known.mode is not Mode.NORMAL:
             level = logging.ERROR if state.mode is Mode.SAFE else logging.WARNING
             log.log(
-                level, "The service is in mode %s: %s", state.mode, state.message or "all is well",
+                level, "%s is in mode %s: %s", self._subject, state.mode, state.message or "all is well",
                 extra={"event": "mode_changed", "mode": state.mode.value, "numbers": dict(state.numbers)},
             )  # fmt: skip
         self._bell.ring(TOPIC)
