@@ -1,7 +1,8 @@
 # Sourced by start_web.sh and start_worker.sh: looks at the variables before anything starts. Each one that is missing or
 # cannot be right has a line of its own on standard error; the exit code is then 2.
 #
-# A variable may come from a file, such as a secret of a container: NAME_FILE=/run/secrets/name instead of NAME.
+# A value may come from a file, such as a secret of a container: NAME_FILE=/run/secrets/name instead of NAME. Tidegate reads
+# that itself, so the value is looked at here, and does not get into the environment.
 
 faults=0
 
@@ -10,15 +11,15 @@ fault() {
   faults=1
 }
 
-# from_file NAME : take its value from the file that NAME_FILE names, if that is set.
+# from_file NAME : look at the value in the file that NAME_FILE names, if that is set and NAME is not.
 from_file() {
   local file_name="$1_FILE"
-  [ -n "${!file_name:-}" ] || return 0
+  [ -n "${!file_name:-}" ] && [ -z "${!1:-}" ] || return 0
   if [ ! -r "${!file_name}" ]; then
     fault "$file_name names a file that cannot be read: ${!file_name}"
     return 0
   fi
-  export "$1=$(<"${!file_name}")"
+  export -n "$1=$(<"${!file_name}")"
 }
 
 # need_url NAME WHAT SCHEME... : it is set and begins with one of the schemes. The value may hold a password: never shown.

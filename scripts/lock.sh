@@ -6,7 +6,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-LOCKS=(requirements.lock examples/requirements.lock scripts/uv-requirements.lock)
+DEPLOYED=(cluster rates lint xlsx alerts) # the extras of deploy/requirements.lock
+LOCKS=(requirements.lock examples/requirements.lock scripts/uv-requirements.lock deploy/requirements.lock
+  deploy/build-requirements.lock)
 
 say() { printf 'lock: %s\n' "$*"; }
 die() { printf 'lock: %s\n' "$*" >&2; exit 1; }
@@ -33,5 +35,10 @@ export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 compile pyproject.toml --all-extras -o requirements.lock
 compile --no-deps examples/requirements.in -o examples/requirements.lock
 compile --no-deps scripts/uv-requirements.in -o scripts/uv-requirements.lock
+# What servers and workers are deployed with: the same versions, without tools.
+compile pyproject.toml "${DEPLOYED[@]/#/--extra=}" --constraints requirements.lock -o deploy/requirements.lock
+# What the wheel is built with.
+.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
+  compile - --constraints requirements.lock -o deploy/build-requirements.lock
 check
 say "wrote ${LOCKS[*]}"

@@ -1,15 +1,18 @@
 """Every setting: its name, default and help, in one table.
 
-Sources, the later wins: defaults, `tidegate.toml` in the working folder, environment variables `TIDEGATE_*`, command line.
+Sources, the later wins: defaults, `tidegate.toml` in the working folder, files that `..._FILE` variables name, environment
+variables `TIDEGATE_*`, command line.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +28,35 @@ from tidegate.errors import InvalidInput, SettingError
 ANYONE = "anyone-may-do-everything"
 """The value of `anonymous_access` that does without keys wherever the server listens."""
 _LOOPBACK_NAMES = frozenset({"localhost", "::1", "[::1]"})
+
+
+class _Files(PydanticBaseSettingsSource):
+    """URLs that may hold a password, from files: `DATABASE_URL_FILE=/run/secrets/database_url`. The environment of a process
+    can be read by more than may read such a file."""
+
+    fields = ("database_url", "broker_url", "redis_url")
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value and the name that other sources know it by, which is the first that the environment may use."""
+        names = _environment_names(field)
+        place = next((os.environ[f"{name}_FILE"] for name in names if os.environ.get(f"{name}_FILE")), None)
+        if place is None or any(name in os.environ for name in names):
+            return None, names[0], False
+        try:
+            return Path(place).read_text("utf-8").strip(), names[0], False
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it holds no text"
+            raise SettingError(f"{field_name}: the file {place} cannot be read: {why}.") from None
+
+    def __call__(self) -> dict[str, Any]:
+        model = self.settings_cls.model_fields
+        found = [self.get_field_value(model[name], name) for name in self.fields]
+        return {name: value for value, name, _ in found if value is not None}
+
+
+def _environment_names(field: FieldInfo) -> list[str]:
+    assert isinstance(field.validation_alias, AliasChoices)
+    return [name for name in field.validation_alias.choices if isinstance(name, str) and name.isupper()]
 
 
 class Settings(BaseSettings):
@@ -330,7 +362,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _Files(settings_cls), TomlConfigSettingsSource(settings_cls)
 
     @property
     def losses(self) -> Losses:

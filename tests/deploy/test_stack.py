@@ -1,0 +1,237 @@
+"""The stack of compose.yaml for real: built, started, used, hurt. Where no Docker engine answers this is skipped; what can be
+said without one stands in test_container_files.py and test_install.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.cluster.test_cluster import until
+from tests.deploy.test_container_files import composes
+from tidegate.testing.servers import free_port
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 240.0
+JOBS = 24
+BASES = ("BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "PROMETHEUS_IMAGE")
+
+
+def why_not() -> str | None:
+    if shutil.which("docker") is None:
+        return "there is no docker client"
+    if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode != 0:
+        return "no Docker engine answers"
+    if not composes():
+        return "neither `docker compose` nor docker-compose is installed"
+    missing = [name for name in BASES if name not in os.environ]
+    if missing and (os.geteuid() != 0 or shutil.which("debootstrap") is None):
+        return f"{', '.join(missing)} name no images, and debootstrap, by root, makes them"
+    return None
+
+
+REASON = why_not()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(REASON is not None, reason=REASON or ""),
+]
+
+
+class Stack:
+    """A project of Compose of its own, with two workers and short leases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._environment = {**os.environ, **base_images(), **self._settings()}
+        self._project = f"tidegate-test-{secrets.token_hex(4)}"
+        self._quick = folder / "quick.yaml"
+        quick = {
+            "TIDEGATE_BEAT_S": "1",
+            "TIDEGATE_LEASE_S": "4",
+            "TIDEGATE_PRESSURE": "watch",
+            "TIDEGATE_GRACE_S": "1",
+        }
+        services = {name: {"environment": quick} for name in ("web", "worker")}
+        self._quick.write_text(json.dumps({"services": services}))  # JSON is YAML
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "TIDEGATE_IMAGE": "tidegate:0.1.0-test",
+            "WEB_PORTS": str(self.port),
+            "PROMETHEUS_PORT": str(free_port()),
+            "MEMORY_LIMIT": "1024M",
+            "ALLOWED_HOSTS": '["*"]',
+        }
+
+    def build(self) -> None:
+        """By the client itself: that of Compose wants the network of the engine, which a test machine may not have."""
+        index = subprocess.run(
+            ["python3", "-m", "pip", "config", "get", "global.index-url"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        arguments = [f"BASE_IMAGE={self._environment['BASE_IMAGE']}", f"PIP_INDEX_URL={index}"]
+        self.docker(
+            "build", "--network", "host", "-f", "deploy/docker/Dockerfile", "-t", self._environment["TIDEGATE_IMAGE"],
+            *(word for argument in arguments for word in ("--build-arg", argument)), ".",
+        )  # fmt: skip
+
+    def compose(self, *arguments: str) -> str:
+        files = ["-f", "compose.yaml", "-f", str(self._quick)]
+        return self._run([*composes()[0], "-p", self._project, *files, *arguments])
+
+    def docker(self, *arguments: str) -> str:
+        return self._run(["docker", *arguments])
+
+    def containers(self, service: str) -> list[str]:
+        wanted = f"label=com.docker.compose.service={service}"
+        ours = f"label=com.docker.compose.project={self._project}"
+        return self.docker("ps", "-aq", "--filter", ours, "--filter", wanted).split()
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.docker("inspect", container))[0]
+        return found
+
+    def _run(self, command: Sequence[str]) -> str:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1200,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+
+def base_images() -> dict[str, str]:
+    """Those that are named, and where they are not, ones made here."""
+    named = {name: os.environ[name] for name in BASES if name in os.environ}
+    if len(named) == len(BASES):
+        return named
+    made = subprocess.run(
+        [ROOT / "scripts/docker_base.sh", "python", "redis", "postgres", "prometheus"],
+        stdout=subprocess.PIPE, text=True, check=True, timeout=1800,
+    ).stdout  # fmt: skip
+    return dict(re.findall(r"^export (\w+)=(\S+)$", made, re.MULTILINE)) | named
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack.build()
+    try:
+        stack.compose("up", "-d", "--no-build", "--scale", "worker=2", "web", "worker", "prometheus")
+        yield stack
+    finally:
+        stack.compose("down", "-v")
+
+
+@pytest.fixture
+def http(stack: Stack) -> Iterator[httpx2.Client]:
+    (web,) = stack.containers("web")
+    until(lambda: stack.inspect(web)["State"]["Health"]["Status"] == "healthy", "web is healthy", WITHIN_S)
+    key = stack.docker("exec", web, "cat", "/run/tidegate/keys/first.key").strip()
+    with httpx2.Client(
+        base_url=f"http://127.0.0.1:{stack.port}", headers={"X-API-Key": key}, timeout=60, trust_env=False
+    ) as client:
+        yield client
+
+
+def ended(http: httpx2.Client, job_id: Any) -> dict[str, Any]:
+    """The job once it has ended. The connection may be lost while things are hurt."""
+    job: dict[str, Any] = {}
+
+    def over() -> bool:
+        job.update(http.get(f"/api/v1/jobs/{job_id}", params={"wait_s": 5}).json())
+        return job["job_status"] in ("SUCCEEDED", "FAILED", "CANCELLED")
+
+    until(over, f"job {job_id} has ended", WITHIN_S)
+    return job
+
+
+def test_a_job_goes_through_every_service(stack, http):
+    assert http.get("/health", headers={"X-API-Key": ""}).status_code == 200
+    assert http.get("/api/v1/jobs", headers={"X-API-Key": ""}).status_code == 401
+    until(lambda: len(http.get("/api/v1/workers").json()["items"]) == 2, "two workers are there", WITHIN_S)
+    job = http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 42 as answer"}).json()
+    assert ended(http, job["job_id"])["job_status"] == "SUCCEEDED"
+    said = stack.docker("exec", stack.containers("web")[0], "tidegate", "sql", "select 43 as answer")
+    assert said.split() == ["answer", "43"]
+
+
+def test_the_engine_holds_what_the_file_says(stack):
+    for container in (*stack.containers("web"), *stack.containers("worker")):
+        found = stack.inspect(container)
+        host = found["HostConfig"]
+        assert host["Memory"] == 1024 * 1024**2
+        assert host["NanoCpus"] == 2_000_000_000
+        assert host["MemoryReservation"] == 512 * 1024**2
+        assert host["PidsLimit"] == 200
+        assert host["ReadonlyRootfs"] is True
+        assert found["Config"]["User"] == "10001:10001"
+        health = found["Config"]["Healthcheck"]
+        times = [health[name] // 10**9 for name in ("Interval", "Timeout", "StartPeriod")]
+        assert [*times, health["Retries"]] == [30, 10, 40, 3]
+        assert not [one for one in found["Config"]["Env"] if "PASSWORD=" in one or re.search(r"://\w*:", one)]
+
+
+def test_the_doctor_tells_inside_which_limits_hold(stack):
+    worker = stack.containers("worker")[0]
+    found = json.loads(stack.docker("exec", worker, "tidegate", "doctor", "--json"))
+    assert found["software"]["user_id"] == 10001
+    assert found["capacity"]["memory_bytes"]["value"] == 1024 * 1024**2
+    assert "memory" in found["capacity"]["memory_bytes"]["source"]
+    assert found["limits"]["in_use"] == "watchdog"  # the groups of a container cannot be written
+    assert found["services"]["database"]["revision"] == found["services"]["database"]["newest_revision"]
+    assert [one for one in found["problems"] if one["severity"] == "error"] == []
+
+
+def test_a_job_over_its_memory_ends_and_the_container_goes_on(stack, http):
+    sql = "select count(distinct md5(range::varchar)) from range(50000000)"
+    before = [stack.inspect(one)["State"]["StartedAt"] for one in stack.containers("worker")]
+    job = http.post(
+        "/api/v1/jobs", json={"kind": "sql", "sql": sql, "memory": "96MiB", "disk": "1MiB"}
+    ).json()
+    found = ended(http, job["job_id"])
+    assert found["job_status"] == "FAILED", found
+    assert found["exit"]["reason"] in ("memory_limit", "disk_limit"), found
+    assert [stack.inspect(one)["State"]["StartedAt"] for one in stack.containers("worker")] == before
+
+
+def test_killing_a_worker_and_redis_under_load_loses_nothing(stack, http):
+    work = "select max(sin(a.range) * cos(b.range)) from range(3000) a, range(3000) b"
+    jobs = [{"kind": "sql", "sql": work, "name": f"job {number}"} for number in range(JOBS)]
+    answer = http.post("/api/v1/jobs/bulk", json={"jobs": jobs})
+    assert answer.status_code < 300, answer.text
+    ids = [one["job_id"] for one in answer.json()["items"]]
+    assert len(ids) == JOBS
+
+    def running() -> bool:
+        return bool(http.get("/api/v1/jobs", params={"status": "RUNNING"}).json()["items"])
+
+    until(running, "a job runs", WITHIN_S)
+    (redis,), (victim, _) = stack.containers("redis"), stack.containers("worker")
+    stack.docker("kill", victim, redis)
+    stack.docker("start", redis)
+    states = [ended(http, job_id)["job_status"] for job_id in ids]
+    stack.docker("start", victim)
+    assert states == ["SUCCEEDED"] * JOBS
+    names = [item["name"] for item in http.get("/api/v1/sources", params={"limit": 500}).json()["items"]]
+    assert len([name for name in names if name in {f"async_result_{job_id}" for job_id in ids}]) == JOBS
+    until(
+        lambda: len(http.get("/api/v1/workers").json()["items"]) >= 2, "the killed worker is back", WITHIN_S
+    )
