@@ -27,12 +27,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def lint(folder: Path, house: House, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def lint(
+    folder: Path, house: House, *arguments: str, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     kept = others_environment()
     return subprocess.run(
         [sys.executable, "-m", "tidegate", "lint", *arguments],
         cwd=folder,
         env={**kept, "TIDEGATE_URL": house.server.url, **environment},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -134,6 +137,43 @@ def test_json_can_be_asked_for_as_of_other_commands(folder: Path, house: House) 
         0,
         ["deep/good.sql"],
     )
+
+
+def test_standard_input_is_linted_as_the_file_that_it_is_said_to_be(folder: Path, house: House) -> None:
+    done = lint(folder, house, "-", stdin=BAD)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 2)
+    assert done.stdout.startswith("stdin.sql:1:7: LT01 ")
+    only_in_duckdb = "SELECT * EXCLUDE (a) FROM t\n"
+    here = lint(folder, house, "-", "--rules", "LT01", stdin=only_in_duckdb)
+    assert (here.returncode, here.stdout) == (0, "")  # the .sqlfluff file of this folder says duckdb
+    (folder / "deep" / ".sqlfluff").write_text("[sqlfluff]\ndialect = ansi\n")
+    done = lint(
+        folder, house, "-", "--rules", "LT01", "--stdin-filename", "deep/new.sql", stdin=only_in_duckdb
+    )
+    assert (done.returncode, done.stdout[:14]) == (1, "deep/new.sql:1")
+    files = json.loads(lint(folder, house, "-", "--format", "json", stdin=BAD).stdout)["files"]
+    assert [file["file"] for file in files] == ["stdin.sql"]
+    assert lint(folder, house, "-", stdin="").returncode == 0
+
+
+def test_standard_input_is_mended_onto_standard_output(folder: Path, house: House) -> None:
+    done = lint(folder, house, "-", "--fix", stdin=BAD)
+    assert (done.returncode, done.stdout) == (0, MENDED)
+    assert "stdin.sql:1:7: LT01" in done.stderr
+    assert lint(folder, house, "-", "--fix", stdin=GOOD).stdout == GOOD
+    done = lint(folder, house, "-", "--fix", "--rules", "AM04", stdin="SELECT * FROM t\n")
+    assert (done.returncode, done.stdout) == (1, "SELECT * FROM t\n")
+
+
+def test_standard_input_stands_alone(folder: Path, house: House) -> None:
+    for arguments, why in (
+        (("-", "bad.sql"), "stands alone"),
+        (("bad.sql", "--stdin-filename", "x.sql"), "standard input"),
+        (("-", "--fix", "--json"), "mended text"),
+    ):
+        done = lint(folder, house, *arguments, stdin=BAD)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert why in done.stderr
 
 
 def test_a_file_that_cannot_be_written_is_told_and_the_others_are_mended(folder: Path, house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -16,10 +17,10 @@ from tidegate.client import calls
 from tidegate.client.client import Client
 from tidegate.client.job import Job
 from tidegate.client.shapes import Document, job_failed
-from tidegate.errors import TidegateError
+from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import INTERRUPTED, USAGE, report
-from tidegate.ui.cli.lint_files import Local, gather, mend
+from tidegate.ui.cli.lint_files import STDIN, STDIN_NAME, Local, gather, mend, piped
 from tidegate.ui.cli.options import DataDir, Json, Memory, Priority, Queue, Url
 from tidegate.ui.cli.output import clean, count
 
@@ -43,7 +44,10 @@ class Format(StrEnum):
 @app.command()
 def lint(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="SQL files and folders.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="SQL files and folders; - is standard input.", show_default=False
+        ),
     ],
     dialect: Annotated[str | None, typer.Option("--dialect", help="Such as ansi, postgres, duckdb.")] = None,
     rules: Annotated[
@@ -64,6 +68,12 @@ def lint(
     disable_noqa: Annotated[
         bool, typer.Option("--disable-noqa", help="Tell also what `-- noqa` comments hide.")
     ] = False,
+    stdin_filename: Annotated[
+        str | None,
+        typer.Option(
+            "--stdin-filename", help="What reports call standard input; the .sqlfluff files there hold."
+        ),
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Lint also what an earlier run has answered.")
     ] = False,
@@ -77,7 +87,8 @@ def lint(
 
     The report goes to standard output, everything else to standard error. Exit codes: 0 every file was linted by every rule
     and is clean, 1 there are violations or files without a full verdict, 2 it could not be done. The files are sent to the
-    server; when none runs, one is started for this.
+    server; when none runs, one is started for this. Of standard input, --fix writes the mended text to standard output and
+    the report to standard error.
     """
     options = {
         "dialect": dialect,
@@ -93,14 +104,21 @@ def lint(
         "memory": memory,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    told_as = Format.JSON if as_json else format
+    filters = paths == [STDIN] and fix
     try:
-        local = gather(paths)
-        before = {name: path.read_bytes() for name, path in local.files.items()} if fix else {}
+        _check_stdin(paths, stdin_filename, filters, told_as)
         with tempfile.TemporaryDirectory() as folder:
-            settings = {"source_roots": [os.path.realpath(folder)]}
+            place = Path(os.path.realpath(folder))
+            local = _piped(stdin_filename, place) if paths == [STDIN] else gather(paths)
+            before = {name: path.read_bytes() for name, path in local.files.items()} if fix else {}
+            settings = {"source_roots": [str(place)]}
             with client(url, data_dir, may_start=True, start_settings=settings) as server:
-                job = _wait(_submitted(server, local, Path(os.path.realpath(folder)), given))
-                unclean = _told(server, job, Format.JSON if as_json else format, local, before)
+                job = _wait(_submitted(server, local, place, given))
+                with contextlib.redirect_stdout(sys.stderr) if filters else contextlib.nullcontext():
+                    unclean = _told(server, job, told_as, local, before)
+            if filters:
+                _write(*local.files.values())
     except BrokenPipeError:
         raise  # who read the report has gone, which every command tells alike
     except (TidegateError, OSError) as error:
@@ -109,6 +127,28 @@ def lint(
         raise typer.Exit(USAGE) from None
     if unclean:
         raise typer.Exit(UNCLEAN)
+
+
+def _check_stdin(paths: list[str], stdin_filename: str | None, filters: bool, format: Format) -> None:
+    if STDIN in paths and len(paths) > 1:
+        raise InvalidInput(f"{STDIN!r} is standard input, and stands alone: leave the other paths out.")
+    if stdin_filename is not None and paths != [STDIN]:
+        raise InvalidInput(
+            f"`--stdin-filename` names what comes on standard input: give {STDIN!r} as the path."
+        )
+    if filters and format is not Format.TEXT:
+        raise InvalidInput(
+            "With `--fix` standard output is the mended text, so `--format` and `--json` have no room."
+        )
+
+
+def _piped(name: str | None, folder: Path) -> Local:
+    return piped(sys.stdin.buffer, name or STDIN_NAME, folder / "stdin")
+
+
+def _write(mended: Path) -> None:
+    sys.stdout.buffer.write(mended.read_bytes())
+    sys.stdout.flush()
 
 
 def _submitted(server: Client, local: Local, folder: Path, options: dict[str, Any]) -> Job:

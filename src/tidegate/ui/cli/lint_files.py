@@ -7,13 +7,19 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from tidegate.errors import InvalidInput
 
 SUFFIXES = (".sql", ".sql.j2", ".dml", ".ddl", ".pkb")
 """Of the files that are taken from a folder; as the server's."""
 CONFIG_NAME = ".sqlfluff"
+STDIN = "-"
+"""Instead of paths: what comes on standard input."""
+STDIN_NAME = "stdin.sql"
 _LONGEST_STATEMENT_BYTES = 512 * 1024
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of one file; as the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,22 @@ def gather(paths: Sequence[str]) -> Local:
         odd := next((name for name in files if not name.lower().endswith(SUFFIXES)), None)
     ):
         raise InvalidInput(f"{odd!r:.200} does not end in {', '.join(SUFFIXES)}. Lint it by itself.")
+    return Local(root, files, dict(_configs(root, files)))
+
+
+def piped(stream: BinaryIO, name: str, spool: Path) -> Local:
+    """What the stream has, kept in the file `spool`, as if it were the file of that name: with the configuration that holds
+    there. Raises InvalidInput when it has more than is linted of a file."""
+    content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise InvalidInput(
+            f"Standard input has more than the {_MOST_BYTES} bytes that are linted of a file.",
+            numbers={"limit": _MOST_BYTES},
+        )
+    spool.write_bytes(content)
+    place = Path(os.path.abspath(os.path.expanduser(name)))
+    root = _root([place])
+    files = {place.relative_to(root).as_posix(): spool}
     return Local(root, files, dict(_configs(root, files)))
 
 
