@@ -133,10 +133,10 @@ def test_a_long_directory_is_refused_by_its_bytes(archive):
 
 def test_the_same_name_twice_is_told(archive):
     with pytest.warns(UserWarning, match="Duplicate name"):
-        path = archive([("a.sql", b"1"), ("A.sql", b"2"), ("a.sql", b"3")])
+        path = archive([("a.sql", b"1"), ("A.sql", b"2"), ("a.sql", b"3"), ("./a.sql", b"4")])
     members, content = read(path)
-    assert [m.problem for m in members] == [None, "unreadable", "unreadable"]
-    assert content == b"1"
+    assert [m.problem for m in members] == [None, None, "unreadable", "unreadable"]
+    assert content == b"12"
 
 
 def test_an_encrypted_member_is_told(archive):

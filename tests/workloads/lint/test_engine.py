@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from sqlfluff.core import Linter
 from sqlfluff.core.parser.rust_parser import RustParser
 from sqlfluff.core.rules.base import BaseRule
 
@@ -286,6 +287,7 @@ def test_what_is_left_of_a_file_with_a_forbidden_setting_holds():
         ({"exclude_rules": ("LT1",)}, "unknown_rule"),
         ({"config": "no section"}, "bad_lint_config"),
         ({"config": "[sqlfluff]\nrunaway_limit = many"}, "bad_lint_config"),
+        ({"config": "[sqlfluff]\nlarge_file_skip_byte_limit = many"}, "bad_lint_config"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, code):
@@ -294,10 +296,26 @@ def test_options_that_make_no_sense_are_refused(options, code):
     assert caught.value.code == code
 
 
-def test_a_comment_with_a_wrong_setting_is_the_files_own_fault():
-    report = lint("-- sqlfluff:dialect:klingon\nSELECT a FROM b\n")
+@pytest.mark.parametrize(
+    ("comment", "says"),
+    [
+        ("dialect:klingon", "Unknown dialect"),
+        ("large_file_skip_char_limit:many", "must be a number, not 'many'"),
+    ],
+)
+def test_a_comment_with_a_wrong_setting_is_the_files_own_fault(comment, says):
+    report = lint(f"-- sqlfluff:{comment}\nSELECT a FROM b\n")
     assert (report.verdict, report.clean) == (Verdict.SKIPPED, False)
-    assert "Unknown dialect" in report.reason
+    assert says in report.reason
+
+
+def test_memory_that_is_not_there_is_no_defect_of_the_linter(monkeypatch):
+    def out_of_memory(*arguments, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(Linter, "lint_rendered", out_of_memory)
+    with pytest.raises(MemoryError):
+        lint("SELECT 1\n")
 
 
 def test_a_summary_is_clean_only_if_each_file_is():

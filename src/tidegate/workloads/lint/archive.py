@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -108,7 +107,7 @@ def _members(
         if entry.is_dir() or not (wanted(name) or _is_archive(name)):
             continue
         member = _refusal(entry, name, seen, limits) or _copied(opened, entry, name, into, at, limits)
-        seen.add(_folded(name))
+        seen.add(_plain(name))
         if member.problem is None:
             at += member.size_bytes
             _check_total(at, limits)
@@ -133,7 +132,7 @@ def _refusal(entry: zipfile.ZipInfo, name: str, seen: set[str], limits: Limits) 
         return refused("unreadable", "It is a link or a special file, not a file with text.")
     if _is_archive(name):
         return refused("skipped", "An archive within the archive is not opened. Send it by itself.")
-    if _folded(name) in seen:
+    if _plain(name) in seen:
         return refused("unreadable", "The archive has this name twice; the first one was taken.")
     if entry.flag_bits & _ENCRYPTED:
         return refused("unreadable", "It is encrypted. Send the archive without a password.")
@@ -228,9 +227,10 @@ def _is_archive(name: str) -> bool:
     return PurePosixPath(name.lower()).suffix in _NESTED
 
 
-def _folded(name: str) -> str:
-    """Equal for names that some file system would take for one."""
-    return unicodedata.normalize("NFC", str(PurePosixPath(name))).casefold()
+def _plain(name: str) -> str:
+    """Equal for names of one file. `a.sql` and `A.sql` are two, as they are to the linter: nothing is written under a name, so
+    it does not matter that some file systems would take them for one."""
+    return str(PurePosixPath(name))
 
 
 def _check_directory(file: BinaryIO, limits: Limits) -> None:

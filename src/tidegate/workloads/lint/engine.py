@@ -11,7 +11,7 @@ import difflib
 import fnmatch
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import chardet
@@ -55,6 +55,8 @@ class _Ready:
     linter: Linter
     rules: RulePack
     notes: tuple[str, ...]
+    most_bytes: int
+    """Larger files are not linted; 0: no limit."""
 
 
 class Engine:
@@ -97,13 +99,16 @@ class Engine:
 
         try:
             ready = _own(text, ready)
-        except (SQLFluffUserError, KeyError, ValueError, AssertionError) as error:
+            most = _limit(ready.config, "large_file_skip_char_limit")
+        except (SQLFluffUserError, TaskError, KeyError, ValueError, AssertionError) as error:
             return report(Verdict.SKIPPED, f"Its own settings are wrong: {_one_line(error)}.")
-        if (most := int(ready.config.get("large_file_skip_char_limit") or 0)) and len(text) > most:
+        if most and len(text) > most:
             reason = f"It has {len(text)} characters, `large_file_skip_char_limit` lets {most} be linted."
             return report(Verdict.TOO_LARGE, reason)
         try:
             linted = _run(text, ready, self._options.fix)
+        except MemoryError:
+            raise  # where no kernel counts memory: the sandbox tells it, and the file gets another try with more
         except Exception as error:  # noqa: BLE001 - a defect of the linter is a verdict on the file, not on the job
             return report(Verdict.CRASHED, f"The linter failed: {type(error).__name__}: {_one_line(error)}.")
         violations = _violations(linted)
@@ -122,7 +127,9 @@ class Engine:
                 self._ready.pop(next(iter(self._ready)))
             built = build(self._options, configs, fast=self._fast)
             linter = Linter(config=built.config)
-            self._ready[configs] = _Ready(built.config, linter, _rules(linter, built.config), built.notes)
+            rules = _rules(linter, built.config)
+            most_bytes = _limit(built.config, "large_file_skip_byte_limit")
+            self._ready[configs] = _Ready(built.config, linter, rules, built.notes, most_bytes)
         return self._ready[configs]
 
     def _check_rules(self, rules: RulePack) -> None:
@@ -144,8 +151,17 @@ def _rules(linter: Linter, config: FluffConfig) -> RulePack:
         ) from error
 
 
+def _limit(config: FluffConfig, name: str) -> int:
+    """A limit of file sizes, which SQLFluff itself looks at only when it opens a file."""
+    told = config.get(name)
+    try:
+        return int(told or 0)
+    except (TypeError, ValueError):
+        raise TaskError(f"`{name}` must be a number, not {told!r:.80}.", code="bad_lint_config") from None
+
+
 def _refused(name: str, raw: bytes, ready: _Ready) -> FileReport | None:
-    limit = int(ready.config.get("large_file_skip_byte_limit") or 0)
+    limit = ready.most_bytes
     if limit and len(raw) > limit:
         reason = f"It has {len(raw)} bytes, at most {limit} are linted. Raise `max_file_bytes`."
         return FileReport(name, Verdict.TOO_LARGE, reason, size_bytes=len(raw))
@@ -160,7 +176,7 @@ def _own(text: str, ready: _Ready) -> _Ready:
         return ready
     config = ready.config.copy()
     config.process_raw_file_for_config(text, _NAME)
-    return _Ready(config, ready.linter, ready.linter.get_rulepack(config=config), ready.notes)
+    return replace(ready, config=config, rules=ready.linter.get_rulepack(config=config))
 
 
 def _run(text: str, ready: _Ready, fix: bool) -> LintedFile:
