@@ -37,6 +37,7 @@ HOSTILE = archive(
         "binary.sql": b"\x00\x01\x02",
         "bomb.sql": b"0" * (20 * 1024 * 1024),
         "GOOD.sql": "SELECT 2\n",
+        "./good.sql": "SELECT 3\n",
     }
 )
 VERDICTS = {
@@ -48,7 +49,8 @@ VERDICTS = {
     "big.sql": "too_large",
     "binary.sql": "unreadable",
     "bomb.sql": "too_large",
-    "GOOD.sql": "unreadable",
+    "GOOD.sql": "linted",
+    "./good.sql": "unreadable",
 }
 
 
@@ -99,7 +101,7 @@ def test_each_file_of_a_hostile_archive_gets_its_verdict(house: House, hostile: 
     for name, verdict in VERDICTS.items():
         assert (tasks[name]["reason"] is None) == (verdict == "linted"), name
     summary = hostile["summary"]
-    assert (summary["files"], summary["clean"], summary["violations"]) == (9, False, 2)
+    assert (summary["files"], summary["clean"], summary["violations"]) == (10, False, 2)
     assert summary["by_verdict"]["too_large"] == 2
     written = {path.name for path in house.folder.rglob("*.sql")}
     assert not written & {"climbs.sql", "absolute.sql", "good.sql"}
@@ -117,7 +119,11 @@ def test_tasks_are_filtered_by_verdict_page_by_page(house: House, hostile: dict[
             break
     assert sorted(found) == sorted(name for name, verdict in VERDICTS.items() if verdict == "unreadable")
     assert house.http.get(path, params={"verdict": "nonsense"}).status_code == 422
-    assert house.http.get(path, params={"verdict": "linted", "state": "failed"}).status_code == 422
+    both = [
+        house.http.get(path, params={"verdict": "unreadable", "state": state}).json()["items"]
+        for state in ("succeeded", "failed")
+    ]
+    assert (sorted(task["file"] for task in both[0]), both[1]) == (sorted(found), [])
 
 
 def test_every_format_tells_of_every_file(house: House, hostile: dict[str, Any]) -> None:

@@ -207,8 +207,10 @@ async def list_tasks(
     if job.kind == "lint":
         limit = min(limit, TASKS_AT_ONCE)
     if verdict is not None:
-        _refuse_verdict(job, state)
-        found, following = await service.run(tasks_of_verdict, service.store, job, verdict, after, limit)
+        _refuse_verdict(job)
+        found, following = await service.run(
+            tasks_of_verdict, service.store, job, verdict, after, limit, state
+        )
         following_cursor = encode_cursor(name, following) if following is not None else None
         items = [lint_task_view(service, job, task) for task in found]
         return JSONResponse({"items": items, "next_cursor": following_cursor})
@@ -218,11 +220,11 @@ async def list_tasks(
     )
 
 
-def _refuse_verdict(job: JobRecord, state: TaskState | None) -> None:
-    if job.kind != "lint" or state is not None:
-        why = f"job {job.id} is of the kind {job.kind!r}" if state is None else "leave out `state`"
+def _refuse_verdict(job: JobRecord) -> None:
+    if job.kind != "lint":
         raise InvalidInput(
-            f"verdict: it is of lint jobs, and stands alone; {why}.", numbers={"field": "verdict"}
+            f"verdict: it is of lint jobs; job {job.id} is of the kind {job.kind!r}.",
+            numbers={"field": "verdict"},
         )
 
 

@@ -95,13 +95,14 @@ def _file_summary(report: FileReport) -> dict[str, Any]:
 
 
 def tasks_of_verdict(
-    store: Store, job: JobRecord, wanted: Verdict, after: int, limit: int
+    store: Store, job: JobRecord, wanted: Verdict, after: int, limit: int, state: TaskState | None = None
 ) -> tuple[list[TaskRecord], int | None]:
-    """At most so many tasks of a verdict behind number `after`; and where the next page goes on, None at the end."""
+    """At most so many tasks of a verdict behind number `after`, in a state if one is given; and where the next page goes on,
+    None at the end."""
     found: list[TaskRecord] = []
     until = after + MOST_PASSED_OVER
     while after < until:
-        tasks = store.tasks(job.id, after=after, limit=TASKS_AT_ONCE)
+        tasks = store.tasks(job.id, after=after, limit=TASKS_AT_ONCE, state=state)
         for task in tasks:
             after = task.key.number
             report = report_of(job, task)
