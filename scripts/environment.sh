@@ -11,15 +11,15 @@ fault() {
   faults=1
 }
 
-# from_file NAME : look at the value in the file that NAME_FILE names, if that is set and NAME is not.
+# from_file NAME : look at the value in the file that NAME_FILE names, if that is set; NAME itself goes before it.
 from_file() {
   local file_name="$1_FILE"
-  [ -n "${!file_name:-}" ] && [ -z "${!1:-}" ] || return 0
+  [ -n "${!file_name:-}" ] || return 0
   if [ ! -r "${!file_name}" ]; then
     fault "$file_name names a file that cannot be read: ${!file_name}"
-    return 0
+  elif [ -z "${!1:-}" ]; then
+    export -n "$1=$(<"${!file_name}")"
   fi
-  export -n "$1=$(<"${!file_name}")"
 }
 
 # need_url NAME WHAT SCHEME... : it is set and begins with one of the schemes. The value may hold a password: never shown.
