@@ -20,6 +20,8 @@ import pytest
 import tidegate
 from tests.e2e.server import Running, final, submit
 from tidegate.errors import Conflict, Unavailable
+from tidegate.store import migrate
+from tidegate.store.schema import REVISIONS
 
 MODULES = Path(__file__).with_name("modules")
 DEADLINE_S = 60.0
@@ -183,3 +185,53 @@ def test_a_job_that_kills_its_keeper_runs_so_often_and_no_more_and_harms_nobody(
         assert again["released_by"] == "local"
         client.job(again["released_as"]).cancel()
         assert client.recovery.safe_mode()["mode"] == "normal"  # a keeper is no part of the service
+
+
+def test_a_server_on_the_tables_of_a_newer_version_says_so_and_starts_nothing(running: Running):
+    running.start()
+    with running.client() as http:
+        before = submit(http, "select 1")
+        final(http, before)
+    running.stop()
+    _set_revision(running, "9999")
+    running.start()
+    with running.client() as http:
+        state = http.get("/api/v1/safe-mode").json()
+        assert (state["mode"], state["cause"]) == ("safe", "migration")
+        assert (
+            "The database has revision 9999, made by a newer Tidegate; this one knows up to"
+            in state["message"]
+        )
+        assert http.get(f"/api/v1/jobs/{before}").json()["job_status"] == "SUCCEEDED"
+        refused = http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 1"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "safe_mode")
+        assert "revision 9999" in refused.json()["detail"]
+        assert http.post("/api/v1/safe-mode/leave").status_code == 409
+        assert "revision 9999" in cli(running, "safe-mode", "show")
+    running.stop()
+    _set_revision(running, REVISIONS[-1])
+    running.start()
+    with running.client() as http:
+        assert final(http, submit(http, "select 1"))["job_status"] == "SUCCEEDED"
+
+
+def test_a_server_brings_older_tables_up_to_date_by_itself_and_says_so(running: Running):
+    running.start()
+    with running.client() as http:
+        before = submit(http, "select 1")
+        final(http, before)
+    running.stop()
+    migrate.downgrade(f"sqlite:///{running.data_dir}/tidegate.db", REVISIONS[-2])
+    running.start(log_file=running.data_dir / "later.log")
+    with running.client() as http:
+        assert http.get(f"/api/v1/jobs/{before}").json()["job_status"] == "SUCCEEDED"
+        assert final(http, submit(http, "select 1"))["job_status"] == "SUCCEEDED"
+        assert http.get("/api/v1/safe-mode").json()["mode"] == "normal"
+    told = f"The tables are brought from revision {REVISIONS[-2]} to {REVISIONS[-1]}."
+    assert told in (running.data_dir / "later.log").read_text()
+
+
+def _set_revision(running: Running, revision: str) -> None:
+    with sqlite3.connect(running.data_dir / "tidegate.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    database.close()

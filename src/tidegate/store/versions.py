@@ -6,6 +6,7 @@ Alembic takes 0.4 s to import, so a database that is at this version, or empty, 
 from __future__ import annotations
 
 import importlib
+import logging
 
 from sqlalchemy import inspect, select, text
 
@@ -17,6 +18,8 @@ from tidegate.store.schema import REVISIONS, leader, metadata, sequences
 class NewerDatabase(Unavailable):
     """A newer Tidegate has made the tables."""
 
+
+log = logging.getLogger("tidegate.store")
 
 SEQUENCES = ("job", "change", "event")
 
@@ -41,6 +44,7 @@ def _renew(db: Database, url: str) -> None:
                 "Install the newer Tidegate, or start with another database."
             )
         elif version != REVISIONS[-1]:
+            log.warning("The tables are brought from revision %s to %s.", version, REVISIONS[-1])
             importlib.import_module("tidegate.store.migrate").upgrade(url)
 
 
