@@ -79,6 +79,7 @@ READINGS: Mapping[str, str] = {
     "disk_free_bytes": "The same in bytes.",
     "loop_lag_s": "How late the event loop of the API gets to what is due.",
     "sojourn_s": "Least time that a request had to wait for its turn.",
+    "thread_wait_s": "The same before the threads that read the store.",
     "database_p95_s": "How long a small question to the database takes, 95th percentile of the last 10 s.",
     "database_silent_s": "For how long the database has owed an answer.",
     "redis_p95_s": "How long a small question to Redis takes, 95th percentile of the last 10 s.",
