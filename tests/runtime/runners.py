@@ -255,6 +255,32 @@ def spin(context: TaskContext) -> Mapping[str, Any]:
     return {}
 
 
+def spin_family(context: TaskContext) -> Mapping[str, Any]:
+    """Use so much CPU four times: here, in a child, in a child of that, and in a daemon that has left its parents."""
+    seconds = float(context.spec["seconds"])
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        inner = os.fork()
+        _spin(seconds)
+        if inner == 0:
+            os._exit(0)
+        os.waitpid(inner, 0)
+        os._exit(0)
+    leaver = os.fork()
+    if leaver == 0:
+        os.setsid()
+        if os.fork() == 0:
+            _spin(seconds)
+            os.write(writer, b"x")
+        os._exit(0)
+    os.waitpid(leaver, 0)
+    _spin(seconds)
+    os.waitpid(pid, 0)
+    os.read(reader, 1)
+    return {}
+
+
 def _spin(seconds: float) -> None:
     until = time.process_time() + seconds
     while time.process_time() < until:
