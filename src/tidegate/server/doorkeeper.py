@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from tidegate.core.identity import (
 from tidegate.core.keys import digest_of, key_id_of, key_matches, make_key
 from tidegate.errors import AccessDenied, InvalidInput, SettingError
 from tidegate.ports import Clock, KeyStore
+from tidegate.server.buckets import Buckets
 from tidegate.settings import ANYONE, Settings
 
 log = logging.getLogger("tidegate.doorkeeper")
@@ -42,7 +42,6 @@ FAILURE_EVERY_S = 6.0
 whoever shows a valid key is let in from any address, and no client can lock out another behind the same proxy."""
 REREADS = 20
 REREAD_EVERY_S = 0.05
-_ADDRESSES = 4096
 _LONGEST_KEY = 256
 LONGEST_LIFE_DAYS = 3660.0
 
@@ -88,8 +87,8 @@ class Doorkeeper:
         self._known: Mapping[str, KeyRecord] = {}
         self._read_s = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-        self._failures = _Buckets(FAILURES, FAILURE_EVERY_S)
-        self._rereads = _Buckets(REREADS, REREAD_EVERY_S)
+        self._failures = Buckets(FAILURES, FAILURE_EVERY_S)
+        self._rereads = Buckets(REREADS, REREAD_EVERY_S)
         self._noted: dict[str, datetime] = {}
         self._used: dict[str, datetime] = {}
 
@@ -268,30 +267,6 @@ def key_record(
         created_by=by,
         expires_at=now + timedelta(days=life_days) if life_days is not None else None,
     )
-
-
-class _Buckets:
-    """A bucket of tokens for each name, refilled with time; the names used least lately are forgotten."""
-
-    def __init__(self, most: int, every_s: float) -> None:
-        self._most = most
-        self._every_s = every_s
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, name: str, now_s: float) -> float:
-        """Take a token; 0, or the seconds until there is one again."""
-        left, since_s = self._left.pop(name, (float(self._most), now_s))
-        left = min(left + (now_s - since_s) / self._every_s, float(self._most))
-        taken = left >= 1.0
-        self._left[name] = (left - 1.0 if taken else left, now_s)
-        if len(self._left) > _ADDRESSES:
-            self._left.popitem(last=False)
-        return 0.0 if taken else (1.0 - left) * self._every_s
-
-    def give_back(self, name: str) -> None:
-        if name in self._left:
-            left, since_s = self._left[name]
-            self._left[name] = (left + 1.0, since_s)
 
 
 def _network(address: str | None) -> str:
