@@ -36,6 +36,7 @@ NAMES = [
     "bombs",
     "recovery",
     "ledger",
+    "usage",
     "cluster",
     "targets",
     "tables",

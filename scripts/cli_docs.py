@@ -20,7 +20,7 @@ COMMANDS: tuple[str, ...] = (
     "alerts unsilence", "alerts rules", "alerts rule", "alerts channels", "alerts test",
     "safe-mode", "safe-mode show", "safe-mode enter", "safe-mode leave",
     "quarantine", "quarantine list", "quarantine show", "quarantine release",
-    "key", "key create", "key first", "key list", "key revoke", "db", "db upgrade", "audit",
+    "key", "key create", "key first", "key list", "key revoke", "db", "db upgrade", "audit", "usage",
     "doctor", "verify", "version",
 )  # fmt: skip
 BEGIN, END = "<!-- help texts: written by scripts/cli_docs.py -->", "<!-- end of help texts -->"

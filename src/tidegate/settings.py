@@ -282,6 +282,11 @@ class Settings(BaseSettings):
         description="Most bytes of answers on files that are kept to answer the same again, such as of lint; 0: none.",
     )
     retention_days: float = Field(30.0, gt=0, description="How long finished jobs and their events are kept.")
+    usage_retention_days: float = Field(
+        400.0,
+        gt=0,
+        description="How long what users, queues and kinds used is kept by the hour, and what other installations reported.",
+    )
     archive_days: float = Field(
         365.0,
         ge=0,

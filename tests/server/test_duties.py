@@ -25,8 +25,9 @@ from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.recovery import Crash
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
+from tidegate.core.usage import HOUR, UsageBy, hour_of
 from tidegate.errors import Unavailable
-from tidegate.ports import WorkerInfo
+from tidegate.ports import UsageFilter, WorkerInfo
 from tidegate.runtime.clock import SystemClock
 from tidegate.server.cycle import Cycle
 from tidegate.server.leader import Led
@@ -34,6 +35,7 @@ from tidegate.server.services.duty import DutyRunner
 from tidegate.server.services.janitor import ANSWERED_S, OLDEST_UPLOAD_S, YOUNGEST_S, Janitor
 from tidegate.server.services.rescue import Rescue
 from tidegate.server.services.resend import Resend
+from tidegate.server.services.usage import SETTLED, CountUsage
 from tidegate.server.services.wake import Wake
 from tidegate.testing.conformance.world import World
 from tidegate.testing.fakes import START, FakeClock, FakeLauncher, RecordingBell, SoleLeader
@@ -418,3 +420,36 @@ def test_a_duty_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> N
     assert duty.enough.wait(10)
     runner.stop()
     assert "The duty stumbling failed" in caplog.text
+
+
+@pytest.mark.parametrize(("after", "left"), [(timedelta(0), 1), (SETTLED, 0)])
+def test_usage_is_added_up_five_minutes_after_each_hour(after: timedelta, left: int) -> None:
+    world = World(MemoryStore())
+    world.report(world.run())
+    end = hour_of(world.now) + HOUR
+    CountUsage(world.store).run_once(end + after)
+    assert world.store.count_usage(end) == left
+
+
+def test_usage_is_kept_for_longer_than_jobs(tmp_path: Path) -> None:
+    world = World(MemoryStore())
+    world.report(world.run())
+    until = hour_of(world.now) + HOUR
+    wanted = UsageFilter(UsageBy.USER, hour_of(world.now), until)
+    folders = {name: tmp_path / name for name in ("results", "attempts", "logs", "incoming")}
+    for folder in folders.values():
+        folder.mkdir()
+    janitor = Janitor(
+        world.store,
+        results=folders["results"],
+        attempts=folders["attempts"],
+        logs=folders["logs"],
+        incoming=folders["incoming"],
+        retention=timedelta(days=30),
+        audit_retention=timedelta(days=365),
+        usage_retention=timedelta(days=400),
+    )
+    janitor.run_once(world.now + timedelta(days=399))
+    assert [record.tally.jobs for record in world.store.usage(wanted)] == [1]
+    janitor.run_once(until + timedelta(days=400))
+    assert world.store.usage(wanted) == []

@@ -130,7 +130,8 @@ def record(url: str, story: Callable[[SqlStore], None]) -> Said:
 
     @event.listens_for(database._engine, "before_cursor_execute", named=True)
     def note(**given: Any) -> None:
-        said.append([given["statement"], _plain(given["parameters"]), None, None])
+        rows = given["parameters"] if given["executemany"] else [given["parameters"]]
+        said.extend([given["statement"], _plain(row), None, None] for row in rows)
 
     story(store)
     store.close()

@@ -25,11 +25,13 @@ from tidegate.core.job import (
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, Sample
 from tidegate.core.recovery import Cause, Crash, faulted, ordered
-from tidegate.ports import AlertFilter, AuditFilter, Draining, JobFilter, WorkerPressure
+from tidegate.core.usage import UsageBy
+from tidegate.ports import AlertFilter, AuditFilter, Draining, JobFilter, UsageFilter, WorkerPressure
 from tidegate.store import SqlStore
 from tidegate.testing.conformance.store_alerts import BOTH, new_alert
 from tidegate.testing.conformance.store_batches import batched
 from tidegate.testing.conformance.store_recovery import DIED
+from tidegate.testing.conformance.store_statistics import new_report
 from tidegate.testing.conformance.world import World, new_job, new_source, new_tasks
 
 
@@ -49,6 +51,7 @@ def tell(store: SqlStore) -> None:
     _feel(world)
     _alert(world)
     _crash(world)
+    _use(world)
     world.clock.advance(100)
     _forget(world)
     world.register()
@@ -281,6 +284,20 @@ def _crash(world: World) -> None:
     store.release_task(key.task, world.now, by)
 
 
+def _use(world: World) -> None:
+    """What was used is asked for, before and after it is added up; others tell what they used."""
+    store, now = world.store, world.now
+    day = timedelta(days=1)
+    for by in UsageBy:
+        store.usage(UsageFilter(by, now - day, now + day))
+    store.count_usage(now + day)
+    store.usage(UsageFilter(UsageBy.KIND, now - day, now + day, owner="ann"))
+    for report in (new_report(now), new_report(now), new_report(now + day, version="2")):
+        store.add_report(report)
+    store.report_summary(None, now, now + 9 * day)
+    store.report_summary("ann", now, now + 9 * day)
+
+
 def _forget(world: World) -> None:
     """Everything has its time."""
     store, now = world.store, world.now
@@ -291,3 +308,6 @@ def _forget(world: World) -> None:
     store.prune_crashes(now)
     store.prune_kept(now - timedelta(days=1), 1)
     store.prune_archive(now)
+    store.usage(UsageFilter(UsageBy.USER, now - timedelta(days=1), now + timedelta(days=1)))
+    store.prune_usage(now + timedelta(days=1))
+    store.prune_reports(now + timedelta(days=9))

@@ -28,12 +28,14 @@ from tidegate.store import (
     schedule,
     shared,
     sources,
+    usage,
     workers,
 )
 from tidegate.store.dialects import open_database
 from tidegate.store.dialects.network import kind_of
 from tidegate.store.engine import Statement
 from tidegate.store.pool import Pool
+from tidegate.store.values import from_micros
 from tidegate.store.versions import prepare
 from tidegate.testing.conformance.world import World, new_job, new_source
 
@@ -209,6 +211,56 @@ def test_postgresql_reads_no_whole_table(on_postgresql, name, statement):
 def test_mariadb_reads_no_whole_table(on_mariadb, name, statement):
     steps = [step for step in _explained(on_mariadb, statement, "EXPLAIN") if step[1] != "INSERT"]
     assert [step for step in steps if step[2] in TABLES and step[3] == "ALL"] == [], steps
+
+
+HOUR = 3_600_000_000
+
+
+def _usage_plans(store: SqlStore, explain: str) -> list[str]:
+    """How the database counts the jobs of some hours, and adds up those of one, of a million hours."""
+    queries: list[Any] = []
+
+    def note(query: Any) -> list[Any]:
+        queries.append(query)
+        return []
+
+    def look(tx: Any) -> list[str]:
+        real = tx.connection
+        tx._connection = SimpleNamespace(execute=note)
+        usage.spent_in(tx, from_micros(0))
+        tx._connection = real
+        literal = {"literal_binds": True}
+        plans = []
+        for query in (usage.present(0, HOUR), *queries):
+            text = str(query.compile(dialect=tx.dialect, compile_kwargs=literal)).replace("%%", "%")
+            tx.cursor.execute(f"{explain} {text}")
+            plans.append(str(list(tx.cursor.fetchall())))
+        return plans
+
+    return store._db.read(look)
+
+
+def test_usage_of_some_hours_is_found_without_reading_other_jobs(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/tidegate.db")
+    plans = _usage_plans(store, "EXPLAIN QUERY PLAN")
+    store.close()
+    assert len(plans) == 4
+    assert "COVERING INDEX jobs_finished (finished_at>? AND finished_at<?)" in plans[0]
+    assert all("jobs_finished (finished_at>? AND finished_at<?)" in plan for plan in plans)
+    assert "SEARCH attempts USING PRIMARY KEY (job_id=?)" in plans[2]
+    assert "SEARCH allocations USING PRIMARY KEY (job_id=?)" in plans[3]
+
+
+def test_postgresql_finds_the_usage_of_some_hours_without_reading_other_jobs(on_postgresql):
+    for plan in _usage_plans(on_postgresql, "EXPLAIN (FORMAT JSON)"):
+        assert "Seq Scan" not in plan, plan
+        assert "jobs_finished" in plan, plan
+
+
+def test_mariadb_finds_the_usage_of_some_hours_without_reading_other_jobs(on_mariadb):
+    for plan in _usage_plans(on_mariadb, "EXPLAIN"):
+        assert "'ALL'" not in plan, plan
+        assert "'jobs_finished'" in plan, plan
 
 
 def _audited(store: SqlStore, filter: AuditFilter, explain: str) -> str:

@@ -87,6 +87,10 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/keys"): ADMIN,
     ("DELETE", "/api/v1/keys/{key_id}"): ADMIN,
     ("GET", "/api/v1/audit"): OPERATOR,
+    ("GET", "/api/v1/usage"): VIEWER,
+    ("GET", "/api/v1/usage/resources"): VIEWER,
+    ("POST", "/statistics"): VIEWER,  # what only reports need not be able to submit
+    ("GET", "/statistics/summary"): VIEWER,
     ("GET", "/api/v1/pressure"): VIEWER,
     ("GET", "/api/v1/pressure/history"): VIEWER,
     ("GET", "/api/v1/pressure/rules"): OPERATOR,

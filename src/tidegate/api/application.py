@@ -30,7 +30,9 @@ from tidegate.api import (
     recovery,
     results,
     sources,
+    statistics,
     system,
+    usage,
     workers,
 )
 from tidegate.api.access import include
@@ -57,6 +59,7 @@ _TAGS = [
     {"name": "monitoring", "description": "What runs where, and how the machines do."},
     {"name": "alerts", "description": "What is wrong, who was told, and who has seen it."},
     {"name": "identity", "description": "API keys, roles, and the trail of who did what."},
+    {"name": "usage", "description": "Who used how much, here and elsewhere."},
     {"name": "health", "description": "Alive, and able to work."},
 ]
 
@@ -82,6 +85,8 @@ SUBJECTS = (
     alerts,
     keys,
     audit,
+    usage,
+    statistics,
     index,
 )
 """The modules that have a `router`."""

@@ -127,9 +127,9 @@ async def json_object(request: Request, limit_bytes: int = SMALL_BODY_BYTES) -> 
     return value
 
 
-async def json_model(request: Request, model: type[Model]) -> Model:
+async def json_model(request: Request, model: type[Model], limit_bytes: int = SMALL_BODY_BYTES) -> Model:
     """The body as a model; an empty body counts as an empty object."""
-    body = await read_body(request, SMALL_BODY_BYTES)
+    body = await read_body(request, limit_bytes)
     value = _parsed(request, body) if body else {}
     if not isinstance(value, dict):
         raise Refusal("malformed", f"The body must be a JSON object, not {_name(value)}.")

@@ -43,6 +43,8 @@ _SUBMIT = Way(Work.SUBMIT)
 _READ = Way(Work.READ)
 _LOOK = Way(Work.READ, Criticality.SHEDDABLE_PLUS)
 """Lists and pictures of the whole, which somebody looks at again in a while."""
+_REPORT = Way(Work.SUBMIT, Criticality.SHEDDABLE_PLUS)
+"""May as well come later."""
 _RUN = Way(Work.RUN)
 _PREVIEW = Way(Work.RUN, Criticality.SHEDDABLE_PLUS)
 _STREAM = Way(Work.STREAM)
@@ -94,6 +96,10 @@ WAYS: Mapping[tuple[str, str], Way] = {
     ("POST", "/api/v1/alerts/channels/{name}/test"): _STREAM,  # takes as long as the channel likes
     ("POST", "/api/v1/alerts/{alert_id}/acknowledge"): _CONTROL,
     ("GET", "/api/v1/audit"): _LOOK,
+    ("GET", "/api/v1/usage"): _LOOK,
+    ("GET", "/api/v1/usage/resources"): _LOOK,
+    ("POST", "/statistics"): _REPORT,
+    ("GET", "/statistics/summary"): _LOOK,
     ("GET", "/"): _LOOK,
     ("GET", "/openapi.json"): _LOOK,
 }

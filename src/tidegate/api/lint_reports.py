@@ -6,14 +6,14 @@ documentation of workflow commands; JUnit XML: the schema that Jenkins and GitLa
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from tidegate.api.csv_lines import MEDIA_TYPE as CSV
+from tidegate.api.csv_lines import csv_line
 from tidegate.core.lint import FileReport, Verdict, Violation
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -32,8 +32,6 @@ _CSV_COLUMNS = (
     "fixable",
     "description",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell starts with that spreadsheets take for a formula."""
 
 
 def as_json(reports: Iterable[FileReport], engine: str) -> Iterator[str]:
@@ -144,25 +142,14 @@ def _attribute(text: str) -> str:
 
 def as_csv(reports: Iterable[FileReport], engine: str) -> Iterator[str]:
     """A line for each violation; a file without any has one line with its verdict alone."""
-    yield _row(_CSV_COLUMNS)
+    yield csv_line(_CSV_COLUMNS)
     for report in reports:
         start = (report.file, str(report.verdict), report.reason)
         for one in report.violations:
             place = (one.line, one.column, one.end_line or "", one.end_column or "")
-            yield _row((*start, one.rule, one.name, *place, one.severity, one.fixable, one.description))
+            yield csv_line((*start, one.rule, one.name, *place, one.severity, one.fixable, one.description))
         if not report.violations:
-            yield _row((*start, *[""] * (len(_CSV_COLUMNS) - len(start))))
-
-
-def _row(values: Iterable[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow(_cell(value) for value in values)
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """A text that a spreadsheet would run as a formula is marked as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+            yield csv_line((*start, *[""] * (len(_CSV_COLUMNS) - len(start))))
 
 
 Format = Callable[[Iterable[FileReport], str], Iterator[str]]
@@ -172,6 +159,6 @@ FORMATS: Mapping[str, tuple[Format, str]] = {
     "sarif": (as_sarif, "application/sarif+json"),
     "github": (as_github, "text/plain; charset=utf-8"),
     "junit": (as_junit, "application/xml"),
-    "csv": (as_csv, "text/csv; charset=utf-8"),
+    "csv": (as_csv, CSV),
 }
 """By name: what writes it, piece by piece, from the reports and the engine's version; and its media type."""

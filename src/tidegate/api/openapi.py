@@ -29,6 +29,7 @@ _BY_HAND: tuple[type[BaseModel], ...] = (
     schemas.AcknowledgeRequest,
     schemas.SilenceRequest,
     schemas.AlertRuleChange,
+    schemas.StatisticsReport,
     schemas.Problem,
     schemas.Page[schemas.Event],
 )

@@ -67,6 +67,7 @@ from tidegate.server.services.janitor import Janitor
 from tidegate.server.services.ledger import KeepLedger
 from tidegate.server.services.rescue import Rescue
 from tidegate.server.services.resend import Resend
+from tidegate.server.services.usage import CountUsage
 from tidegate.server.services.wake import Wake
 from tidegate.server.sojourn import Sojourns
 from tidegate.server.supervisor import Supervisor
@@ -397,6 +398,9 @@ class Server:
             readings=timedelta(days=self.settings.readings_retention_days),
             kept_bytes=parse_bytes(self.settings.result_cache),
             alert_retention=timedelta(days=self.settings.alert_retention_days),
+            usage_retention=timedelta(
+                days=max(self.settings.usage_retention_days, self.settings.retention_days)
+            ),
         )
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
             rescue.run_once(self.clock.now())
@@ -408,6 +412,7 @@ class Server:
         if not self.clustered:  # of a cluster it is the leader's duty
             audit.run_once(self.clock.now())
         duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor, alerting.watch, audit]
+        duties.append(CountUsage(self.store))
         if self.ledger is not None:
             duties.append(KeepLedger(self.store, self.ledger, self.clock))
         if self.clustered:

@@ -17,7 +17,7 @@ import httpx2
 from tidegate.client import calls
 from tidegate.client.aio_job import AsyncJob
 from tidegate.client.alerts import AsyncAlerts
-from tidegate.client.calls import Call, Reply
+from tidegate.client.calls import Call, Reply, Time
 from tidegate.client.client import source_name_of
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
@@ -203,13 +203,46 @@ class AsyncClient:
         return await self.send(calls.query(sql, limit, timeout_s, memory))
 
     async def audit(
-        self, *, actor: str | None = None, action: str | None = None, object: str | None = None
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object: str | None = None,
+        since: Time = None,
+        until: Time = None,
     ) -> AsyncIterator[Document]:
         """Who did what, the newest first; for operators."""
         pages = self.pages(
-            lambda cursor: calls.audit(actor=actor, action=action, object=object, cursor=cursor)
+            lambda cursor: calls.audit(
+                actor=actor, action=action, object=object, since=since, until=until, cursor=cursor
+            )
         )
         async for document in pages:
+            yield document
+
+    async def usage(
+        self, by: str = "user", *, since: Time = None, until: Time = None, owner: str | None = None
+    ) -> Document:
+        """Who used how much, by `user`, `queue` or `kind`: all `items` and the `total`, as docs/usage.md shows them.
+
+        Of the jobs that ended from `since` up to `until`, by default in the last 30 days. Operators see all owners, or only
+        `owner`; others themselves.
+        """
+        found = await self.send(calls.usage(by, since, until, owner))
+        while (cursor := found["next_cursor"]) is not None:
+            # The time of the first page: what a default means has moved on since.
+            more = await self.send(calls.usage(by, found["from"], found["to"], owner, cursor=cursor))
+            found["items"] += more["items"]
+            found["next_cursor"] = more["next_cursor"]
+        return found
+
+    async def resources(
+        self, *, since: Time = None, until: Time = None, step_s: int | None = None, place: str | None = None
+    ) -> AsyncIterator[Document]:
+        """What workers and servers felt, the worst of each step; by default of each hour of the last day."""
+        async for document in self.pages(
+            lambda cursor: calls.resources(since, until, step_s, place, cursor=cursor)
+        ):
             yield document
 
     async def send(self, call: Call[T]) -> T:

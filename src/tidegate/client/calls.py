@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from tidegate.client.problems import error_from_problem, error_from_reply
@@ -16,6 +17,8 @@ from tidegate.client.shapes import Document, Page, Rows
 from tidegate.errors import TidegateError
 
 T = TypeVar("T")
+Time: TypeAlias = datetime | str | None
+"""An aware instant, or its text, or a day such as `2026-01-31`; None: not said."""
 API = "/api/v1"
 
 DEFAULT_READ_S = 30.0
@@ -96,6 +99,12 @@ def _get(path: str, *, read_timeout_s: float = DEFAULT_READ_S, **params: object)
 
 def _list(path: str, **params: object) -> Call[Page]:
     return Call("GET", path, _page, _params(**params), repeatable=True)
+
+
+def _times(since: Time, until: Time) -> dict[str, str | None]:
+    """`from` and `to`, which are no names in Python."""
+    told = (at.isoformat() if isinstance(at, datetime) else at for at in (since, until))
+    return dict(zip(("from", "to"), told, strict=True))
 
 
 def _segment(text: str) -> str:
@@ -490,10 +499,37 @@ def audit(
     actor: str | None = None,
     action: str | None = None,
     object: str | None = None,
+    since: Time = None,
+    until: Time = None,
     cursor: str | None = None,
 ) -> Call[Page]:
     """A page of the audit trail, the newest first."""
-    return _list(f"{API}/audit", actor=actor, action=action, object=object, cursor=cursor)
+    times = _times(since, until)
+    return _list(f"{API}/audit", actor=actor, action=action, object=object, cursor=cursor, **times)
+
+
+# Usage
+
+
+def usage(
+    by: str,
+    since: Time,
+    until: Time,
+    owner: str | None,
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[Document]:
+    """A page of who used how much, with the total."""
+    params = _params(by=by, owner=owner, limit=limit, cursor=cursor, **_times(since, until))
+    return Call("GET", f"{API}/usage", _document, params, repeatable=True)
+
+
+def resources(
+    since: Time, until: Time, step_s: int | None, place: str | None, *, cursor: str | None = None
+) -> Call[Page]:
+    """A page of what the machines felt."""
+    return _list(f"{API}/usage/resources", step=step_s, place=place, cursor=cursor, **_times(since, until))
 
 
 # Alerts

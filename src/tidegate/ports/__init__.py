@@ -51,7 +51,9 @@ from tidegate.ports.rescue import LostAttempt, RescueStore
 from tidegate.ports.schedule import Changes, ScheduleStore
 from tidegate.ports.signals import Bell, Clock
 from tidegate.ports.sources import SourceStore
+from tidegate.ports.statistics import Report, ReportSummary, StatisticsStore
 from tidegate.ports.store import Store
+from tidegate.ports.usage import MOST_HOURS, UsageFilter, UsageStore
 from tidegate.ports.workers import Draining, Held, LiveAttempt, WorkerRecord, WorkerStore
 from tidegate.ports.workloads import (
     KEEP,
@@ -66,6 +68,7 @@ from tidegate.ports.workloads import (
 
 __all__ = [
     "KEEP",
+    "MOST_HOURS",
     "NO_PRESSURE",
     "TAKES_BATCHES",
     "Accepted",
@@ -117,6 +120,8 @@ __all__ = [
     "Reading",
     "ReadingStore",
     "RecoveryStore",
+    "Report",
+    "ReportSummary",
     "RescueStore",
     "Rooms",
     "RuleChange",
@@ -125,9 +130,12 @@ __all__ = [
     "ScheduleStore",
     "Sensor",
     "SourceStore",
+    "StatisticsStore",
     "Store",
     "TaskContext",
     "TaskRecord",
+    "UsageFilter",
+    "UsageStore",
     "WorkDone",
     "WorkOrder",
     "WorkerControl",

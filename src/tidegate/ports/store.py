@@ -16,6 +16,8 @@ from tidegate.ports.recovery import QuarantineStore, RecoveryStore
 from tidegate.ports.rescue import RescueStore
 from tidegate.ports.schedule import ScheduleStore
 from tidegate.ports.sources import SourceStore
+from tidegate.ports.statistics import StatisticsStore
+from tidegate.ports.usage import UsageStore
 from tidegate.ports.workers import WorkerStore
 
 
@@ -34,6 +36,8 @@ class Store(
     RecoveryStore,
     QuarantineStore,
     AlertStore,
+    UsageStore,
+    StatisticsStore,
     Protocol,
 ):
     """One database, all its faces, and its own care."""
@@ -42,7 +46,8 @@ class Store(
         """Forget jobs that finished before, with their tasks, attempts, events and idempotency keys; how many.
 
         Sources stay, also those that the jobs have made. A job whose attempt still holds an allocation stays. What ran
-        where, when, and what it used goes to an archive, which the service itself does not read.
+        where, when, and what it used goes to an archive, which the service itself does not read; what it used is also added
+        to the usage of its hour.
         """
         ...
 

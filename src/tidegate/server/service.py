@@ -45,8 +45,10 @@ from tidegate.server.progress import ProgressBoard
 from tidegate.server.services.ledger import rooms_now
 from tidegate.server.sojourn import Sojourns
 from tidegate.server.sources import Sources
+from tidegate.server.statistics import Statistics
 from tidegate.server.supervisor import Supervisor
 from tidegate.server.threads import CountedThreads
+from tidegate.server.usage import UsageDesk
 from tidegate.server.waiting import waiting_for_its_time
 from tidegate.server.workers import Workers
 from tidegate.settings import Settings
@@ -102,6 +104,8 @@ class Service:
         self.clock = clock
         self.workloads = workloads
         self.workers = Workers(store, bell, clock, control)
+        self.usage = UsageDesk(store, clock)
+        self.statistics = Statistics(store, clock)
         self.monitor = Monitor(store, self.workers, cycle, clock, control, host)
         self.alerts = alerts
         self.rates = rates

@@ -13,6 +13,7 @@ from tidegate.store.archive import move
 from tidegate.store.engine import Tx
 from tidegate.store.schema import allocations, attempts, events, jobs, quarantine, tasks
 from tidegate.store.shared import drop_reservations, lock_jobs
+from tidegate.store.usage import remember
 from tidegate.store.values import to_micros
 
 _PRUNED_AT_ONCE = 500
@@ -157,6 +158,7 @@ def prune(tx: Tx, before: datetime) -> list[int]:
     ids = [row[0] for row in rows]
     if ids:
         move(tx, ids)
+        remember(tx, ids)
         drop_reservations(tx, [(owner, name, job_id) for job_id, owner, name, _ in rows])
         for table in (quarantine, events, allocations, attempts, tasks):
             _delete(tx, table, ids)

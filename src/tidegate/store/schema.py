@@ -15,6 +15,7 @@ from tidegate.store.types import (
     LongText,
     Name,
     Real,
+    Short,
     Word,
     has_no_partial_indexes,
     has_partial_indexes,
@@ -37,6 +38,7 @@ REVISIONS = (
     "0014",
     "0015",
     "0016",
+    "0017",
 )
 """Every schema revision from first to last; held equal to the migration scripts by a test."""
 
@@ -63,6 +65,16 @@ def _usage() -> list[Column[int] | Column[float] | Column[str]]:
         Column("enforced_by", Word),
     ]
 
+
+_COUNTED = ("jobs", "succeeded", "failed", "cancelled", "attempts")
+_SPENT = (
+    "cpu_seconds",
+    "wall_seconds",
+    "allocated_cpu_seconds",
+    "allocated_gib_seconds",
+    "peak_gib_seconds",
+    "wait_seconds",
+)
 
 sequences = Table(
     "sequences",
@@ -515,6 +527,37 @@ archived_allocations = Table(
     **WITHOUT_ROWID,
 )
 Index("archived_allocations_released", archived_allocations.c.released_at)
+
+# What the jobs of an hour used, see `usage`: of jobs that are forgotten, and, to spare a look at each, of those still there.
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # its begin
+    Column("forgotten", SmallInteger, primary_key=True, autoincrement=False),
+    Column("owner", Short, primary_key=True),
+    Column("queue", Short, primary_key=True),
+    Column("kind", Name, primary_key=True),
+    Column("wait", SmallInteger, primary_key=True, autoincrement=False),  # as `core.usage.wait_bucket`
+    *(Column(name, BigInteger, nullable=False) for name in _COUNTED),
+    *(Column(name, Real, nullable=False) for name in _SPENT),
+    **WITHOUT_ROWID,
+)
+
+# What other installations say that they used.
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("owner", Short, primary_key=True),
+    Column("installation", Short, primary_key=True),
+    Column("since", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("version", Short, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in _COUNTED),
+    *(Column(name, Real, nullable=False) for name in _SPENT if name != "wait_seconds"),
+    **WITHOUT_ROWID,
+)
+Index("statistics_since", statistics.c.since)
 
 wanted = Table(
     "wanted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -23,8 +24,10 @@ from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.core.readings import Sample
 from tidegate.core.recovery import Crash, SafeMode
+from tidegate.core.usage import UsageRecord
 from tidegate.errors import InvalidInput
 from tidegate.ports import (
+    MOST_HOURS,
     Accepted,
     AlertFilter,
     AuditFilter,
@@ -44,9 +47,12 @@ from tidegate.ports import (
     PoolStats,
     Quarantined,
     QueueRecord,
+    Report,
+    ReportSummary,
     RuleChange,
     RuleChanges,
     TaskRecord,
+    UsageFilter,
     WorkDone,
     WorkerInfo,
     WorkerRecord,
@@ -73,6 +79,8 @@ from tidegate.store import (
     rescue,
     schedule,
     sources,
+    statistics,
+    usage,
     workers,
 )
 from tidegate.store.dialects import open_database
@@ -442,13 +450,47 @@ class SqlStore:
     ) -> ChangedRules:
         return self._db.write(readings.set_changed_rules, changes, at, by)
 
+    # Usage
+
+    def usage(self, filter: UsageFilter) -> list[UsageRecord]:
+        return self._db.read(usage.usage, filter)
+
+    def count_usage(self, before: datetime, most: int = MOST_HOURS) -> int:
+        hours = self._db.read(usage.changed_hours, before)[:most]
+        for hour in hours:
+            sums = self._db.read(usage.spent_in, hour)  # may take seconds, so nobody waits for it
+            with contextlib.suppress(Duplicate):  # another server has done it meanwhile
+                self._db.write(usage.keep_sums, hour, sums)
+        return len(hours)
+
+    def prune_usage(self, before: datetime) -> int:
+        return self._db.write(usage.prune_usage, before)
+
+    def add_report(self, report: Report) -> bool:
+        try:
+            return self._db.write(statistics.add_report, report)
+        except Duplicate:  # sent twice at the same time
+            return self._db.write(statistics.add_report, report)
+
+    def report_summary(self, owner: str | None, since: datetime, until: datetime) -> ReportSummary:
+        return self._db.read(statistics.summary, owner, since, until)
+
+    def prune_reports(self, before: datetime) -> int:
+        return self._db.write(statistics.prune_reports, before)
+
     # Care
 
     def prune(self, before: datetime) -> int:
         count = 0
-        while pruned := self._db.write(care.prune, before):
+        while pruned := self._prune_some(before):
             count += len(pruned)
         return count
+
+    def _prune_some(self, before: datetime) -> list[int]:
+        try:
+            return self._db.write(care.prune, before)
+        except Duplicate:  # another server was the first to forget jobs of the same hour
+            return self._db.write(care.prune, before)
 
     def time(self) -> datetime:
         return self._db.read(clock.time)

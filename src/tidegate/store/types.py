@@ -12,6 +12,7 @@ COLLATIONS = {"mysql": "utf8mb4_0900_bin", "mariadb": "utf8mb4_nopad_bin"}
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite keeps only an INTEGER key as the row's own id
 Name = String(255)
+Short = String(63)  # owners and queues; MySQL takes 3072 bytes of key, four for each letter
 Word = String(16)
 LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")  # TEXT ends at 64 KiB there
 # FLOAT has 24 bits there, and DOUBLE would be read as Decimal, which JSON cannot hold.

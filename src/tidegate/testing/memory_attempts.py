@@ -191,14 +191,21 @@ class MemoryAttempts(MemoryResults):
         head = held[end.key].head or end.key
         if not self._ledger.sharing(head):
             if end.release:
-                self._ledger.release(end.key)
+                self._release([end.key], end.ended_at)
             else:
                 self._kept.add(end.key)
             return end
-        released = self._ledger.release(end.key, keep=not end.release)
+        released = self._release([end.key], end.ended_at, keep=not end.release)
         if head in held and not self._ledger.sharing(head):
             self._kept.add(head)
         return replace(end, released=released)
+
+    def _release(
+        self, keys: Collection[AttemptKey], at: datetime, *, keep: bool = False
+    ) -> tuple[AttemptKey, ...]:
+        released = tuple(one for key in keys for one in self._ledger.release(key, keep=keep))
+        self._released |= dict.fromkeys(released, at)
+        return released
 
     def _grow(self, end: AttemptEnd) -> AttemptEnd:
         keys = [growth.key for growth in end.growths]
@@ -227,13 +234,13 @@ class MemoryAttempts(MemoryResults):
     def release(self, keys: Sequence[AttemptKey], at: datetime) -> int:
         held = self._kept.intersection(keys)
         self._kept -= held
-        return sum(len(self._ledger.release(key)) for key in held)
+        return len(self._release(held, at))
 
     @locked
     def release_kept(self, worker_id: str, at: datetime) -> int:
         kept = {key for key in self._kept if self._ledger.live()[key].worker_id == worker_id}
         self._kept -= kept
-        return sum(len(self._ledger.release(key)) for key in kept)
+        return len(self._release(kept, at))
 
     @locked
     def unclaimed(self, before: datetime, worker_id: str | None = None) -> list[Start]:

@@ -16,8 +16,9 @@ from tidegate.core.names import source_key
 from tidegate.core.plan import QueueView, WorkerView
 from tidegate.core.readings import Sample
 from tidegate.core.recovery import Crash, SafeMode
+from tidegate.core.usage import Cell, Tally
 from tidegate.errors import NotFound
-from tidegate.ports import TAKES_BATCHES, ChangedRules, Draining, Event, Quarantined
+from tidegate.ports import TAKES_BATCHES, ChangedRules, Draining, Event, Quarantined, Report
 from tidegate.store import rules
 from tidegate.testing.memory_rows import MemoryAttempt, MemoryJob, MemoryKept, MemoryTask, MemoryWorker
 
@@ -63,6 +64,10 @@ class MemoryState:
         self._ledger = Ledger()
         self._kept: set[AttemptKey] = set()
         self._archived: list[datetime] = []
+        self._released: dict[AttemptKey, datetime] = {}
+        self._forgotten_usage: list[tuple[Cell, Tally]] = []
+        self._counted_hours: dict[datetime, int] = {}
+        self._reports: list[Report] = []
         self._leader: str | None = None
         self._lead_until: datetime | None = None
         self._epoch = 0

@@ -15,6 +15,8 @@ from tidegate.testing.memory_rescue import MemoryRescue
 from tidegate.testing.memory_schedule import MemorySchedule
 from tidegate.testing.memory_sources import MemorySources
 from tidegate.testing.memory_state import locked
+from tidegate.testing.memory_statistics import MemoryStatistics
+from tidegate.testing.memory_usage import MemoryUsage
 from tidegate.testing.memory_workers import MemoryWorkers
 
 
@@ -28,6 +30,8 @@ class MemoryStore(
     MemoryIdentity,
     MemoryAlerts,
     MemoryReadings,
+    MemoryUsage,
+    MemoryStatistics,
 ):
     """A store that forgets everything when it goes. Thread-safe by one lock; counts by looking, not by counters.
 
@@ -42,6 +46,7 @@ class MemoryStore(
         ]
         for job in old:
             assert job.finished_at is not None
+            self._remember(job)
             del self._jobs[job.id]
             self._archived.append(job.finished_at)
         forgotten = {job.id for job in old}

@@ -67,6 +67,13 @@ from tidegate.api.schemas.queries import Limits, QueryRequest, Rows
 from tidegate.api.schemas.recovery import Quarantined, Released, SafeMode, SafeModeOrder
 from tidegate.api.schemas.server import Amounts, Capacity, Health, Queue, QueueChange, Ready, Worker
 from tidegate.api.schemas.sources import Source, SourceRequest, UploadAnswer
+from tidegate.api.schemas.usage import (
+    ResourceStep,
+    StatisticsKept,
+    StatisticsReport,
+    StatisticsSummary,
+    UsagePage,
+)
 
 __all__ = [
     "AcknowledgeRequest",
@@ -127,6 +134,7 @@ __all__ = [
     "Ready",
     "Released",
     "Request",
+    "ResourceStep",
     "ResourceUsage",
     "Result",
     "ResultAnswer",
@@ -138,10 +146,14 @@ __all__ = [
     "SilenceRequest",
     "Source",
     "SourceRequest",
+    "StatisticsKept",
+    "StatisticsReport",
+    "StatisticsSummary",
     "Submitted",
     "Task",
     "UploadAnswer",
     "Usage",
+    "UsagePage",
     "Waiting",
     "Whoami",
     "Worker",

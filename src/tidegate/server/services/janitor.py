@@ -47,6 +47,7 @@ class Janitor:
         readings: timedelta | None = None,
         kept_bytes: int = 0,
         alert_retention: timedelta = timedelta(days=90),
+        usage_retention: timedelta | None = None,
         interval_s: float = 600.0,
     ) -> None:
         self.interval_s = interval_s
@@ -61,6 +62,7 @@ class Janitor:
         self._readings = readings or retention
         self._kept_bytes = kept_bytes
         self._alert_retention = alert_retention
+        self._usage_retention = usage_retention or retention
 
     def at_start(self, now: datetime) -> None:
         for folder in self._attempts.iterdir():
@@ -77,6 +79,8 @@ class Janitor:
         self._store.prune_samples(now - self._readings)
         self._store.prune_kept(now - self._retention, self._kept_bytes)
         self._store.prune_alerts(now - self._alert_retention)
+        self._store.prune_usage(now - self._usage_retention)
+        self._store.prune_reports(now - self._usage_retention)
         self._store.prune_crashes(now - max(self._retention, CRASHES_KEPT))
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():

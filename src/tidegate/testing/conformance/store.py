@@ -22,7 +22,9 @@ from tidegate.testing.conformance.store_recovery import RecoveryConformance
 from tidegate.testing.conformance.store_rescue import RescueStoreConformance
 from tidegate.testing.conformance.store_schedule import ScheduleStoreConformance
 from tidegate.testing.conformance.store_sources import SourceStoreConformance
+from tidegate.testing.conformance.store_statistics import StatisticsStoreConformance
 from tidegate.testing.conformance.store_tasks import TaskStoreConformance
+from tidegate.testing.conformance.store_usage import UsageStoreConformance
 from tidegate.testing.conformance.store_workers import WorkerStoreConformance
 from tidegate.testing.conformance.world import World, new_job
 
@@ -46,6 +48,8 @@ class StoreConformance(
     ReadingStoreConformance,
     AlertStoreConformance,
     RecoveryConformance,
+    UsageStoreConformance,
+    StatisticsStoreConformance,
 ):
     """Give it a fixture `store` that makes an empty store without a default cap, and closes it."""
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "key": "API keys: create, list, revoke.",
     "db": "The database: bring it up to date.",
     "audit": "Show who did what, the newest first. For operators.",
+    "usage": "Show who used how much: jobs, failures, waits, CPU and memory",
     "doctor": "Show what this machine offers and what is missing.",
     "verify": "Start a cluster of its own, hurt it at random, and check that nothing is lost, doubled or oversold.",
     "version": "Print the version.",

@@ -7,9 +7,21 @@ from typing import Annotated
 
 import typer
 
+from tidegate.errors import InvalidInput
+
 Url = Annotated[str | None, typer.Option("--url", help="Address of the server; default: TIDEGATE_URL.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Data directory whose server is meant.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="TIME", help="From when on: a day, or an instant as 2026-01-31T08:00:00Z."
+    ),
+]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Until when; what happens then is no part.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="The name.", show_default=False)]
 Queue = Annotated[str | None, typer.Option("--queue", help="The line to wait in.")]
@@ -49,3 +61,9 @@ class RowFormat(StrEnum):
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
+
+
+def only_one(json: bool, csv: bool) -> None:
+    """Raises InvalidInput when both are wanted."""
+    if json and csv:
+        raise InvalidInput("--json and --csv cannot be had together. Choose one.")
