@@ -292,6 +292,7 @@ def _use(world: World) -> None:
         store.usage(UsageFilter(by, now - day, now + day))
     store.count_usage(now + day)
     store.usage(UsageFilter(UsageBy.KIND, now - day, now + day, owner="ann"))
+    store.audit(AuditFilter(since=now - day, until=now + day))
     for report in (new_report(now), new_report(now), new_report(now + day, version="2")):
         store.add_report(report)
     store.report_summary(None, now, now + 9 * day)

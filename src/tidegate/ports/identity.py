@@ -32,11 +32,14 @@ class KeyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which rows of the audit trail are wanted; None means any. Newest first, ids below `before_id`."""
+    """Which rows of the audit trail are wanted; None means any. Newest first, ids below `before_id`, of what was done from
+    `since` up to and without `until`."""
 
     actor: str | None = None
     action: Action | None = None
     object: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     before_id: int | None = None
     limit: int = 50
 

@@ -60,6 +60,8 @@ class MemoryIdentity(MemoryState):
             and filter.action in (None, each.action)
             and filter.object in (None, each.object)
             and (filter.before_id is None or each.id < filter.before_id)
+            and (filter.since is None or each.at >= filter.since)
+            and (filter.until is None or each.at < filter.until)
         ]
         return found[: filter.limit]
 

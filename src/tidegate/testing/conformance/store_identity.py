@@ -91,6 +91,27 @@ class IdentityStoreConformance:
         assert [row.actor for row in world.store.audit(AuditFilter(object="job 1"))] == ["ann"]
         assert world.store.audit(AuditFilter(before_id=found[0].id, limit=1)) == [found[1]]
 
+    def test_rows_are_found_by_time_also_those_written_late(self, world: World) -> None:
+        """An upload is written at its end with the instant at which it was begun."""
+        begun, hour = world.now, timedelta(hours=1)
+        at_hours = [*range(0, 96, 4), 72.5, *range(96, 120, 4)]
+        callers = [(hours, new_caller(begun + hours * hour)) for hours in at_hours]
+        world.store.add_audit([entry(by, Action.CANCEL, f"job {hours}") for hours, by in callers])
+
+        def found(**filter: Any) -> list[str]:
+            return [row.object for row in world.store.audit(AuditFilter(**filter))]
+
+        since, until = begun + 72 * hour, begun + 76 * hour
+        assert found(since=since, until=until) == ["job 72.5", "job 72"]
+        assert found(since=since, until=until, limit=1) == ["job 72.5"]
+        assert found(since=begun + 112 * hour) == ["job 116", "job 112"]
+        assert found(until=begun + 5 * hour) == ["job 4", "job 0"]
+        assert found(since=begun + 117 * hour) == found(until=begun) == []
+        assert found(until=begun + 5 * hour, actor="nobody") == []
+
+    def test_a_trail_without_rows_has_none_of_any_time(self, world: World) -> None:
+        assert world.store.audit(AuditFilter(since=world.now, until=world.now + timedelta(days=1))) == []
+
     def test_the_trail_is_forgotten_after_its_time(self, world: World) -> None:
         world.store.add_audit([entry(new_caller(world.now), Action.CANCEL, f"job {i}") for i in range(2500)])
         world.clock.advance(10)
