@@ -180,8 +180,13 @@ class Settings(BaseSettings):
     )
     log_file: Path | None = Field(
         None,
-        description="File to log to besides standard error, rotated.",
+        description="File to log to as well, rotated.",
         validation_alias=AliasChoices("TIDEGATE_LOG_FILE", "LOG_FILE", "log_file"),
+    )
+    log_to: Literal["stderr", "stdout"] = Field(
+        "stderr",
+        description="Where else: standard error, or standard output, on which the line with the address is then one of them.",
+        validation_alias=AliasChoices("TIDEGATE_LOG_TO", "LOG_TO", "log_to"),
     )
     metrics_port: int | None = Field(
         None,

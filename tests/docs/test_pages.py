@@ -57,7 +57,7 @@ def test_every_event_is_documented_with_its_fields():
 
 
 def test_every_field_that_log_lines_can_be_bound_to_is_documented():
-    page = text_of("docs/operations.md")
+    page = text_of("docs/logs.md")
     assert [name for name in BOUND if f"`{name}`" not in page] == []
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -278,6 +279,29 @@ def test_every_event_type_says_what_it_means() -> None:
 
 
 def test_what_prints_tracebacks_in_colour_is_not_loaded() -> None:
-    code = "import sys, tidegate.telemetry.logs; print({'rich', 'pygments'} & {*sys.modules}); import rich"
+    code = "import sys, tidegate.telemetry.logs; print({*sys.modules} & {'rich', 'pygments', 'colorama'}); import rich"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"
+
+
+def test_lines_go_to_standard_output_where_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(to="stdout")
+    log.info("here")
+    shown = capsys.readouterr()
+    assert (json.loads(shown.out)["message"], shown.err) == ("here", "")
+
+
+def test_what_is_bound_to_a_task_is_on_its_lines_alone(lines: Lines) -> None:
+    configure_logging()
+
+    async def request(name: str) -> None:
+        logs.bind(request_id=name)
+        await asyncio.sleep(0)
+        log.info("asked")
+
+    async def both() -> None:
+        await asyncio.gather(request("one"), request("two"))
+        log.info("neither")
+
+    asyncio.run(both())
+    assert [line.get("request_id") for line in lines()] == ["one", "two", None]

@@ -89,6 +89,13 @@ def test_what_cannot_be_read_is_told_of_and_costs_nothing_else():
     assert Sample("tidegate_leader", 1.0) in samples
 
 
+def test_a_metric_that_the_catalogue_has_forgotten_costs_only_itself(caplog: pytest.LogCaptureFixture):
+    meters = Meters()
+    meters.tell("server", lambda: [Sample("tidegate_forgotten", 1.0), Sample("tidegate_leader", 1.0)])
+    assert meters.samples() == [Sample("tidegate_leader", 1.0)]
+    assert "has no tidegate_forgotten, which server tells" in caplog.text
+
+
 def test_counts_of_many_threads_are_all_there():
     meters = Meters()
 

@@ -29,6 +29,7 @@ from tidegate.api.problems import Refusal, internal_problem, problem_response, r
 from tidegate.errors import TidegateError
 from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.settings import Settings
+from tidegate.telemetry.logs import bind
 from tidegate.telemetry.meters import Meters
 
 log = logging.getLogger("tidegate.access")
@@ -115,6 +116,9 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers)
         scope["request_id"] = request_id.decode()
+        bind(
+            request_id=scope["request_id"]
+        )  # for whatever is logged in this task, which is this request's alone
         status, whole = 0, False
         began = time.perf_counter()
 

@@ -37,7 +37,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int
 
     A second signal while it stops ends the grace of running jobs at once, and so do more.
     """
-    configure_logging(settings.log_level, settings.log_file, json=not sys.stderr.isatty())
+    configure_logging(settings.log_level, settings.log_file, json=None, to=settings.log_to)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]

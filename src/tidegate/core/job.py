@@ -376,6 +376,18 @@ class Source:
         return len(self.columns)
 
 
+ORIGIN = "origin"
+"""Field of a spec, of the service's own: where the job came from, as `user_id` and `request_id`."""
+
+
+def whose(key: AttemptKey, owner: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    """What tells in a log to which job and request a line about an attempt belongs."""
+    origin = spec.get(ORIGIN)
+    request_id = origin.get("request_id") if isinstance(origin, Mapping) else None
+    told = {"job_id": str(key.job_id), "task_id": str(key.task), "user_id": owner}
+    return told if request_id is None else {**told, "request_id": str(request_id)}
+
+
 class JobAfter(NamedTuple):
     """A job as one commit of ends has left it. `known` counts the tasks that came to it and had succeeded before they ran."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tidegate.core.criticality import of_priority
-from tidegate.core.job import Assignment, AttemptKey, AttemptState, Exit, ExitReason
+from tidegate.core.job import Assignment, AttemptKey, AttemptState, Exit, ExitReason, whose
 from tidegate.core.plan import Start
 from tidegate.core.victim import Candidate
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
@@ -323,6 +323,7 @@ class Worker:
             assignment = self._state.running[end.key].assignment
             sandbox = assignment.sandbox
             outcome = self._results.outcome(end, assignment, self._clock.now())
+            _log_end(assignment, outcome.exit)
             self._tell(self._ended(end.key, outcome, end))
         for key in self._state.running.keys() & set(end.unbegun):
             self._tell(self._unbegun(key, gone=end.tree_gone))
@@ -442,6 +443,15 @@ class Worker:
         self._sandboxes.close(0.0)
         self._desk.leave(self.generation)
         self._wake_up.close()
+
+
+def _log_end(assignment: Assignment, exit: Exit | None) -> None:
+    """Failures are told; that an attempt went well is said at debug level only: a thousand of them end in a second."""
+    level = logging.DEBUG if exit is None else logging.INFO
+    if log.isEnabledFor(level):
+        key = assignment.key
+        how = "succeeded" if exit is None else f"ended with {exit.reason}: {exit.message}"
+        log.log(level, "Attempt %s %s", key, how, extra=whose(key, assignment.owner, assignment.spec))
 
 
 __all__ = ["AttemptWatcher", "Worker", "WorkerRules"]

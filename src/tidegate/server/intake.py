@@ -212,7 +212,7 @@ class Intake:
             except NeedsFiles:
                 with_files[at] = functools.partial(judge, submission, self._rules, workers, now)
             except Exception as error:
-                log.exception("A submission could not be judged.")
+                log.exception("A submission could not be judged.", extra=_whose(submission))
                 parcel.verdicts[at] = Unavailable(
                     f"The job could not be judged: {type(error).__name__}. Try again."
                 )
@@ -305,6 +305,10 @@ class Intake:
         if not stored.created:
             return Submitted(stored.job_id, created=False, position=0)
         return Submitted(stored.job_id, created=True, position=0 if stored.ended else places.take(job))
+
+
+def _whose(submission: Submission) -> dict[str, str | None]:
+    return {"user_id": submission.owner, "request_id": submission.by.request_id if submission.by else None}
 
 
 class _Places:

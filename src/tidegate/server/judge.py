@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import NO_CEILING_BYTES, NewJob, Priority, Shape, Source, TaskOrder
+from tidegate.core.job import NO_CEILING_BYTES, ORIGIN, NewJob, Priority, Shape, Source, TaskOrder
 from tidegate.core.names import INTERACTIVE_QUEUE, check_labels
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
@@ -116,7 +116,7 @@ def judge(
         shape=shape,
         timeout_s=_number(fields, "timeout_s", order.timeout_s or rules.default_timeout_s, LONGEST_TIMEOUT_S),
         max_attempts=_attempts(fields, order.max_attempts),
-        spec=order.spec,
+        spec=_with_origin(order.spec, submission),
         tasks=tasks,
         created_at=now,
         not_before=_not_before(fields, now),
@@ -129,6 +129,13 @@ def judge(
         last=order.last,
         batch=order.batch,
     )
+
+
+def _with_origin(spec: Mapping[str, Any], submission: Submission) -> Mapping[str, Any]:
+    """The spec, and where it came from, if that is known."""
+    if submission.by is None or submission.by.request_id is None:
+        return spec
+    return {**spec, ORIGIN: {"user_id": submission.owner, "request_id": submission.by.request_id}}
 
 
 def _shapes(shape: Shape, tasks: Iterable[TaskOrder | None]) -> Iterable[Shape]:

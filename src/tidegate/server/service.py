@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,9 @@ class Service:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """A blocking call, such as one of the store's, in a thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, functools.partial(function, *args, **kwargs))
+        call = functools.partial(function, *args, **kwargs)
+        # What the call logs belongs to the request that it is made for.
+        return await loop.run_in_executor(self._readers, contextvars.copy_context().run, call)
 
     def executors(self) -> dict[str, ExecutorStats]:
         """What does the server's blocking work, and its jobs: by name. Does not block."""

@@ -22,6 +22,7 @@ class Teller(Enum):
     """Whose figure it is."""
 
     PROCESS = "each process its own: add them up"
+    FELT = "each process its own, of its machine: take the worst"
     SERVICE = "each server the same of the whole service: take the highest"
     SERVER = "each server its own"
     WORKER = "each worker, and a server with a worker inside: add them up"
@@ -115,7 +116,7 @@ def _amounts() -> Iterable[Metric]:
 
 def _readings() -> Iterable[Metric]:
     for name, text in READINGS.items():
-        yield Metric(reading_metric(name)[0], "gauge", text, (), Teller.PROCESS, together="max")
+        yield Metric(reading_metric(name)[0], "gauge", text, (), Teller.FELT, together="max")
 
 
 _METRICS: tuple[Metric, ...] = (
@@ -162,7 +163,8 @@ _METRICS: tuple[Metric, ...] = (
     Metric("tidegate_keepers", "gauge", "Processes that each watch over one sandbox at a time.", (), Teller.WORKER),
     # Pressure
     Metric("tidegate_pressure_level", "gauge", "Level of pressure felt here: 0 normal to 3 emergency.",
-           (Label("dial", 2, "`machine` as jobs feel it, `service` as requests do"),), together="max"),
+           (Label("dial", 2, "`machine` as jobs feel it, `service` as requests do"),),
+           Teller.FELT, together="max"),
     *_readings(),
     # The API
     Metric("sql_linting_request_duration_seconds", "histogram",

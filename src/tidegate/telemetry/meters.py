@@ -144,12 +144,21 @@ class Meters:
     def _told(self) -> Iterator[Sample]:
         for part, source in list(self._sources.items()):
             try:
-                found = list(source())
+                found = _known(part, source())
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are told
                 log.warning("The metrics of %s could not be read: %s: %s", part, type(error).__name__, error)
                 yield Sample("tidegate_metrics_missing", 1.0, (part,))
             else:
                 yield from found
+
+
+def _known(part: str, samples: Iterable[Sample]) -> list[Sample]:
+    """Those that the catalogue has: one that it has forgotten must not cost the page."""
+    told = list(samples)
+    if unknown := {sample.name for sample in told if sample.name not in CATALOGUE}:
+        log.warning("The catalogue of metrics has no %s, which %s tells.", ", ".join(sorted(unknown)), part)
+        return [sample for sample in told if sample.name in CATALOGUE]
+    return told
 
 
 def bounded(samples: Iterable[Sample], named: Mapping[str, Collection[Labels]] = _NOBODY) -> list[Sample]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tidegate.core.job import ORIGIN
 from tidegate.core.resources import format_bytes
 from tidegate.ports import TaskContext
 from tidegate.workloads import output
@@ -92,11 +93,18 @@ def environment_of(context: TaskContext) -> dict[str, str]:
         "TIDEGATE_JOB_ID": str(context.key.job_id),
         "TIDEGATE_TASK_ID": str(context.key.task),
         "TIDEGATE_ATTEMPT": str(context.key.attempt),
+        **_origin(context),
         "TIDEGATE_CPUS": f"{resources.cpu_milli / 1000:g}",
         "TIDEGATE_MEMORY_BYTES": str(resources.memory_bytes),
         "TIDEGATE_OUTPUT_DIR": os.path.join(staging, output.FOLDER),
         **context.spec["env"],
     }
+
+
+def _origin(context: TaskContext) -> dict[str, str]:
+    origin = context.spec.get(ORIGIN, {})
+    names = {"user_id": "TIDEGATE_USER_ID", "request_id": "TIDEGATE_REQUEST_ID"}
+    return {variable: str(origin[name]) for name, variable in names.items() if name in origin}
 
 
 def _prepare(context: TaskContext) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from tidegate.app.serving import serve as run_server
 from tidegate.settings import load_settings
+from tidegate.ui.cli.announcing import say
 from tidegate.ui.cli.fields import labels_of
 from tidegate.ui.cli.options import LogLevel, OfferedCpus, OfferedMemory, OwnLabels
 
@@ -37,7 +38,7 @@ def serve(
 ) -> None:
     """Run a server with its worker, until Ctrl-C.
 
-    The first line on standard output has its address; logs go to standard error.
+    The first line on standard output has its address; logs go to standard error, unless the setting `log_to` says otherwise.
     """
     settings = load_settings(
         host=host,
@@ -50,7 +51,7 @@ def serve(
     )
 
     def announce(url: str) -> None:
-        print(f"Tidegate is listening on {url} (data in {settings.data_dir.expanduser()})", flush=True)
+        say(f"Tidegate is listening on {url} (data in {settings.data_dir.expanduser()})", settings)
 
     if die_with_parent:
         threading.Thread(target=_stop_at_end_of_input, name="parent-watch", daemon=True).start()

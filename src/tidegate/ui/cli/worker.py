@@ -10,6 +10,7 @@ from tidegate.app.worker import work
 from tidegate.client.views import Worker
 from tidegate.core.resources import format_bytes
 from tidegate.settings import load_settings
+from tidegate.ui.cli.announcing import say
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.fields import labels_of
 from tidegate.ui.cli.options import (
@@ -39,8 +40,8 @@ def worker(
 ) -> None:
     """Run the worker of this machine in a cluster, until Ctrl-C; or look at workers and tell them what to do.
 
-    The first line on standard output says that it is ready; logs go to standard error. SIGTERM drains it: running jobs get
-    their grace, the rest is put back. A second SIGTERM ends it at once.
+    The first line on standard output says that it is ready; logs go to standard error, unless the setting `log_to` says
+    otherwise. SIGTERM drains it: running jobs get their grace, the rest is put back. A second SIGTERM ends it at once.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -49,7 +50,7 @@ def worker(
     )
 
     def announce(worker_id: str) -> None:
-        print(f"Tidegate worker {worker_id} is ready (data in {settings.data_dir.expanduser()})", flush=True)
+        say(f"Tidegate worker {worker_id} is ready (data in {settings.data_dir.expanduser()})", settings)
 
     raise typer.Exit(work(settings, name, announce=announce))
 
