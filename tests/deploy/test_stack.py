@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tidegate.testing.servers import free_port
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 240.0
 JOBS = 24
-BASES = ("BASE_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "PROMETHEUS_IMAGE")
+BASES = ("BASE_IMAGE", "POSTGRES_IMAGE", "MARIADB_IMAGE", "REDIS_IMAGE", "PROMETHEUS_IMAGE")
 
 
 def why_not() -> str | None:
@@ -50,8 +51,9 @@ pytestmark = [
 class Stack:
     """A project of Compose of its own, with two workers and short leases."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *files: str) -> None:
+        self._files = ("compose.yaml", *files)
+        self.port, self.prometheus_port = free_port(), free_port()
         self._environment = {**os.environ, **base_images(), **self._settings()}
         self._project = f"tidegate-test-{secrets.token_hex(4)}"
         self._quick = folder / "quick.yaml"
@@ -68,7 +70,7 @@ class Stack:
         return {
             "TIDEGATE_IMAGE": "tidegate:0.1.0-test",
             "WEB_PORTS": str(self.port),
-            "PROMETHEUS_PORT": str(free_port()),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
             "MEMORY_LIMIT": "1024M",
             "ALLOWED_HOSTS": '["*"]',
         }
@@ -88,7 +90,7 @@ class Stack:
         )  # fmt: skip
 
     def compose(self, *arguments: str) -> str:
-        files = ["-f", "compose.yaml", "-f", str(self._quick)]
+        files = [word for file in (*self._files, str(self._quick)) for word in ("-f", file)]
         return self._run([*composes()[0], "-p", self._project, *files, *arguments])
 
     def docker(self, *arguments: str) -> str:
@@ -123,7 +125,7 @@ def base_images() -> dict[str, str]:
     if len(named) == len(BASES):
         return named
     made = subprocess.run(
-        [ROOT / "scripts/docker_base.sh", "python", "redis", "postgres", "prometheus"],
+        [ROOT / "scripts/docker_base.sh"],
         stdout=subprocess.PIPE, text=True, check=True, timeout=1800,
     ).stdout  # fmt: skip
     return dict(re.findall(r"^export (\w+)=(\S+)$", made, re.MULTILINE)) | named
@@ -142,6 +144,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def http(stack: Stack) -> Iterator[httpx2.Client]:
+    with asking(stack) as client:
+        yield client
+
+
+@contextmanager
+def asking(stack: Stack) -> Iterator[httpx2.Client]:
+    """A client with the stack's first key, once `web` is healthy."""
     (web,) = stack.containers("web")
     until(lambda: stack.inspect(web)["State"]["Health"]["Status"] == "healthy", "web is healthy", WITHIN_S)
     key = stack.docker("exec", web, "cat", "/run/tidegate/keys/first.key").strip()
@@ -196,6 +205,8 @@ def test_the_doctor_tells_inside_which_limits_hold(stack):
     assert found["capacity"]["memory_bytes"]["value"] == 1024 * 1024**2
     assert "memory" in found["capacity"]["memory_bytes"]["source"]
     assert found["limits"]["in_use"] == "watchdog"  # the groups of a container cannot be written
+    assert found["limits"]["landlock_abi"] > 0
+    assert 100 < found["limits"]["processes_free"] < 200
     assert found["services"]["database"]["revision"] == found["services"]["database"]["newest_revision"]
     assert [one for one in found["problems"] if one["severity"] == "error"] == []
 
@@ -235,3 +246,25 @@ def test_killing_a_worker_and_redis_under_load_loses_nothing(stack, http):
     until(
         lambda: len(http.get("/api/v1/workers").json()["items"]) >= 2, "the killed worker is back", WITHIN_S
     )
+
+
+def test_prometheus_finds_every_server_and_worker(stack, http):
+    url = f"http://127.0.0.1:{stack.prometheus_port}/api/v1/targets"
+
+    def found() -> list[tuple[str, str]]:
+        targets = httpx2.get(url, trust_env=False).json()["data"]["activeTargets"]
+        return sorted((one["labels"]["job"], one["health"]) for one in targets)
+
+    wanted = [("tidegate-server", "up"), ("tidegate-worker", "up"), ("tidegate-worker", "up")]
+    until(lambda: found() == wanted, "all are asked", WITHIN_S)
+
+
+def test_a_job_goes_through_the_stack_on_mariadb(stack, tmp_path):
+    other = Stack(tmp_path, "deploy/compose/mariadb.yaml")
+    try:
+        other.compose("up", "-d", "--no-build", "web", "worker")
+        with asking(other) as http:
+            job = http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 42 as answer"}).json()
+            assert ended(http, job["job_id"])["job_status"] == "SUCCEEDED"
+    finally:
+        other.compose("down", "-v")

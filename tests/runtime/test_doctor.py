@@ -45,6 +45,7 @@ class FakeMachine(Machine):
     working: tuple[str, ...] = ("cgroup1", "watchdog")
     abi: int = 7
     yields: bool = True
+    free: int | None = None
     mountinfo: str = ON_DISK
     duckdb: str | None = "2.0.0"
     asked: list[str] = field(default_factory=list)
@@ -68,6 +69,9 @@ class FakeMachine(Machine):
 
     def can_yield(self, how: str) -> bool:
         return self.yields
+
+    def processes_free(self) -> int | None:
+        return self.free
 
     def mounts(self) -> str:
         return self.mountinfo
@@ -118,6 +122,7 @@ def test_settings_that_withhold_capacity_are_told_apart_from_headroom(tmp_path: 
         (FakeMachine(working=("watchdog",)), "no_cgroups", "warning"),
         (FakeMachine(abi=0), "no_landlock", "warning"),
         (FakeMachine(yields=False), "no_yield", "warning"),
+        (FakeMachine(free=30), "few_processes", "warning"),
         (FakeMachine(duckdb=None), "no_duckdb", "error"),
         (FakeMachine(amounts=Resources(4000, 700 * MIB, 100 * GIB)), "little_memory", "warning"),
         (FakeMachine(amounts=Resources(4000, 16 * GIB, 2 * GIB)), "little_disk", "warning"),

@@ -21,6 +21,8 @@ from tidegate.settings import Settings
 
 LITTLE_MEMORY_BYTES = 512 * MIB
 LITTLE_DISK_BYTES = 5 * GIB
+FEW_PROCESSES = 100
+"""A server or worker has 15 to 40 processes and threads, a job at least two, one of DuckDB one more for each CPU."""
 _NO_LIMIT = 2**62
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -144,7 +146,9 @@ def _limits(settings: Settings, machine: Machine, problems: list[Problem]) -> di
     rungs = _rungs(settings, machine, problems)
     abi = machine.landlock_abi()
     yields = machine.can_yield(settings.yield_cpu)
+    free = machine.processes_free()
     problems.extend(_limit_problems(settings, rungs, abi, yields))
+    problems.extend(_process_problems(free))
     return {
         "in_use": rungs.in_use if rungs else None,
         "rungs": [finding._asdict() for finding in rungs.findings] if rungs else [],
@@ -152,6 +156,7 @@ def _limits(settings: Settings, machine: Machine, problems: list[Problem]) -> di
         "landlock": landlock.coverage(abi),
         "yield_cpu": settings.yield_cpu,
         "yield_cpu_works": yields,
+        "processes_free": free,
     }
 
 
@@ -174,8 +179,9 @@ def _limit_problems(settings: Settings, rungs: Rungs | None, abi: int, yields: b
         advice = "Run as root, as a systemd service with Delegate=yes, or with a writable /sys/fs/cgroup; see docs/limits.md."
         yield Problem("warning", "no_cgroups", message, advice)
     if abi == 0:
-        message = "The kernel has no Landlock: jobs are kept from other files by DuckDB's own lock and permissions alone."
-        yield Problem("warning", "no_landlock", message, "Use Linux 5.13 or later with Landlock enabled.")
+        message = "There is no Landlock here: jobs are kept from other files by DuckDB's own lock and permissions alone."
+        advice = "Use Linux 5.13 or later with Landlock; in a container also a seccomp profile that lets its calls through."
+        yield Problem("warning", "no_landlock", message, advice)
     if not yields:
         message = f"Jobs cannot give way to the service by {settings.yield_cpu!r}: this process may not lower its own rank."
         yield Problem(
@@ -183,6 +189,16 @@ def _limit_problems(settings: Settings, rungs: Rungs | None, abi: int, yields: b
             "no_yield",
             message,
             "Allow sched_setscheduler(2), or set `yield_cpu` to nice or weight.",
+        )
+
+
+def _process_problems(free: int | None) -> Iterator[Problem]:
+    if free is not None and free < FEW_PROCESSES:
+        message = (
+            f"Only {free} more processes and threads can be started here, and each job takes at least two."
+        )
+        yield Problem(
+            "warning", "few_processes", message, "Raise the pids limit of the container or service."
         )
 
 

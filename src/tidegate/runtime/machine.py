@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.ports import Probe
+from tidegate.runtime.ancestry import groups_above, number_of
 from tidegate.runtime.limits import landlock
+from tidegate.runtime.limits.paths import UNIFIED
 from tidegate.runtime.limits.process import yield_cpu
 from tidegate.runtime.probe import MachineProbe
 from tidegate.runtime.processes import read_file
@@ -50,6 +52,16 @@ class Machine:
         thread.start()
         thread.join()
         return answers == [True]
+
+    def processes_free(self) -> int | None:
+        """How many processes and threads the control groups around this process still let it have; None: no bound."""
+        above = groups_above()
+        free = [
+            most - (number_of(f"{group.folder}/pids.current") or 0)
+            for group in (*above.get("pids", []), *above.get(UNIFIED, []))
+            if (most := number_of(f"{group.folder}/pids.max")) is not None
+        ]
+        return min(free, default=None)
 
     def mounts(self) -> str:
         return read_file("/proc/self/mountinfo")

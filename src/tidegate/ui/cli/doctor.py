@@ -98,6 +98,8 @@ def _protection(limits: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         "yielding the CPU",
         f"{limits['yield_cpu']}: {'works' if limits['yield_cpu_works'] else 'does not work here'}",
     )
+    if limits["processes_free"] is not None:
+        yield "processes and threads", f"{limits['processes_free']} more"
 
 
 def _place(findings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
