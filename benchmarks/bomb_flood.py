@@ -69,9 +69,7 @@ async def _run(port: int, bombs: int) -> _Seen:
         health = Latencies([], [])
         while not work.done():
             stream = Stream("health", lambda number: request("GET", "/health"), 200)
-            times = (await open_loop(port, [stream], 20.0, _WATCHED_S)).times["health"]
-            health.values.extend(times.values)
-            health.failures.extend(times.failures)
+            health.add((await open_loop(port, [stream], 20.0, _WATCHED_S)).times["health"])
         return _Seen(*await work, health)
 
 

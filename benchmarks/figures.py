@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -141,6 +142,45 @@ def in_turn(a: Callable[[], float], b: Callable[[], float], rounds: int) -> Comp
     return compared
 
 
+class Blocks(NamedTuple):
+    """What was measured in turns, each time many values. All of one side together make its percentile, since that of a few
+    values is mostly chance; how sure the ratio is, is told by drawing pairs of neighbours again and again (bootstrap)."""
+
+    a: list[Sequence[float]]
+    b: list[Sequence[float]]
+
+    def ratio(self, share: float) -> float:
+        """The percentile of b, times that of a."""
+        return _pooled_ratio(self.a, self.b, share)
+
+    def interval(self, share: float, draws: int = 1000) -> tuple[float, float]:
+        """Between what the ratio lies in nine of ten draws."""
+        chance, places = random.Random(7), range(len(self.a))
+        ratios = []
+        for _ in range(draws):
+            drawn = [chance.choice(places) for _ in places]
+            ratios.append(
+                _pooled_ratio([self.a[place] for place in drawn], [self.b[place] for place in drawn], share)
+            )
+        return percentile(ratios, 0.05), percentile(ratios, 0.95)
+
+
+def _pooled_ratio(a: Iterable[Sequence[float]], b: Iterable[Sequence[float]], share: float) -> float:
+    over, under = (percentile([value for block in side for value in block], share) for side in (b, a))
+    return over / under
+
+
+def blocks_in_turn(a: Callable[[], Sequence[float]], b: Callable[[], Sequence[float]], rounds: int) -> Blocks:
+    """As `in_turn`, of measures that each give many values."""
+    blocks = Blocks([], [])
+    pair = [(a, blocks.a), (b, blocks.b)]
+    for _ in range(rounds):
+        for measure, values in pair:
+            values.append(measure())
+        pair.reverse()
+    return blocks
+
+
 def seconds(what: Callable[[], object]) -> float:
     """How long a call takes."""
     began = time.perf_counter()
@@ -153,6 +193,11 @@ class Latencies(NamedTuple):
 
     values: list[float]
     failures: list[str]
+
+    def add(self, others: Latencies) -> None:
+        """Take these in, too."""
+        self.values.extend(others.values)
+        self.failures.extend(others.failures)
 
     def ms(self, share: float) -> float:
         return percentile(self.values, share) * 1000

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.figures import Figure, at_least, at_most, claim, in_turn, median, number, percentile
+from benchmarks.figures import (
+    Blocks,
+    Figure,
+    at_least,
+    at_most,
+    blocks_in_turn,
+    claim,
+    in_turn,
+    median,
+    number,
+    percentile,
+)
 
 values = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=50)
 
@@ -111,3 +122,20 @@ def test_figures_survive_json(figure):
 )
 def test_numbers_are_shown_as_a_reader_wants_them(value, shown):
     assert number(value) == shown
+
+
+def test_blocks_in_turn_are_judged_by_all_their_values_and_say_how_sure_that_is():
+    order: list[str] = []
+
+    def measure(name: str, values: list[float]) -> list[float]:
+        order.append(name)
+        return values
+
+    blocks = blocks_in_turn(
+        lambda: measure("a", [1.0] * 18 + [2.0, 9.0]), lambda: measure("b", [3.0] * 20), 3
+    )
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert blocks.ratio(0.95) == 1.5
+    assert blocks.interval(0.95) == (1.5, 1.5)
+    uneven = Blocks([[1.0], [1.0], [1.0]], [[1.0], [1.0], [2.0]])
+    assert uneven.interval(0.5) == (1.0, 2.0)
