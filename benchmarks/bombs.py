@@ -160,9 +160,9 @@ def _in_service(rung: str, rounds: int) -> list[Figure]:
     with running(tidegate, enforcement=rung, max_concurrent=NEIGHBOURS + 1, log_level="error") as server:
         for number in range(2 * rounds):
             with_bomb = number % 4 in (1, 2)
-            bomb, beside, seen = asyncio.run(_bomb_service(server.port, with_bomb=with_bomb))
+            blown, beside, seen = asyncio.run(_bomb_service(server.port, with_bomb=with_bomb))
             (health if with_bomb else calm).add(seen)
-            bombs += bomb
+            bombs += blown
             neighbours += beside
     for bomb in bombs:
         ended, peak = _end_of(bomb)

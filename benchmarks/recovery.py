@@ -24,7 +24,7 @@ ABOUT = (
 )
 TIME_LIMIT_S = 480.0
 
-_RATE = 40.0
+_RATE = 25.0
 _ROUNDS = 16
 _P95 = 0.95
 _MAX_LOSSES = 1

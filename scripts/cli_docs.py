@@ -18,6 +18,7 @@ COMMANDS: tuple[str, ...] = (
     "queues", "queues list", "queues pause", "queues resume", "queues set",
     "alerts", "alerts list", "alerts show", "alerts ack", "alerts silence", "alerts silences",
     "alerts unsilence", "alerts rules", "alerts rule", "alerts channels", "alerts test",
+    "pressure", "pressure show", "pressure rules", "pressure change", "pressure reset",
     "safe-mode", "safe-mode show", "safe-mode enter", "safe-mode leave",
     "quarantine", "quarantine list", "quarantine show", "quarantine release",
     "key", "key create", "key first", "key list", "key revoke", "db", "db upgrade", "audit", "usage",

@@ -22,6 +22,7 @@ from tidegate.client.client import source_name_of
 from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, format_of, whole_file
 from tidegate.client.http import check, client_options, connection_errors, request_options
 from tidegate.client.keys import AsyncKeys
+from tidegate.client.pressure import AsyncPressure
 from tidegate.client.recovery import AsyncRecovery
 from tidegate.client.retry import OnWait, Patience, wait_silently
 from tidegate.client.session import Target, choose_server
@@ -59,6 +60,7 @@ class AsyncClient:
         self._throttle = Throttle(time.monotonic, random.random)
         self.alerts = AsyncAlerts(self)
         self.recovery = AsyncRecovery(self)
+        self.pressure = AsyncPressure(self)
         self._choose = choose
         self._target: Target | None = None
         self._client: httpx2.AsyncClient | None = None

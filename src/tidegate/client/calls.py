@@ -154,6 +154,16 @@ def pressure() -> Call[Document]:
     return _get(f"{API}/pressure")
 
 
+def pressure_rules() -> Call[Document]:
+    """Which readings lead to which level, and what each level allows."""
+    return _get(f"{API}/pressure/rules")
+
+
+def change_pressure_rules(changes: Mapping[str, Any]) -> Call[Document]:
+    """Have this be what differs from the rules of the settings; nothing goes back to them."""
+    return Call("PUT", f"{API}/pressure/rules", _document, body=dict(changes), repeatable=True)
+
+
 def whoami() -> Call[Document]:
     """Owner and role of the key that is sent."""
     return _get(f"{API}/whoami")

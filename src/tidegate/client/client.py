@@ -20,6 +20,7 @@ from tidegate.client.files import CHUNK_BYTES, LineSplitter, file_to_upload, for
 from tidegate.client.http import check, client_options, connection_errors, request_options
 from tidegate.client.job import Job
 from tidegate.client.keys import Keys
+from tidegate.client.pressure import Pressure
 from tidegate.client.recovery import Recovery
 from tidegate.client.retry import OnWait, Patience, wait_silently
 from tidegate.client.session import Target, choose_server
@@ -63,6 +64,7 @@ class Client:
         self._throttle = Throttle(time.monotonic, random.random)
         self.alerts = Alerts(self)
         self.recovery = Recovery(self)
+        self.pressure = Pressure(self)
         self._server = target.server
         self._http = httpx2.Client(**client_options(target.url, target.api_key))
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "sources": "Named data sets: list, add, look into, delete.",
     "queues": "Queues: list, pause, resume, set caps.",
     "alerts": "Alerts: list, acknowledge, silence, rules, channels.",
+    "pressure": "Pressure: levels, readings, rules.",
     "safe-mode": "Safe mode: show, enter, leave. For operators.",
     "quarantine": "Tasks that were lost too often: list, show, release. For operators.",
     "key": "API keys: create, list, revoke.",
