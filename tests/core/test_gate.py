@@ -65,8 +65,8 @@ def test_a_refusal_says_when_there_will_be_room_and_the_next_one_later():
     gate, now_s = full_gate(per_second=10)
     first, second = (refuse(gate, now_s, 25, name) for name in "ab")
     assert first.retry_after_s == pytest.approx(2.5)
-    # A place further on: eight in ten of those who were told a time are thought to come back, to eight tenths of the rate.
-    assert second.retry_after_s == pytest.approx(2.5 + 0.8 / 8, abs=0.01)
+    # A place further on: all who were told a time are thought to come back, to eight tenths of the rate.
+    assert second.retry_after_s == pytest.approx(2.5 + 1 / 8, abs=0.01)
     assert second.ahead == 26
     assert second.per_second == pytest.approx(10)
 

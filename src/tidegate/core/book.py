@@ -27,8 +27,9 @@ PROMISED = 0.8
 comes too early. Of a simulated crowd before a machine that became slower by a third, 93 of 100 were let in when they had been
 told, with 0.9 it were 88."""
 _SMOOTHING = 0.05
-_FIRST_GUESS = 0.8
-"""Of 1.0 nothing would be promised twice, but where nobody comes back the first would be told to wait far too long."""
+_FIRST_GUESS = 1.0
+"""Nothing is promised twice before it is seen that some do not come back, which takes half a minute. Where nobody does, the
+first are told to wait for longer than they had to."""
 _LEAST_RETURNING = 0.05
 
 
