@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import _duckdb as duckdb
 
 from tidegate.workloads.errors import TaskError
@@ -14,6 +17,7 @@ from tidegate.workloads.tables.output import write_parquet
 _TABLE = "tidegate_bad_rows"
 _SHOWN = 200
 _ERROR_BIT = 32
+_UNREADABLE = "The file says that the cell holds a number or a date, and it holds neither."
 _CREATE = (
     f'CREATE OR REPLACE TEMP TABLE {_TABLE} (file VARCHAR, sheet VARCHAR, "row" BIGINT, "column" VARCHAR, '
     "value VARCHAR, code VARCHAR, reason VARCHAR, loaded BOOLEAN)"
@@ -49,7 +53,7 @@ class BadCells:
 
     def add_unreadable(self, cells: str, cell: str, column: str, value: str) -> None:
         """Cells whose value is not of the kind that the file says: null in a row that is kept."""
-        reason = quote("The file says that the cell holds a number or a date, and it holds neither.")
+        reason = quote(_UNREADABLE)
         where = f"{cell} IS NOT NULL AND ({value}) IS NULL AND {kind_sql(cell)} NOT IN (2, {_ERROR_BIT})"
         self._add(cells, column, _shown(cell), "bad_value", reason, where, loaded=True)
 
@@ -58,6 +62,24 @@ class BadCells:
         reason = f"{_shown(cell)} || {quote(f' is no {column.type}, the type given for the column.')}"
         where = f"{cell} IS NOT NULL AND ({value}) IS NULL AND {kind_sql(cell)} <> {_ERROR_BIT}"
         self._add(cells, column.name, _shown(cell), "wrong_type", reason, where, loaded=False)
+
+    def add_wide(self, cells: str, values: Mapping[str, Any]) -> None:
+        """The same three of all columns at once: `cells` is a subquery of those without a value, see `wide.WideRows`."""
+        is_error, is_wrong = f"k = {_ERROR_BIT}", f"k <> {_ERROR_BIT} AND given"
+        shown = f"CASE WHEN {is_error} THEN substr(c, 2) ELSE {_shown('c')} END"
+        reason = (
+            f"CASE WHEN {is_error} THEN 'The cell holds the error ' || shown || '.' "
+            f"WHEN {is_wrong} THEN shown || ' is no ' || kind || ', the type given for the column.' "
+            f"ELSE {quote(_UNREADABLE)} END"
+        )
+        code = (
+            f"CASE WHEN {is_error} THEN 'cell_error' WHEN {is_wrong} THEN 'wrong_type' ELSE 'bad_value' END"
+        )
+        self._con.execute(
+            f'INSERT INTO {_TABLE} SELECT {self._where}, r, "column", substr(shown, 1, {_SHOWN}), {code}, '
+            f"substr({reason}, 1, {2 * _SHOWN}), NOT ({is_wrong}) FROM (SELECT *, {shown} AS shown FROM {cells})",
+            dict(values),
+        )
 
     def insert(self, select: str) -> None:
         """Rows of all the fields, of a SELECT."""

@@ -55,6 +55,14 @@ def unescaped_sql(text: str) -> str:
     return f"CASE WHEN contains({text}, chr(28)) THEN {undone} ELSE {text} END"
 
 
+def escaped_sql(text: str) -> str:
+    """SQL that escapes the SQL expression `text` as `text_cell` does."""
+    escaped = text
+    for mark, letter in ((ESCAPE, "e"), ("\n", "n"), ("\r", "r"), (SEPARATOR, "s")):
+        escaped = f"replace({escaped}, chr({ord(mark)}), chr(28) || '{letter}')"
+    return escaped
+
+
 Row = tuple[int, list[str]]
 """The row's number in the file, from 1, and its staged cells from the first column on."""
 

@@ -94,7 +94,7 @@ def profiles(con: duckdb.DuckDBPyConnection, staged: StagedRows, null_texts: Seq
     17 s for 256 columns, and this way 0.2 s for 16,384 (3 rows); with 10 columns and 100,000 rows
     both take the same time.
     """
-    cells = f"SELECT place, {_nulled('cell', null_texts)} AS c FROM {staged.cells()}"
+    cells = f"SELECT place, {nulled('cell', null_texts)} AS c FROM {staged.cells()}"
     kinds = f"SELECT place, c, {kind_sql('c')} AS k FROM ({cells}) WHERE c IS NOT NULL"
     values = f"SELECT place, c, k, {_serial('c', 'k')} AS d FROM ({kinds})"
     found = [Profile(0)] * staged.width
@@ -121,11 +121,12 @@ def cleaned(staged: StagedRows, places: Iterable[int], null_texts: Sequence[str]
     cells = staged.scan(places)
     if not any(null_texts):
         return cells
-    wanted = ", ".join(["r", *(f"{_nulled(f'c{p}', null_texts)} AS c{p}" for p in places)])
+    wanted = ", ".join(["r", *(f"{nulled(f'c{p}', null_texts)} AS c{p}" for p in places)])
     return f"(SELECT {wanted} FROM {cells})"
 
 
-def _nulled(cell: str, null_texts: Sequence[str]) -> str:
+def nulled(cell: str, null_texts: Sequence[str]) -> str:
+    """The cell, or null where it is one of the texts that stand for null."""
     nulls = ", ".join(quote(text_cell(text)) for text in null_texts if text)
     return f"CASE WHEN {cell} IN ({nulls}) THEN NULL ELSE {cell} END" if nulls else cell
 

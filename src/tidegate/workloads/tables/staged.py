@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tidegate.core.resources import MIB
@@ -45,25 +45,30 @@ class StagedRows:
     def scan(self, columns: Iterable[int]) -> str:
         """A subquery of `r`, the row's number, and `c0`, `c1` … for these columns; empty cells are null."""
         wanted = ", ".join(["r", *(f"c{place}" for place in columns)])
-        names = ", ".join(["'r': 'BIGINT'", *(f"'c{place}': 'VARCHAR'" for place in range(self.width))])
-        return f"(SELECT {wanted} FROM {self._read(SEPARATOR, names)})"
+        return f"(SELECT {wanted} FROM {self.read_as(self.path, {})})"
+
+    def read_as(self, path: str, types: Mapping[int, str], longer_bytes: int = 0) -> str:
+        """A table expression of `r` and all columns, text but for those that `types` names, of a file such as this one whose
+        lines are at most so much longer."""
+        names = (f"'c{place}': '{types.get(place, 'VARCHAR')}'" for place in range(self.width))
+        return self._read(path, SEPARATOR, ", ".join(["'r': 'BIGINT'", *names]), longer_bytes)
 
     def cells(self) -> str:
         """A subquery of every cell that is not empty: `place`, its column from 0, and `cell`."""
         every = (
-            f"SELECT unnest(cells[2:]) AS cell, unnest(range(len(cells) - 1)) AS place FROM {self._lines()}"
+            f"SELECT unnest(cells[2:]) AS cell, unnest(range(len(cells) - 1)) AS place FROM {self.lines()}"
         )
         return f"(SELECT place, cell FROM ({every}) WHERE cell <> '')"
 
-    def _lines(self) -> str:
+    def lines(self) -> str:
         """A subquery of `cells`, all of a row with its number before them."""
-        read = self._read(ESCAPE * 2, "'line': 'VARCHAR'")  # an escape is followed by a letter
+        read = self._read(self.path, ESCAPE * 2, "'line': 'VARCHAR'")  # an escape is followed by a letter
         return f"(SELECT string_split(line, '{SEPARATOR}') AS cells FROM {read})"
 
-    def _read(self, delimiter: str, columns: str) -> str:
-        longest = max(self._longest_bytes + 1, _LEAST_LINE_BYTES)
+    def _read(self, path: str, delimiter: str, columns: str, longer_bytes: int = 0) -> str:
+        longest = max(self._longest_bytes + longer_bytes + 1, _LEAST_LINE_BYTES)
         return (
-            f"read_csv({quote(self.path)}, auto_detect = false, header = false, "
+            f"read_csv({quote(path)}, auto_detect = false, header = false, "
             f"delim = '{delimiter}', quote = '', escape = '', new_line = '\\n', null_padding = true, "
             f"max_line_size = {longest}, buffer_size = {8 * longest}, columns = {{{columns}}})"
         )

@@ -12,7 +12,7 @@ import _duckdb as duckdb
 
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.literals import quote_name
-from tidegate.workloads.tables import bad_rows, column_types
+from tidegate.workloads.tables import bad_rows, column_types, wide
 from tidegate.workloads.tables.bad_rows import BadCells
 from tidegate.workloads.tables.cells import Row, RowSource
 from tidegate.workloads.tables.column_types import Expressions, Profile
@@ -21,7 +21,6 @@ from tidegate.workloads.tables.model import (
     BAD_ROWS_FILE,
     ROWS_FILE,
     Column,
-    ColumnType,
     Extract,
     Preview,
     ReadProgress,
@@ -30,6 +29,7 @@ from tidegate.workloads.tables.model import (
 from tidegate.workloads.tables.names import clean_names, given_types
 from tidegate.workloads.tables.output import json_value, write_parquet
 from tidegate.workloads.tables.staged import StagedRows
+from tidegate.workloads.tables.wide import WideColumn, WideRows
 
 _TELL_EVERY_ROWS = 2000
 _READING_SHARE = 0.8
@@ -49,6 +49,9 @@ class _Table:
     """Places whose type was given."""
     header_row: int | None
 
+    def of_columns(self) -> Iterator[tuple[int, Column, Profile]]:
+        return zip(self.places, self.columns, self.profiles, strict=True)
+
 
 def extract(
     con: duckdb.DuckDBPyConnection,
@@ -61,16 +64,16 @@ def extract(
     staged = StagedRows(os.path.join(staging, "cells.tmp"))
     try:
         table = _stage(con, source, options, staged, _told(source, progress))
-        cells = column_types.cleaned(staged, table.places, options.null_texts)
+        rows = _rows(con, table, options, Expressions(source.date_system))
         bad = BadCells(con, file, source.name)
-        expressions = Expressions(source.date_system)
-        _find_bad(bad, table, cells, expressions)
+        rows.find_bad(bad)
         bad_row_count = bad.count_left_out()
         bad_rows.check(file, source.name, bad_row_count, staged.row_count, options.max_bad_rows)
         path = os.path.join(staging, ROWS_FILE)
         left_out = bad.left_out_sql() if bad_row_count else ""
-        row_count = write_parquet(con, f"{_select(table, cells, expressions)}{left_out}", path)
+        row_count = write_parquet(con, f"{rows.select()}{left_out}", path, columns=len(table.columns))
     finally:
+        wide.remove(staged)
         staged.remove()
     progress(row_count, 1.0)
     return Extract(
@@ -91,10 +94,10 @@ def preview(
     staged = StagedRows(os.path.join(staging, f"preview-{os.getpid()}.tmp"))
     try:
         table = _stage(con, source, options, staged, lambda found: islice(found, LOOKED_AT + rows))
-        cells = column_types.cleaned(staged, table.places, options.null_texts)
-        select = _select(table, cells, Expressions(source.date_system))
+        select = _rows(con, table, options, Expressions(source.date_system)).select()
         shown = con.execute(f"{select} ORDER BY r LIMIT {int(rows)}").fetchall()
     finally:
+        wide.remove(staged)
         staged.remove()
     values = tuple(tuple(map(json_value, row)) for row in shown)
     return Preview(table.columns, values, table.header_row, {"sheet": source.name})
@@ -169,31 +172,64 @@ def _table(
     )
 
 
-def _select(table: _Table, cells: str, expressions: Expressions) -> str:
-    wanted = ", ".join(
-        f"{_value(place, column.type, profile, table, expressions)} AS {quote_name(column.name)}"
-        for place, column, profile in zip(table.places, table.columns, table.profiles, strict=True)
-    )
-    return f"SELECT {wanted} FROM {cells} AS staged"
+def _rows(
+    con: duckdb.DuckDBPyConnection, table: _Table, options: TableOptions, expressions: Expressions
+) -> _NarrowRows | WideRows:
+    """How the rows are read: by an expression a column, or all by one where that would take long to plan."""
+    if not wide.is_wide([_value("c", *one, table, expressions) for one in table.of_columns()]):
+        return _NarrowRows(
+            table, column_types.cleaned(table.staged, table.places, options.null_texts), expressions
+        )
+    columns = [
+        WideColumn(
+            place,
+            column,
+            _value("c", place, column, profile, table, expressions),
+            place in table.given,
+            profile.escaped > 0,
+        )
+        for place, column, profile in table.of_columns()
+    ]
+    return WideRows(con, table.staged, columns, options.null_texts)
 
 
-def _value(place: int, kind: ColumnType, profile: Profile, table: _Table, expressions: Expressions) -> str:
+@dataclass(frozen=True, slots=True)
+class _NarrowRows:
+    """The staged rows of a sheet whose columns are each read by an expression of its own; `cells` is a subquery of them."""
+
+    table: _Table
+    cells: str
+    expressions: Expressions
+
+    def select(self) -> str:
+        wanted = ", ".join(
+            f"{self._value(place, column, profile)} AS {quote_name(column.name)}"
+            for place, column, profile in self.table.of_columns()
+        )
+        return f"SELECT {wanted} FROM {self.cells} AS staged"
+
+    def find_bad(self, bad: BadCells) -> None:
+        for place, column, profile in self.table.of_columns():
+            if place >= self.table.staged.width:
+                continue
+            cell, given = f"c{place}", place in self.table.given
+            value = self._value(place, column, profile)
+            if profile.errors:
+                bad.add_errors(self.cells, cell, column.name)
+            if profile.unreadable or (profile.far_dates and not given):
+                bad.add_unreadable(self.cells, cell, column.name, value)
+            if given:
+                bad.add_wrong(self.cells, cell, column, value)
+
+    def _value(self, place: int, column: Column, profile: Profile) -> str:
+        return _value(f"c{place}", place, column, profile, self.table, self.expressions)
+
+
+def _value(
+    cell: str, place: int, column: Column, profile: Profile, table: _Table, expressions: Expressions
+) -> str:
     if place >= table.staged.width:
-        return f"CAST(NULL AS {kind.sql})"
+        return f"CAST(NULL AS {column.type.sql})"
     if place in table.given:
-        return expressions.given(f"c{place}", kind)
-    return expressions.inferred(f"c{place}", kind, profile)
-
-
-def _find_bad(bad: BadCells, table: _Table, cells: str, expressions: Expressions) -> None:
-    for place, column, profile in zip(table.places, table.columns, table.profiles, strict=True):
-        if place >= table.staged.width:
-            continue
-        cell = f"c{place}"
-        value = _value(place, column.type, profile, table, expressions)
-        if profile.errors:
-            bad.add_errors(cells, cell, column.name)
-        if profile.unreadable or (profile.far_dates and place not in table.given):
-            bad.add_unreadable(cells, cell, column.name, value)
-        if place in table.given:
-            bad.add_wrong(cells, cell, column, value)
+        return expressions.given(cell, column.type)
+    return expressions.inferred(cell, column.type, profile)
