@@ -1,4 +1,7 @@
-"""Whether this container lives: the server answers /health, or the worker its metrics. Needs nothing but Python."""
+"""Whether this container lives: its server answers /health, or where none listens, its worker shows its metrics.
+
+Needs nothing but Python, so that to ask costs little.
+"""
 
 import http.client
 import os
@@ -11,15 +14,19 @@ PLACES = (
 )
 
 
-def answers(port: str, path: str) -> bool:
+def answers(port: str, path: str) -> bool | None:
+    """None where nobody listens."""
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=WITHIN_S)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200
+    except ConnectionRefusedError:
+        return None
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
 
 
-sys.exit(not any(answers(port, path) for port, path in PLACES if port))
+found = (answers(port, path) for port, path in PLACES if port)
+sys.exit(not next((answer for answer in found if answer is not None), False))

@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -260,23 +262,65 @@ def test_a_database_that_nobody_knows_is_refused(tmp_path):
     )
 
 
-class Healthy(http.server.BaseHTTPRequestHandler):
+class Answers(http.server.BaseHTTPRequestHandler):
+    known: tuple[str, ...] = ()
+
     def do_GET(self) -> None:
-        self.send_response(200 if self.path in ("/health", "/metrics") else 404)
+        self.send_response(200 if self.path in self.known else 503)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None: ...
 
 
-@pytest.mark.parametrize("variable", ["TIDEGATE_PORT", "METRICS_PORT"])
-def test_health_is_what_the_server_or_the_worker_answers(variable):
-    def healthy(port: int) -> bool:
-        nobody = {"TIDEGATE_PORT": str(free_port())}
-        command = [sys.executable, "-I", str(DOCKER / "health.py")]
-        return subprocess.run(command, env=nobody | {variable: str(port)}, check=False).returncode == 0
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+@contextmanager
+def listening(*known: str) -> Iterator[int]:
+    """A port that answers these paths with 200 and all others with 503."""
+    handler = type("Handler", (Answers,), {"known": known})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        assert healthy(server.server_port)
+        yield server.server_port
         server.shutdown()
-    assert not healthy(free_port())
+
+
+def healthy(**ports: int) -> bool:
+    command = [sys.executable, "-I", str(DOCKER / "health.py")]
+    environment = {name: str(port) for name, port in ports.items()}
+    return subprocess.run(command, env=environment, check=False).returncode == 0
+
+
+def test_health_is_what_the_server_or_without_one_the_worker_answers():
+    nobody = free_port()
+    with listening("/health") as web, listening("/metrics") as metrics, listening() as ill:
+        assert healthy(TIDEGATE_PORT=web)
+        assert healthy(TIDEGATE_PORT=web, METRICS_PORT=nobody)
+        assert healthy(TIDEGATE_PORT=nobody, METRICS_PORT=metrics)
+        assert not healthy(
+            TIDEGATE_PORT=ill, METRICS_PORT=metrics
+        )  # metrics do not speak for a server that is stuck
+        assert not healthy(TIDEGATE_PORT=nobody)
+        assert not healthy(TIDEGATE_PORT=nobody, METRICS_PORT=nobody)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_takes_its_configuration(tmp_path):
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    (tmp_path / "prometheus.yml").write_text(
+        text.replace("rule_files: [/etc/prometheus/rules.yml]", "rule_files: []")
+    )
+    done = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_asked_for_metrics_is_what_tells_them():
+    asked = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    for job in asked:
+        (found,) = job["dns_sd_configs"]
+        (service,) = found["names"]
+        assert SERVICES[service]["environment"]["METRICS_PORT"] == str(found["port"])
+        assert SERVICES[service]["environment"]["METRICS_HOST"] == "0.0.0.0"
+    assert {"front", "back"} == set(SERVICES["prometheus"]["networks"])
