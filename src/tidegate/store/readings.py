@@ -29,7 +29,8 @@ _CHANGED = Statement(
 def add_sample(tx: Tx, place: str, sample: Sample) -> None:
     """See `ReadingStore.add_sample`."""
     key = {"place": place[:128], "at": to_micros(sample.at)}
-    values = {"level": sample.level, "readings": to_json(sample.readings.known())}
+    # PyMySQL writes an enum as its name, which a column of numbers refuses.
+    values = {"level": int(sample.level), "readings": to_json(sample.readings.known())}
     same = (samples.c.place == key["place"], samples.c.at == key["at"])
     if not tx.connection.execute(update(samples).where(*same).values(**values)).rowcount:
         known = tx.connection.execute(select(samples.c.at).where(*same)).first()

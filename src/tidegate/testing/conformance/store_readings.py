@@ -26,7 +26,8 @@ class ReadingStoreConformance:
         return World(store)
 
     def test_samples_are_kept_exactly_and_told_in_order(self, world: World) -> None:
-        first, second = Sample(world.now, FULL, 3), Sample(world.now + MINUTE, Readings(), 0)
+        first = Sample(world.now, FULL, Level.EMERGENCY)  # as whoever feels it says it
+        second = Sample(world.now + MINUTE, Readings(), 0)
         world.store.add_sample("worker:b", second)
         world.store.add_sample("worker:b", first)
         world.store.add_sample("server:a", second)
