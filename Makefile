@@ -1,6 +1,6 @@
 # Thin names over scripts/ and .venv/bin. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fast bench coverage lock format clean
+.PHONY: help setup run test check fast bench coverage site lock format clean
 
 BIN := .venv/bin
 # Test processes that run side by side.
@@ -36,6 +36,9 @@ bench: setup  ## run the benchmarks (BENCH=... is passed to them)
 
 coverage: setup  ## run every test with branch coverage, also of the processes they start
 	$(PYTEST) --cov --cov-report=term --cov-report=html $(ARGS)
+
+site: setup  ## write the documentation as a site into site/; a link that leads nowhere fails it
+	$(BIN)/zensical build --clean --strict
 
 lock: setup  ## write the lock files anew; UPGRADE=1 takes new versions
 	scripts/lock.sh

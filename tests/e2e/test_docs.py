@@ -11,28 +11,7 @@ from pathlib import Path
 
 from tests.e2e.loading import SCRIPT as LOAD_TEST
 from tests.e2e.server import Running
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def page(name: str) -> str:
-    return (DOCS / name).read_text("utf-8")
-
-
-def console(text: str) -> list[tuple[str, str]]:
-    """The commands of all console blocks, each with the output that is shown for it."""
-    blocks = re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    found = re.findall(r"^\$ (.*?(?:\\\n.*?)*)$\n((?:(?!\$ )[^\n]+\n)*)", "".join(blocks), re.MULTILINE)
-    return [(command, output) for command, output in found]
-
-
-def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with the `tidegate` of this interpreter in front of the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["sh", "-e", "-c", command], cwd=folder, env={**os.environ, "PATH": path, "TIDEGATE_YIELD_CPU": "off"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+from tests.pages import console, page, shell
 
 
 def test_the_examples_of_the_api_are_answered_as_they_say(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_docs import console, page, shell
+from tests.pages import console, page, shell
 
 ORDERS = "id,city,ordered\n1,Kiel,2026-01-31\n2,Bonn,2026-02-01\n3,Ulm,2026-02-01\n"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.e2e.ingesting import House
 from tests.e2e.server import final
-from tests.e2e.test_docs import console, page, shell
 from tests.e2e.test_lint import archive
+from tests.pages import console, page, shell
 from tidegate.workloads.lint.judge import LintWorkload
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import Running, final
-from tests.e2e.test_docs import console, page, shell
+from tests.pages import console, page, shell
 from tidegate.core.usage import Tally
 
 PAGE = page("usage.md")
