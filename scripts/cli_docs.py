@@ -13,6 +13,7 @@ COMMANDS: tuple[str, ...] = (
     "sql", "ingest", "lint", "submit", "jobs",
     "job", "job show", "job explain", "job wait", "job cancel", "job result", "job logs", "job files",
     "job events", "job tasks",
+    "top",
     "sources", "sources list", "sources add", "sources upload", "sources show", "sources preview",
     "sources download", "sources delete",
     "queues", "queues list", "queues pause", "queues resume", "queues set",

@@ -72,6 +72,18 @@ class AsyncClient:
             self._client = httpx2.AsyncClient(**client_options(self._target.url, self._target.api_key))
         return self
 
+    async def find_again(self) -> None:
+        """Look for the server anew: that of a data directory may have another address by now. Raises ServerUnreachable.
+
+        What could not be sent before counts no longer: after an hour without a server the first request is sent.
+        """
+        target = await asyncio.to_thread(self._choose)
+        self._throttle = Throttle(time.monotonic, random.random)
+        if target.url != self.url:
+            before, self._target = self._http, target
+            self._client = httpx2.AsyncClient(**client_options(target.url, target.api_key))
+            await before.aclose()
+
     async def close(self) -> None:
         """Close the connections, and end the server if it was started for this client."""
         client, target = self._client, self._target

@@ -44,7 +44,7 @@ class Patience(Generic[T]):
         if not self._invited and self._throttle.refuses():
             raise Busy(
                 "The server has refused most requests of the last two minutes, so this one was not sent. Ask less often, or "
-                "look at what the server says by `tidegate status`.",
+                "look at how the server does with `tidegate top`.",
                 retry_after_s=1.0,
             )
 

@@ -15,6 +15,7 @@ import typer
 
 from tidegate.client.job import Job
 from tidegate.client.shapes import Document, job_failed
+from tidegate.client.views import JobView
 from tidegate.core.job import TaskState
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.options import DataDir, JobId, Json, RowFormat, Url
@@ -62,7 +63,7 @@ def show(job_id: JobId, json: Json = False, url: Url = None, data_dir: DataDir =
         print_table(("Column", "Type"), [(column["name"], column["type"]) for column in result["columns"]])
 
 
-def facts_of(job: Job) -> Iterator[tuple[str, Any]]:
+def facts_of(job: JobView) -> Iterator[tuple[str, Any]]:
     """Names and values of all that is known about a job."""
     document, asked, used = job.document, job.request, job.usage
     result = document.get("result") or {}
@@ -109,7 +110,7 @@ def _used(used: Any) -> str | None:
     return ", ".join(f"{name} {amount}" for name, amount in parts if amount) or None
 
 
-def _ending(job: Job) -> str | None:
+def _ending(job: JobView) -> str | None:
     ended = job.exit
     if not ended:
         return None

@@ -22,6 +22,7 @@ COMMANDS = {
     "submit": "Submit a command, a function, or jobs given as JSON.",
     "jobs": "List jobs, the newest first.",
     "job": "Look at one job, wait for it, cancel it.",
+    "top": "Show what goes on: workers, queues, the machine, health, alerts, and jobs that run or wait, with why.",
     "sources": "Named data sets: list, add, look into, delete.",
     "queues": "Queues: list, pause, resume, set caps.",
     "alerts": "Alerts: list, acknowledge, silence, rules, channels.",
