@@ -304,9 +304,7 @@ def test_health_is_what_the_server_or_without_one_the_worker_answers():
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_prometheus_takes_its_configuration(tmp_path):
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
-    (tmp_path / "prometheus.yml").write_text(
-        text.replace("rule_files: [/etc/prometheus/rules.yml]", "rule_files: []")
-    )
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/", f"{ROOT}/deploy/prometheus/"))
     done = subprocess.run(
         ["promtool", "check", "config", tmp_path / "prometheus.yml"],
         capture_output=True,
