@@ -14,6 +14,7 @@ import pytest
 
 from tests.api.support import World, assert_problem, world_in
 from tests.api.test_access import House, house_in
+from tidegate.api.csv_lines import csv_line
 from tidegate.core.readings import Readings, Sample
 from tidegate.server.statistics import REPORTS
 
@@ -225,3 +226,32 @@ def test_each_owner_may_report_so_often(tmp_path: Path):
         assert only.json()["reports"] == 1
         others = house.as_("bob as user", "GET", "/statistics/summary", params={**DAY, "owner": "ann"})
         assert others.json()["reports"] == 0
+
+
+def test_the_audit_trail_is_answered_for_a_time_and_as_csv(house: House):
+    def rows(query: str) -> list[dict[str, str]]:
+        return lines(house.as_("bob as operator", "GET", f"/api/v1/audit?format=csv&{query}"))
+
+    submitted = rows("action=submit")
+    assert [(row["actor"], row["action"]) for row in submitted] == 2 * [("ann", "submit")]
+    assert submitted[0]["detail"] == '{"jobs": 1, "kind": "sql"}'
+    assert rows("to=2026-01-01") == []
+    assert rows("action=submit&from=2026-01-01") == submitted
+    assert_problem(house.as_("bob as operator", "GET", "/api/v1/audit?from=x"), 422, "invalid_input")
+    assert_problem(house.as_("ann as user", "GET", "/api/v1/audit?format=csv"), 403, "forbidden")
+    first = house.as_("bob as operator", "GET", "/api/v1/audit?format=csv&action=submit&limit=1")
+    following = house.as_("bob as operator", "GET", first.links["next"]["url"])
+    assert lines(first) + lines(following) == submitted
+    assert "next" not in following.links
+
+
+def test_no_cell_is_a_formula(house: House):
+    """What a request names comes from its sender."""
+    refused = house.as_("ann as viewer", "DELETE", "/api/v1/keys/=cmd()")
+    assert refused.status_code == 403
+    answer = house.as_("bob as operator", "GET", "/api/v1/audit?format=csv&action=denied")
+    (row,) = lines(answer)
+    assert row["object"] == "DELETE /api/v1/keys/=cmd()"
+    assert (
+        csv_line(["=1+1", "-1", "+1", "@a", "\tb", -1, None, "a=1"]) == "'=1+1,'-1,'+1,'@a,'\tb,-1,,a=1\r\n"
+    )

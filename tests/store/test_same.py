@@ -22,8 +22,9 @@ from hypothesis.stateful import (
 
 from tidegate.core.job import DIGEST, AttemptKey, AttemptState, TaskOrder, TaskState
 from tidegate.core.resources import Resources
+from tidegate.core.usage import HOUR, UsageBy, hour_of
 from tidegate.errors import TidegateError
-from tidegate.ports import JobFilter, Store
+from tidegate.ports import JobFilter, Store, UsageFilter
 from tidegate.store import open_store
 from tidegate.testing.conformance.world import LARGE, World, new_source, new_tasks
 from tidegate.testing.memory_store import MemoryStore
@@ -207,6 +208,15 @@ class SameStory(RuleBasedStateMachine):
         self.both(lambda world: world.store.prune(world.now - timedelta(seconds=age_s)))
         self.both(lambda world: world.store.prune_kept(world.now - timedelta(seconds=age_s), 10**9))
 
+    @rule()
+    def add_up_usage(self):
+        self.both(lambda world: world.store.count_usage(world.now + HOUR))
+
+    @invariant()
+    def tell_the_same_usage(self):
+        """Whatever became of the jobs meanwhile."""
+        self.both(_usage)
+
     @invariant()
     def tell_the_same(self):
         jobs = self.both(
@@ -248,6 +258,13 @@ def _answer(act: Any, world: World) -> Any:
 
 def _without_change(job: Any) -> Any:
     return replace(job, change=0)
+
+
+def _usage(world: World) -> Any:
+    """Databases may add in another order."""
+    day = timedelta(days=1)
+    found = world.store.usage(UsageFilter(UsageBy.QUEUE, hour_of(world.now - day), hour_of(world.now + day)))
+    return [(one.name, [round(value, 6) for value in one.tally], dict(one.waits)) for one in found]
 
 
 def _attempts(world: World) -> list[Any]:
