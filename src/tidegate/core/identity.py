@@ -54,6 +54,7 @@ class Action(StrEnum):
     TEST_CHANNEL = "alert.test"
     SAFE_MODE = "safe_mode"
     RELEASE_TASK = "task.release"
+    REPORT_USAGE = "usage.report"
     DENIED = "denied"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from tidegate.core.identity import Caller
 from tidegate.core.usage import Tally
 
 
@@ -39,7 +40,7 @@ class ReportSummary:
 class StatisticsStore(Protocol):
     """Reports of installations: for each, one about any time."""
 
-    def add_report(self, report: Report) -> bool:
+    def add_report(self, report: Report, by: Caller | None = None) -> bool:
         """Keep it; False when it takes the place of one about the same time. Raises Conflict when it tells of a time of which
         another one tells in part, as it would count twice."""
         ...

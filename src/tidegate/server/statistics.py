@@ -52,7 +52,7 @@ class Statistics:
                 numbers={"field": "usage.jobs"},
             )
         report = Report(caller.owner, installation, version, since, until, now, tally)
-        return not self._store.add_report(report)
+        return not self._store.add_report(report, caller)
 
     def summary(
         self, caller: Caller, since: datetime | None, until: datetime | None, owner: str | None

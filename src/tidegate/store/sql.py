@@ -466,11 +466,11 @@ class SqlStore:
     def prune_usage(self, before: datetime) -> int:
         return self._db.write(usage.prune_usage, before)
 
-    def add_report(self, report: Report) -> bool:
+    def add_report(self, report: Report, by: Caller | None = None) -> bool:
         try:
-            return self._db.write(statistics.add_report, report)
+            return self._db.write(statistics.add_report, report, by)
         except Duplicate:  # sent twice at the same time
-            return self._db.write(statistics.add_report, report)
+            return self._db.write(statistics.add_report, report, by)
 
     def report_summary(self, owner: str | None, since: datetime, until: datetime) -> ReportSummary:
         return self._db.read(statistics.summary, owner, since, until)

@@ -7,18 +7,21 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, func, insert, select
 
+from tidegate.core.identity import Action, Caller
 from tidegate.core.usage import Tally
 from tidegate.errors import Conflict
 from tidegate.ports import Report, ReportSummary
+from tidegate.store.audit import record
 from tidegate.store.engine import Tx
 from tidegate.store.schema import statistics
 from tidegate.store.usage import read_tally
 from tidegate.store.values import from_micros, to_micros
 
+_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 _TOLD = tuple(name for name in Tally._fields if name in statistics.c)
 
 
-def add_report(tx: Tx, report: Report) -> bool:
+def add_report(tx: Tx, report: Report, by: Caller | None = None) -> bool:
     """See `StatisticsStore.add_report`."""
     since, until = to_micros(report.since), to_micros(report.until)
     same = (statistics.c.owner == report.owner, statistics.c.installation == report.installation)
@@ -34,14 +37,19 @@ def add_report(tx: Tx, report: Report) -> bool:
     row |= {"received_at": to_micros(report.received_at), "version": report.version}
     told = report.tally._asdict()
     tx.connection.execute(insert(statistics).values(row | {name: told[name] for name in _TOLD}))
+    record(tx, by, Action.REPORT_USAGE, f"installation {report.installation}", **told_of(report))
     return not found
+
+
+def told_of(report: Report) -> dict[str, str]:
+    """What the audit trail says of a report."""
+    return {"from": f"{report.since:{_SECONDS}}", "to": f"{report.until:{_SECONDS}}"}
 
 
 def overlap(report: Report, since: datetime, until: datetime) -> Conflict:
     """The report tells in part of what was told before."""
     there, asked = (
-        (f"{a:%Y-%m-%dT%H:%M:%SZ}", f"{b:%Y-%m-%dT%H:%M:%SZ}")
-        for a, b in ((since, until), (report.since, report.until))
+        (f"{a:{_SECONDS}}", f"{b:{_SECONDS}}") for a, b in ((since, until), (report.since, report.until))
     )
     return Conflict(
         f"Installation {report.installation!r} has told of {there[0]} to {there[1]}, and {asked[0]} to {asked[1]} is in part "

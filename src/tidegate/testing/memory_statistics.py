@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
+from tidegate.core.identity import Action, Caller
 from tidegate.core.usage import Tally
 from tidegate.ports import Report, ReportSummary
-from tidegate.store.statistics import overlap
+from tidegate.store.statistics import overlap, told_of
 from tidegate.testing.memory_state import MemoryState, locked
 
 
@@ -15,7 +16,7 @@ class MemoryStatistics(MemoryState):
     """`StatisticsStore` in memory."""
 
     @locked
-    def add_report(self, report: Report) -> bool:
+    def add_report(self, report: Report, by: Caller | None = None) -> bool:
         there = [
             other
             for other in self._reports
@@ -28,6 +29,7 @@ class MemoryStatistics(MemoryState):
                 raise overlap(report, other.since, other.until)
             self._reports.remove(other)
         self._reports.append(report)
+        self._note(by, Action.REPORT_USAGE, f"installation {report.installation}", **told_of(report))
         return not there
 
     @locked

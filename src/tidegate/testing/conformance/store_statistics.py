@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from tidegate.core.identity import Action
 from tidegate.core.usage import Tally
 from tidegate.errors import Conflict
-from tidegate.ports import Report, ReportSummary, Store
+from tidegate.ports import AuditFilter, Report, ReportSummary, Store
+from tidegate.testing.conformance.store_identity import new_caller
 from tidegate.testing.conformance.world import World
 
 DAY = timedelta(days=1)
@@ -55,6 +57,15 @@ class StatisticsStoreConformance:
         assert found.versions == {"1.0": 2, "1.1": 1}
         assert self.summary(world, "bob").tally == pytest.approx(TOLD)
         assert self.summary(world, "eve") == ReportSummary()
+
+    def test_who_reported_stands_in_the_audit_trail(self, world: World) -> None:
+        by = new_caller(world.now)
+        world.store.add_report(new_report(world.now), by)
+        with pytest.raises(Conflict):
+            world.store.add_report(new_report(world.now + DAY / 2), by)
+        (row,) = world.store.audit(AuditFilter(action=Action.REPORT_USAGE))
+        assert (row.actor, row.object) == (by.owner, "installation lab")
+        assert row.detail["from"] == f"{world.now:%Y-%m-%dT%H:%M:%SZ}"
 
     def test_a_report_that_is_sent_again_replaces_the_first(self, world: World) -> None:
         assert world.store.add_report(new_report(world.now))
