@@ -85,7 +85,7 @@ class MemoryUsage(MemoryState):
 
     def _spent_by(self, attempt: AttemptRecord, finished_at: datetime) -> Tally:
         released_at = min(self._released.get(attempt.key, finished_at), finished_at)
-        held_s = (released_at - attempt.started_at).total_seconds()
+        held_s = (released_at - attempt.started_at).total_seconds() if attempt.head is None else 0.0
         wall_s, peak_bytes = attempt.usage.wall_seconds or 0.0, attempt.usage.peak_memory_bytes or 0
         return Tally(
             attempts=1,
