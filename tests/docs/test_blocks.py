@@ -1,0 +1,137 @@
+"""Every fenced block of every page is run by a test that is named here, or has the reason why none can run it."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.pages import ROOT, Fence, all_pages, fences
+
+GUIDES = "tests/e2e/test_guides.py::test_the_commands_of_a_guide_print_what_it_shows"
+EXAMPLES = "tests/e2e/test_page_examples.py::"
+PAGES = "tests/docs/test_pages.py::"
+DEPLOY = "tests/deploy/test_docs.py::"
+
+# Page, heading (`*`: any), language (empty: none), and the test.
+RUN = (
+    ("README.md", "Use it", "python", f"{PAGES}test_the_example_of_the_readme_works"),
+    ("README.md", "Use it", "sh", f"{PAGES}test_the_command_of_the_readme_works"),
+    ("docs/alerts.md", "The rules", "", f"{EXAMPLES}test_the_commands_on_alerts_are_understood"),
+    ("docs/alerts.md", "An alert's life", "", f"{EXAMPLES}test_the_commands_on_alerts_are_understood"),
+    ("docs/alerts.md", "*", "toml", f"{EXAMPLES}test_files_of_settings_hold_settings"),
+    ("docs/alerts.md", "Checking a webhook", "python",
+     "tests/channels/test_channels.py::test_the_check_of_a_webhook_in_the_docs_takes_ours_and_no_other"),
+    ("docs/alerts.md", "Over HTTP and from Python", "python", f"{EXAMPLES}test_the_program_on_alerts_changes_a_rule"),
+    ("docs/api.md", "*", "console", "tests/e2e/test_docs.py::test_the_examples_of_the_api_are_answered_as_they_say"),
+    ("docs/capacity.md", "*", "console", GUIDES),
+    ("docs/cli.md", "Command line", "sh", f"{EXAMPLES}test_two_terminals_are_enough"),
+    ("docs/cli.md", "*", "text", "tests/ui/test_docs.py::test_the_help_texts_in_the_docs_are_those_of_the_program"),
+    ("docs/cluster.md", "*", "console",
+     "tests/cluster/test_docs.py::test_five_commands_start_a_cluster_and_four_steer_it"),
+    ("docs/commands.md", "Try it", "sh", "tests/e2e/test_commands.py::test_the_examples_of_the_guide_work"),
+    ("docs/commands.md", "Try it", "console", f"{EXAMPLES}test_the_request_for_a_command_is_taken"),
+    ("docs/concepts.md", "*", "console", GUIDES),
+    ("docs/deployment.md", "*", "yaml",
+     f"{DEPLOY}test_the_rule_for_the_metric_of_the_autoscaler_is_yaml_with_its_name"),
+    ("docs/deployment.md", "*", "ini", f"{DEPLOY}test_the_environment_of_the_units_has_settings_that_exist"),
+    ("docs/executors.md", "*", "python", "tests/e2e/test_executors_docs.py::test_the_service_answers"),
+    ("docs/executors.md", "*", "text", "tests/e2e/test_executors_docs.py::test_the_program_prints_what_the_page_shows"),
+    ("docs/functions.md", "*", "python", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),
+    ("docs/functions.md", "*", "sh", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),
+    ("docs/ingest.md", "*", "console", "tests/e2e/test_ingest_docs.py::test_the_commands_show_what_the_page_shows"),
+    ("docs/ingest.md", "*", "python", "tests/e2e/test_ingest_docs.py::test_the_program_runs"),
+    ("docs/ingest.md", "*", "toml", f"{EXAMPLES}test_files_of_settings_hold_settings"),
+    ("docs/lint.md", "*", "console", "tests/e2e/test_lint_docs.py::test_the_commands_show_what_the_page_shows"),
+    ("docs/lint.md", "*", "json", "tests/e2e/test_lint_docs.py::test_the_bodies_are_taken"),
+    ("docs/metrics.md", "*", "yaml", f"{EXAMPLES}test_the_piece_of_prometheus_is_yaml_with_our_address"),
+    ("docs/metrics.md", "*", "promql", "tests/docs/test_metric_docs.py::test_the_metrics_that_pages_ask_for_are_there"),
+    ("docs/operations.md", "*", "sh", "tests/e2e/test_docs.py::test_the_commands_of_the_page_on_running_a_server_work"),
+    ("docs/operations.md", "*", "ini", "tests/e2e/test_docs.py::test_the_unit_for_systemd_starts_a_command_that_there_is"),
+    ("docs/overload.md", "Read and change it", "json", f"{EXAMPLES}test_the_rules_on_pressure_are_taken"),
+    ("docs/python.md", "*", "python", "tests/ui/test_docs.py::test_the_examples_of_the_python_guide_work"),
+    ("docs/scheduling.md", "*", "mermaid", "tests/core/test_docs.py::test_the_drawn_lives_are_the_transition_tables"),
+    ("docs/security.md", "*", "console", f"{EXAMPLES}test_the_commands_on_keys_make_use_and_revoke_them"),
+    ("docs/settings.md", "*", "toml", f"{PAGES}test_the_example_configuration_has_settings_that_exist"),
+    ("docs/sizing.md", "*", "console", GUIDES),
+    ("docs/sql.md", "*", "json", f"{EXAMPLES}test_the_body_of_a_query_is_a_job"),
+    ("docs/start.md", "*", "console", GUIDES),
+    ("docs/start.md", "*", "python", "tests/e2e/test_guides.py::test_the_program_of_the_first_guide_works"),
+    ("docs/troubleshooting.md", "*", "console", GUIDES),
+    ("docs/upgrade.md", "*", "console", GUIDES),
+    ("docs/usage.md", "*", "console", "tests/e2e/test_usage_docs.py::test_the_commands_show_who_used_how_much"),
+    ("docs/usage.md", "*", "json", "tests/e2e/test_usage_docs.py::test_the_commands_show_who_used_how_much"),
+    ("docs/usage.md", "*", "python", "tests/e2e/test_usage_docs.py::test_the_example_in_python_works"),
+    ("docs/zh/deployment.md", "*", "*", f"{DEPLOY}test_both_languages_have_the_same_commands_and_headings"),
+)  # fmt: skip
+
+DRAWING = "a drawing"
+ANSWER = "shows the shape of an answer; figures and names in it are of no real service"
+MACHINE = (
+    "needs a machine to set up: Docker, Kubernetes, or systemd; tests/deploy reads what the commands name"
+)
+STARTS = "starts a server with a setting; the tests of the page's other blocks run on such a one"
+# The same without a test, and why.
+NOT_RUN = (
+    ("ARCHITECTURE.md", "*", "", DRAWING),
+    ("CONTRIBUTING.md", "*", "", "installs this very environment, or writes the lock files from the package index"),
+    ("README.md", "Tidegate", "", f"{DRAWING}; and the targets of make, of which one is running this test"),
+    ("docs/alerts.md", "Alerts", "", DRAWING),
+    ("docs/alerts.md", "Checking a webhook", "json", ANSWER),
+    ("docs/api.md", "Errors", "json", ANSWER),
+    ("docs/capacity.md", "The three numbers", "", "a formula"),
+    ("docs/commands.md", "Turn them on", "console", STARTS),
+    ("docs/concepts.md", "Concepts", "", DRAWING),
+    ("docs/deployment.md", "*", "console", MACHINE),
+    ("docs/functions.md", "Register", "console", STARTS),
+    ("docs/functions.md", "Call", "console", "the request that `client.submit` makes in the example above it"),
+    ("docs/ingest.md", "*", "json", "names files that lie on a reader's server; tests/e2e/test_ingest.py sends such bodies"),
+    ("docs/limits.md", "Processes", "", DRAWING),
+    ("docs/logs.md", "*", "json", ANSWER),
+    ("docs/overload.md", "Requests", "", ANSWER),
+    ("docs/performance.md", "Measure it yourself", "", "runs for hours"),
+    ("docs/start.md", "Install", "sh", "installs a release from the package index; the smoke test of a release does"),
+)  # fmt: skip
+
+
+def fits(row: tuple[str, str, str, str], fence: Fence) -> bool:
+    page, heading, language, _ = row
+    return page == fence.page and heading in ("*", fence.heading) and language in ("*", fence.language)
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_is_run_or_has_its_reason(page):
+    unclear = [
+        f"{fence.page}:{fence.line} ({fence.language or 'no language'}, below {fence.heading!r})"
+        for fence in fences(page)
+        if sum(fits(row, fence) for row in (*RUN, *NOT_RUN)) != 1
+    ]
+    assert unclear == [], "name the test that runs it in RUN, or a reason in NOT_RUN; in one of them, once"
+
+
+def test_no_row_is_about_a_block_that_is_gone():
+    found = [fence for page in all_pages() for fence in fences(page)]
+    assert [row for row in (*RUN, *NOT_RUN) if not any(fits(row, fence) for fence in found)] == []
+
+
+@cache
+def read(file: Path) -> tuple[str, frozenset[str]]:
+    """The text of a file of tests, and the names of its tests."""
+    text = file.read_text("utf-8")
+    functions = (
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return text, frozenset(node.name for node in functions)
+
+
+def test_the_tests_are_there_and_name_the_page():
+    wrong = []
+    for page, _, _, test in RUN:
+        file, _, name = test.partition("::")
+        text, tests = read(ROOT / file)
+        by_name = any(word in text for word in (Path(page).name, f"{Path(page).stem}_docs", "all_pages"))
+        if not by_name or name not in tests:
+            wrong.append((page, test))
+    assert wrong == []
