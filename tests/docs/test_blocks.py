@@ -19,6 +19,7 @@ DEPLOY = "tests/deploy/test_docs.py::"
 RUN = (
     ("README.md", "Use it", "python", f"{PAGES}test_the_example_of_the_readme_works"),
     ("README.md", "Use it", "sh", f"{PAGES}test_the_command_of_the_readme_works"),
+    ("README.zh.md", "*", "*", "tests/docs/test_twins.py::test_blocks_are_the_same_but_for_what_is_said_about_them"),
     ("docs/alerts.md", "The rules", "", f"{EXAMPLES}test_the_commands_on_alerts_are_understood"),
     ("docs/alerts.md", "An alert's life", "", f"{EXAMPLES}test_the_commands_on_alerts_are_understood"),
     ("docs/alerts.md", "*", "toml", f"{EXAMPLES}test_files_of_settings_hold_settings"),
@@ -59,6 +60,8 @@ RUN = (
     ("docs/sql.md", "*", "json", f"{EXAMPLES}test_the_body_of_a_query_is_a_job"),
     ("docs/start.md", "*", "console", GUIDES),
     ("docs/start.md", "*", "python", "tests/e2e/test_guides.py::test_the_program_of_the_first_guide_works"),
+    ("docs/top.md", "*", "console", "tests/ui/tui/test_docs.py::test_the_example_of_once_is_what_it_prints"),
+    ("docs/top.md", "For scripts", "sh", "tests/ui/tui/test_docs.py::test_the_example_for_scripts_works"),
     ("docs/troubleshooting.md", "*", "console", GUIDES),
     ("docs/upgrade.md", "*", "console", GUIDES),
     ("docs/usage.md", "*", "console", "tests/e2e/test_usage_docs.py::test_the_commands_show_who_used_how_much"),
@@ -92,6 +95,7 @@ NOT_RUN = (
     ("docs/logs.md", "*", "json", ANSWER),
     ("docs/overload.md", "Requests", "", ANSWER),
     ("docs/performance.md", "Measure it yourself", "", "runs for hours"),
+    ("docs/top.md", "Watching: `tidegate top`", "sh", "takes a terminal; tests/ui/tui/test_live.py types its keys"),
     ("docs/start.md", "Install", "sh", "installs a release from the package index; the smoke test of a release does"),
 )  # fmt: skip
 
