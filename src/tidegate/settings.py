@@ -188,6 +188,14 @@ class Settings(BaseSettings):
         description="Where else: standard error, or standard output, on which the line with the address is then one of them.",
         validation_alias=AliasChoices("TIDEGATE_LOG_TO", "LOG_TO", "log_to"),
     )
+    otel_endpoint: str | None = Field(
+        None,
+        description="Collector of OpenTelemetry that traces go to, such as `http://127.0.0.1:4318`; default: none are made. "
+        "Needs the extra `otel`. See [traces.md](traces.md).",
+        validation_alias=AliasChoices(
+            "TIDEGATE_OTEL_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otel_endpoint"
+        ),
+    )
     metrics_port: int | None = Field(
         None,
         ge=0,

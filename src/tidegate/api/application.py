@@ -133,5 +133,6 @@ def create_app(service: Service) -> FastAPI:
         app.state.admission,
         jobs.entrance,
         service.meters,
+        service.tracing,
     )
     return app

@@ -16,6 +16,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -31,6 +32,7 @@ from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.settings import Settings
 from tidegate.telemetry.logs import bind
 from tidegate.telemetry.meters import Meters
+from tidegate.telemetry.tracing import NO_TRACING, Tracing
 
 log = logging.getLogger("tidegate.access")
 
@@ -42,6 +44,8 @@ _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+TRACEPARENT = b"traceparent"
+"""The header of W3C's trace context."""
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 _HEALTH_START: Message = {
     "type": "http.response.start",
@@ -92,6 +96,7 @@ class Guard:
         admission: Admission | None,
         entrance: Entrance = no_entrance,
         meters: Meters | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._app = app
         self._bodies = bodies
@@ -100,6 +105,7 @@ class Guard:
         self._admission = admission
         self._entrance = entrance
         self._meters = meters or Meters()
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,9 +122,8 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers)
         scope["request_id"] = request_id.decode()
-        bind(
-            request_id=scope["request_id"]
-        )  # for whatever is logged in this task, which is this request's alone
+        # For whatever is logged in this task, which is this request's alone.
+        bind(request_id=scope["request_id"])
         status, whole = 0, False
         began = time.perf_counter()
 
@@ -127,6 +132,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": _marked(message["headers"], request_id)}
+                if (span := scope.get("span")) is not None and span.context:
+                    message["headers"].append((TRACEPARENT, span.context.encode()))
             else:
                 whole = not message.get("more_body", False)
             await send(message)
@@ -149,6 +156,7 @@ class Guard:
         finally:
             self._bodies.release(scope)
             self._count(scope, status, time.perf_counter() - began)
+            self._end_span(scope, status)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s", _access_line(scope, status, time.perf_counter() - began))
 
@@ -161,6 +169,21 @@ class Guard:
         self._meters.count("tidegate_http_requests_total", work.value, told)
         if work is not Work.STREAM:
             self._meters.observe("sql_linting_request_duration_seconds", took_s, work.value, told)
+
+    def _begin_span(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """A submission is where a trace of ours begins, or where one of its client's comes in."""
+        given = headers.get(TRACEPARENT)
+        parent = None if given is None else given.decode("latin-1")
+        span = self._tracing.begin(f"{scope['method']} {scope['path']}", parent)
+        scope["span"] = span
+        scope["caller"] = scope["caller"] and replace(scope["caller"], traceparent=span.context)
+
+    def _end_span(self, scope: Scope, status: int) -> None:
+        span = scope.get("span")
+        if span is not None:
+            told = {"http.request.method": scope["method"], "url.path": scope["path"],
+                    "http.response.status_code": status, "tidegate.request_id": scope["request_id"]}  # fmt: skip
+            span.end(attributes=told, error=None if status < 500 else f"Answered with {status}.")
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         passage: Passage | None = None
@@ -183,6 +206,8 @@ class Guard:
         """
         way = way_of(scope["method"], scope["path"], scope["query_string"])
         scope["work"] = way.work
+        if way.work is Work.SUBMIT and self._tracing.on:
+            self._begin_span(scope, headers)
         if way.work is Work.CONTROL:
             return None
         assert self._admission is not None

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -31,10 +31,12 @@ from tidegate.app.metrics import (
 )
 from tidegate.app.pressure import PressureWatch
 from tidegate.app.wiring import rate_limiter, wire
+from tidegate.app.wiring import tracing as make_tracing
 from tidegate.app.worker import make_worker
 from tidegate.cache.feed import fed
 from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
+from tidegate.core.plan import Start
 from tidegate.core.readings import Readings
 from tidegate.core.resources import parse_bytes
 from tidegate.errors import Unavailable
@@ -71,10 +73,12 @@ from tidegate.server.services.usage import CountUsage
 from tidegate.server.services.wake import Wake
 from tidegate.server.sojourn import Sojourns
 from tidegate.server.supervisor import Supervisor
+from tidegate.server.tracing import PlanSpans
 from tidegate.settings import Settings
 from tidegate.store import SqlStore
 from tidegate.telemetry.counted import counted
 from tidegate.telemetry.pages import Pages
+from tidegate.telemetry.tracing import Tracing
 from tidegate.workloads.registry import load_workloads
 
 log = logging.getLogger("tidegate.app")
@@ -102,8 +106,10 @@ class Server:
         *,
         launcher: Callable[[Any], Launcher] | None = None,
         sensors: Sequence[Sensor] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
+        self.tracing = make_tracing(settings, "server") if tracing is None else tracing
         self.folders = DataFolders(root_of(settings))
         self.clock: Clock = SystemClock()
         self.clustered = settings.broker_url is not None and launcher is None
@@ -142,6 +148,7 @@ class Server:
         worker.stop(0.0 if self._hurried else self.settings.grace_s)
 
     def _start(self) -> FastAPI:
+        self._closing.callback(self.tracing.close)
         if self._wires is not None:
             self._closing.callback(self._wires.close)
         self._open_folders()
@@ -174,6 +181,7 @@ class Server:
             holding=self._holding(),
             supervisor=self.supervisor,
             passed=functools.partial(self.meters.observe, "tidegate_cycle_pass_seconds"),
+            told=self._plan_spans(),
         )
         self.cycle.run_once()
         self.cycle.start()
@@ -233,6 +241,7 @@ class Server:
             ),
             meters=self.meters,
             pages=self._pages(),
+            tracing=self.tracing,
             sojourns=self.sojourns,
         )
         self._closing.callback(self.service.close)
@@ -241,6 +250,13 @@ class Server:
         self.pressure.start()
         _collect_garbage_rarely()
         return app
+
+    def _plan_spans(self) -> Callable[[Sequence[Start], datetime, datetime, datetime], None] | None:
+        if not self.tracing.on:
+            return None
+        spans = PlanSpans(self.tracing, self.store)
+        self._closing.callback(spans.close)
+        return spans.started
 
     def _pages(self) -> Pages:
         if not self.settings.share_port:
@@ -325,6 +341,7 @@ class Server:
             pressure=self.pressure,
         )
         self.worker.when_crashed(self.supervisor.crashed)
+        self.worker.trace_by(self.tracing)
         self.supervisor.watch("worker", self._worker_health)
         self.worker.start()
         self._closing.callback(self._stop_worker, self.worker)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.errors import SettingError
 from tidegate.settings import Settings
+from tidegate.telemetry.tracing import NO_TRACING, Tracing
 
 if TYPE_CHECKING:
     from tidegate.app.cluster import Wires
@@ -23,6 +24,19 @@ def wire(settings: Settings) -> Wires:
             f"`broker_url` is set, but {error.name} is not installed. Install tidegate[cluster], or run without a broker."
         ) from None
     return Wires(settings)
+
+
+def tracing(settings: Settings, role: str) -> Tracing:
+    """Where the spans of this process go; nowhere unless `otel_endpoint` is set. Raises SettingError."""
+    if settings.otel_endpoint is None:
+        return NO_TRACING
+    try:
+        from tidegate.telemetry.otel import OtelTracing, exporter_to  # noqa: PLC0415 - needs the extra `otel`
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"`otel_endpoint` is set, but {error.name} is not installed. Install tidegate[otel], or leave it out."
+        ) from None
+    return OtelTracing(exporter_to(settings.otel_endpoint), role)
 
 
 def rate_limiter(settings: Settings) -> RateLimiter | None:

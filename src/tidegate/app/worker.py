@@ -15,7 +15,7 @@ from tidegate.app.folders import folder_id, hold_name, instance_of, open_folders
 from tidegate.app.kinds import function_modules, target_urls
 from tidegate.app.metrics import counting, metrics_port, process_meters, tell_pressure, tell_worker
 from tidegate.app.pressure import PressureWatch
-from tidegate.app.wiring import wire
+from tidegate.app.wiring import tracing, wire
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE, INTERACTIVE_QUEUE
 from tidegate.core.plan import Start
 from tidegate.errors import SettingError
@@ -140,6 +140,8 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         wires = wire(settings)
         closing.callback(wires.close)
         meters = process_meters("worker")
+        traces = tracing(settings, "worker")
+        closing.callback(traces.close)
         bounded = BoundedStore(
             counted(wires.fed(store), meters), max(ANSWER_SHARE * settings.lease_s, LEAST_ANSWER_S)
         )
@@ -170,6 +172,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
             )
             made.when_crashed(counting(meters, supervisor.crashed))
             tell_worker(meters, made)
+            made.trace_by(traces)
             return made
 
         def leave() -> None:

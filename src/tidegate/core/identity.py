@@ -68,6 +68,8 @@ class Caller:
     key_id: str | None = None
     request_id: str | None = None
     address: str | None = None
+    traceparent: str | None = None
+    """In which trace it is made, if in one."""
 
     @property
     def sees_all(self) -> bool:

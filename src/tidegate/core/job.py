@@ -377,7 +377,7 @@ class Source:
 
 
 ORIGIN = "origin"
-"""Field of a spec, of the service's own: where the job came from, as `user_id` and `request_id`."""
+"""Field of a spec, of the service's own: where the job came from, as `user_id`, `request_id`, perhaps `traceparent`."""
 
 
 def whose(key: AttemptKey, owner: str, spec: Mapping[str, Any]) -> dict[str, str]:

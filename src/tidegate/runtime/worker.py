@@ -24,6 +24,7 @@ from tidegate.core.plan import Start
 from tidegate.core.victim import Candidate
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
 from tidegate.runtime import worker_events as events
+from tidegate.runtime.attempt_spans import AttemptSpans
 from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.rebirth import Crashed, Rebirth
@@ -33,6 +34,7 @@ from tidegate.runtime.worker_ends import CANCELLED_UNSTARTED, Ends, Outcome, Res
 from tidegate.runtime.worker_orders import Orders
 from tidegate.runtime.worker_state import WorkerRules, WorkerState
 from tidegate.runtime.worker_store import Desk
+from tidegate.telemetry.tracing import Tracing
 
 log = logging.getLogger("tidegate.worker")
 
@@ -118,6 +120,7 @@ class Worker:
         self._rebirth = Rebirth(sandboxes.open, clock.monotonic)
         sandboxes.when_zygote_died = self._rebirth.died
         self._live: dict[AttemptKey, _Live] = {}
+        self._spans = AttemptSpans()
         self._begun: Counter[str] = Counter()
         self._ended_attempts: Counter[bool] = Counter()
         self._since = clock.now()
@@ -169,6 +172,10 @@ class Worker:
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call this, on the worker's own thread, when ends were recorded, instead of ringing `schedule`."""
         self._made_room = callback
+
+    def trace_by(self, tracing: Tracing) -> None:
+        """Tell the spans of attempts to this."""
+        self._spans.tracing = tracing
 
     def when_crashed(self, callback: Crashed) -> None:
         """Call this when the zygote has crashed, or a turn of the worker itself."""
@@ -324,6 +331,7 @@ class Worker:
             sandbox = assignment.sandbox
             outcome = self._results.outcome(end, assignment, self._clock.now())
             _log_end(assignment, outcome.exit)
+            self._spans.end(end.key, self._clock.now(), outcome.exit, end.usage)
             self._tell(self._ended(end.key, outcome, end))
         for key in self._state.running.keys() & set(end.unbegun):
             self._tell(self._unbegun(key, gone=end.tree_gone))
@@ -387,6 +395,7 @@ class Worker:
             return []
         try:
             self._live[batch[0].key] = _Live(self._clock.now())
+            batch = self._spans.begin(batch, self._live[batch[0].key].began_at)
             self._sandboxes.start(self._orders.order(batch))
             self._begun[batch[0].kind] += len(batch)
         except Exception as error:
@@ -399,6 +408,7 @@ class Worker:
             log.exception("Attempt %s could not be started.", first)
             message = f"The attempt could not be started: {type(error).__name__}: {error}."
             exit_ = Exit(ExitReason.ERROR, message, code="not_started")
+            self._spans.end(first, self._clock.now(), exit_)
             ended = self._ended(first, Outcome(AttemptState.FAILED, exit_))
             return [ended, *(self._unbegun(key, gone=True) for key in others)]
         return []
@@ -423,6 +433,7 @@ class Worker:
     def _unbegun(self, key: AttemptKey, *, gone: bool) -> events.Event:
         """Of one whose batch ended before its turn."""
         made = self._ends.of_batch(self._state.running[key], self._clock.now(), gone=gone)
+        self._spans.end(key, self._clock.now(), made.exit)
         self._watcher.ended(key)
         return events.Ended(made)
 

@@ -66,7 +66,8 @@ class Cycle:
     tells it what the leader started: users are told why their jobs wait by every server.
 
     `claim`: the launcher works in this process, so what starts is claimed by the commit that makes it true. `holding` says
-    what pressure keeps from starting. `passed` hears how many seconds a pass took.
+    what pressure keeps from starting. `passed` hears how many seconds a pass took, `told` of
+    each that starts something: what, when it decided, when that was committed and when it was handed over.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Cycle:
         budget: int = scheduler.BUDGET,
         holding: Holding | None = None,
         passed: Callable[[float], None] = lambda took_s: None,
+        told: Callable[[Sequence[Start], datetime, datetime, datetime], None] | None = None,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -99,6 +101,7 @@ class Cycle:
         self._budget = budget
         self._holding = holding
         self._passed = passed
+        self._told = told
 
         self._passing = threading.RLock()
         self._read_from = 0
@@ -147,7 +150,10 @@ class Cycle:
 
             # 6. Bring what was committed to the workers.
             if started:
+                committed_at = self._clock.now()
                 self._launcher.launch(started)
+                if self._told is not None:
+                    self._told(started, now, committed_at, self._clock.now())
             return started
 
     def pass_here(self) -> None:

@@ -19,6 +19,7 @@ from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
 from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits
 from tidegate.ports import IntakeContext, KindRules, Workload, WorkOrder
+from tidegate.telemetry.tracing import with_traceparent
 
 COMMON_FIELDS = frozenset(
     [
@@ -135,7 +136,8 @@ def _with_origin(spec: Mapping[str, Any], submission: Submission) -> Mapping[str
     """The spec, and where it came from, if that is known."""
     if submission.by is None or submission.by.request_id is None:
         return spec
-    return {**spec, ORIGIN: {"user_id": submission.owner, "request_id": submission.by.request_id}}
+    origin = {"user_id": submission.owner, "request_id": submission.by.request_id}
+    return with_traceparent({**spec, ORIGIN: origin}, submission.by.traceparent)
 
 
 def _shapes(shape: Shape, tasks: Iterable[TaskOrder | None]) -> Iterable[Shape]:

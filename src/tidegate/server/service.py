@@ -56,6 +56,7 @@ from tidegate.settings import Settings
 from tidegate.telemetry.figures import of_executors
 from tidegate.telemetry.meters import Meters
 from tidegate.telemetry.pages import Pages
+from tidegate.telemetry.tracing import NO_TRACING, Tracing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +98,7 @@ class Service:
         pressure: Pressure | None = None,
         meters: Meters | None = None,
         pages: Pages | None = None,
+        tracing: Tracing = NO_TRACING,
         sojourns: Sojourns | None = None,
     ) -> None:
         self.settings = settings
@@ -113,6 +115,7 @@ class Service:
         self.pressure = pressure or Pressure(NoPressure(), store, clock)
         self.meters = meters or Meters()
         self.pages = pages or Pages(self.meters)
+        self.tracing = tracing
         self._ledger = ledger
         self.supervisor = supervisor or Supervisor(store, bell, clock, "server")
         self._intake = intake
@@ -291,8 +294,14 @@ class Service:
             if not future.done():  # the client may have gone
                 future.set_result(answers)
 
+        by = submissions[0].by if submissions else None
+        span = self.tracing.begin("intake", by.traceparent) if by is not None and self.tracing.on else None
         self._intake.offer(submissions, lambda answers: tell(loop, resolve, answers))
-        return await future
+        try:
+            return await future
+        finally:
+            if span is not None:
+                span.end(attributes={"tidegate.jobs": len(submissions)})
 
 
 __all__ = ["Checks", "Service", "Submitted", "Waiting"]

@@ -104,6 +104,7 @@ def environment_of(context: TaskContext) -> dict[str, str]:
 def _origin(context: TaskContext) -> dict[str, str]:
     origin = context.spec.get(ORIGIN, {})
     names = {"user_id": "TIDEGATE_USER_ID", "request_id": "TIDEGATE_REQUEST_ID"}
+    names["traceparent"] = "TRACEPARENT"  # as tools for traces look for it
     return {variable: str(origin[name]) for name, variable in names.items() if name in origin}
 
 

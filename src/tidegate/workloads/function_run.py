@@ -17,6 +17,7 @@ from tidegate.core.names import FUNCTION_MODULES_VARIABLE
 from tidegate.core.resources import MIB
 from tidegate.core.values import NotPortable, decode, encode
 from tidegate.ports import TaskContext
+from tidegate.telemetry.tracing import traceparent_of
 from tidegate.workloads import output
 from tidegate.workloads.errors import TaskError
 
@@ -37,6 +38,8 @@ def run(context: TaskContext) -> Mapping[str, Any]:
     args = decode(context.spec["args"], where="args")
     kwargs = {name: decode(value, where=name) for name, value in context.spec["kwargs"].items()}
     Path(context.staging, output.FOLDER).mkdir(exist_ok=True)
+    if (traceparent := traceparent_of(context.spec)) is not None:
+        os.environ["TRACEPARENT"] = traceparent
     if "logging" in sys.modules:  # else the function logs nothing, and its import would cost each child 2 ms
         _carry_into_logs(context)
     functions.enter(_context(context))
