@@ -42,6 +42,12 @@ def _bomb() -> bytes:
     return bomb.getvalue()
 
 
+def _archive() -> bytes:
+    with zipfile.ZipFile(made := io.BytesIO(), "w") as archive:
+        archive.writestr("notes.txt", "no workbook")
+    return made.getvalue()
+
+
 def _encrypted() -> bytes:
     """What an office program writes when there is a password: an OLE file with such a stream."""
     return (
@@ -59,6 +65,9 @@ BAD: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "cut.xlsx": (lambda: _workbook({"A": [["n"], [1]]})[:-500], "corrupt_file"),
     "bomb.xlsx": (_bomb, "archive_bomb"),
     "locked.xlsx": (_encrypted, "encrypted_file"),
+    "cut.ods": (lambda: _workbook({"A": [["n"], [1]]})[:-500], "corrupt_file"),
+    "zipped.xlsx": (_archive, "not_a_workbook"),
+    "ragged.csv": (lambda: b"a,b\n" + b"1,2\n" * 1500 + b"1,2,3\n" * 1500, "too_many_bad_rows"),
     "bytes.csv": (lambda: bytes(range(256)) * 40, ""),
 }
 
