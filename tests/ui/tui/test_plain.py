@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 import tidegate
 from tests.ui.test_commands import run
 from tests.ui.tui.pictures import busy_picture
+from tidegate.errors import SettingError
 from tidegate.ui.cli import top
 from tidegate.ui.tui.cells import ASCII, UNICODE
 from tidegate.ui.tui.plain import plain_lines
@@ -87,5 +87,5 @@ def test_without_textual_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.startswith(("textual", "tidegate.ui.tui.live"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "textual", None)
-    with pytest.raises(typer.BadParameter, match=r"pip install 'tidegate\[tui\]'"):
+    with pytest.raises(SettingError, match=r"pip install 'tidegate\[tui\]'"):
         top._live()

@@ -12,6 +12,7 @@ import typer
 
 from tidegate.client.aio import AsyncClient
 from tidegate.client.session import choose_server
+from tidegate.errors import SettingError
 from tidegate.ui.cli.options import DataDir, Json, Url
 from tidegate.ui.cli.output import print_json
 from tidegate.ui.tui.look import Watcher
@@ -54,7 +55,7 @@ def top(
     client = AsyncClient(lambda: choose_server(url, data_dir, None, {}, may_start=False))
     drawn = not (once or json)
     if drawn and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise typer.BadParameter("It draws on a terminal, and this is none. Take --once or --json.")
+        raise SettingError("The live view draws on a terminal, and this is none. Take --once or --json.")
     if drawn:
         asyncio.run(_live().watch(client, every_s=every, theme=theme.value, ascii_only=ascii))
         return
@@ -74,7 +75,7 @@ def _live() -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "textual":
             raise
-        raise typer.BadParameter(
-            "It draws with Textual, which is not installed: pip install 'tidegate[tui]'. "
+        raise SettingError(
+            "The live view draws with Textual, which is not installed: pip install 'tidegate[tui]'. "
             "Without it there are `tidegate top --once` and `--json`."
         ) from error
