@@ -165,6 +165,21 @@ def test_standard_input_is_mended_onto_standard_output(folder: Path, house: Hous
     assert (done.returncode, done.stdout) == (1, "SELECT * FROM t\n")
 
 
+def test_an_archive_is_linted_with_what_is_in_it(folder: Path, house: House) -> None:
+    (folder / "some.zip").write_bytes(
+        archive({"in/bad.sql": BAD, "in/.sqlfluff": "[sqlfluff]\nrules = LT01\n"})
+    )
+    done = lint(folder, house, "some.zip")
+    assert (done.returncode, done.stdout.count("\n"), done.stdout[:20]) == (1, 1, "in/bad.sql:1:7: LT01")
+    for arguments, why in (
+        (("some.zip", "bad.sql"), "by itself"),
+        (("some.zip", "--fix"), "unpack it first"),
+    ):
+        done = lint(folder, house, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert why in done.stderr
+
+
 def test_standard_input_stands_alone(folder: Path, house: House) -> None:
     for arguments, why in (
         (("-", "bad.sql"), "stands alone"),

@@ -46,7 +46,9 @@ def lint(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...", help="SQL files and folders; - is standard input.", show_default=False
+            metavar="PATH...",
+            help="SQL files and folders, or one ZIP archive; - is standard input.",
+            show_default=False,
         ),
     ],
     dialect: Annotated[str | None, typer.Option("--dialect", help="Such as ansi, postgres, duckdb.")] = None,
@@ -111,6 +113,8 @@ def lint(
         with tempfile.TemporaryDirectory() as folder:
             place = Path(os.path.realpath(folder))
             local = _piped(stdin_filename, place) if paths == [STDIN] else gather(paths)
+            if fix and local.archive is not None:
+                raise InvalidInput("Files in an archive are not mended in place: unpack it first.")
             before = {name: path.read_bytes() for name, path in local.files.items()} if fix else {}
             settings = {"source_roots": [str(place)]}
             with client(url, data_dir, may_start=True, start_settings=settings) as server:
@@ -160,13 +164,7 @@ def _submitted(server: Client, local: Local, folder: Path, options: dict[str, An
     archive = folder / "files.zip"
     local.pack(archive)
     path = str(archive) if server.started_server else server.send_file(archive)
-    return server.submit("lint", zip_file_path=path, name=_name(local), **options)
-
-
-def _name(local: Local) -> str:
-    first = "".join(char if char.isprintable() else " " for char in next(iter(local.files)))
-    more = len(local.files) - 1
-    return f"lint {first[:150]}" + (f" and {more} more" if more else "")
+    return server.submit("lint", zip_file_path=path, name=f"lint {local.name}", **options)
 
 
 def _wait(job: Job) -> Job:

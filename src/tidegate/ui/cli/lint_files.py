@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tidegate.errors import InvalidInput
 
 SUFFIXES = (".sql", ".sql.j2", ".dml", ".ddl", ".pkb")
 """Of the files that are taken from a folder; as the server's."""
+ARCHIVE_SUFFIX = ".zip"
 CONFIG_NAME = ".sqlfluff"
 STDIN = "-"
 """Instead of paths: what comes on standard input."""
@@ -30,6 +32,16 @@ class Local:
     files: dict[str, Path]
     configs: dict[str, Path]
     """The `.sqlfluff` files in the root and on the way to the files."""
+    archive: Path | None = None
+    """A ZIP archive instead of files."""
+
+    @property
+    def name(self) -> str:
+        """What a job on them is called."""
+        if self.archive is not None:
+            return _shown(self.archive.name)
+        more = len(self.files) - 1
+        return _shown(next(iter(self.files))) + (f" and {more} more" if more else "")
 
     def single(self) -> tuple[str, str, str] | None:
         """Name, text and configuration, when that is all there is and a request can carry it; else None."""
@@ -46,6 +58,9 @@ class Local:
 
     def pack(self, archive: Path) -> None:
         """All of it as a ZIP archive."""
+        if self.archive is not None:
+            shutil.copyfile(self.archive, archive)
+            return
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as opened:
             for name, path in (*self.configs.items(), *self.files.items()):
                 opened.write(path, name)
@@ -53,7 +68,12 @@ class Local:
 
 def gather(paths: Sequence[str]) -> Local:
     """The files that the paths name: files themselves, and of folders all that end as SQL files do, links to folders not
-    followed. Raises InvalidInput for a path that is not there, and when there is no file."""
+    followed; or one archive. Raises InvalidInput for a path that is not there, and when there is no file."""
+    archive = next((path for path in paths if path.lower().endswith(ARCHIVE_SUFFIX)), None)
+    if archive is not None and (place := _absolute(archive)).is_file():
+        if len(paths) > 1:
+            raise InvalidInput(f"{archive!r:.200} is an archive. Lint it by itself.")
+        return Local(place.parent, {}, {}, place)
     found = list(dict.fromkeys(file for path in paths for file in _below(path)))
     if not found:
         raise InvalidInput(
@@ -79,14 +99,22 @@ def piped(stream: BinaryIO, name: str, spool: Path) -> Local:
             numbers={"limit": _MOST_BYTES},
         )
     spool.write_bytes(content)
-    place = Path(os.path.abspath(os.path.expanduser(name)))
+    place = _absolute(name)
     root = _root([place])
     files = {place.relative_to(root).as_posix(): spool}
     return Local(root, files, dict(_configs(root, files)))
 
 
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def _shown(name: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in name)[:150]
+
+
 def _below(path: str) -> Iterator[Path]:
-    place = Path(os.path.abspath(os.path.expanduser(path)))
+    place = _absolute(path)
     if place.is_file():
         yield place
         return
