@@ -1,6 +1,8 @@
 """The worker with real sandboxes: claims, publishes, reports, retries, and gives back what a stop interrupts."""
 
+import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +18,7 @@ from tidegate.core.job import (
     AttemptKey,
     AttemptState,
     Claimed,
+    ExitReason,
     JobStatus,
     NewJob,
     Priority,
@@ -589,6 +592,26 @@ def test_a_task_that_crashes_costs_the_others_of_its_batch_nothing(house: House)
     assert [len(task.attempts) for task in tasks[:6]] == [1, 1, 1, 1, 1, 2]
     assert [task.result for task in tasks[6:]] == [{"answer": number} for number in range(7, 21)]
     assert all(attempt.state is not AttemptState.FAILED for task in tasks[6:] for attempt in task.attempts)
+
+
+def test_a_batch_whose_process_is_killed_keeps_what_has_ended_and_runs_the_rest_again(house: House) -> None:
+    job_id = house.submit_batch({"does": "pid"}, {"does": "sleep"}, *({"answer": n} for n in range(3, 21)))
+    house.until(job_id, lambda job: house.board.share(AttemptKey(job_id, 2, 1).task) is not None)
+    house.until(job_id, lambda job: job.task_counts[TaskState.SUCCEEDED] == 1)
+    first = house.store.tasks(job_id, limit=1)[0]
+    assert first.result is not None
+    os.kill(first.result["pid"], signal.SIGKILL)
+    job = house.final(job_id)
+    assert (job.task_counts[TaskState.SUCCEEDED], job.task_counts[TaskState.FAILED]) == (19, 1)
+    tasks = house.store.tasks(job_id)
+    assert tasks[0] == first
+    assert tasks[1].exit is not None
+    assert (tasks[1].exit.reason, len(tasks[1].attempts)) == (ExitReason.SIGNAL, 1)
+    assert [task.result for task in tasks[2:]] == [{"answer": n} for n in range(3, 21)]
+    put_back = [task.attempts[0].state for task in tasks[2:] if len(task.attempts) > 1]
+    assert put_back
+    assert set(put_back) == {AttemptState.LOST}
+    house.store.check()
 
 
 def test_a_cancel_ends_a_whole_batch(house: House) -> None:
