@@ -1,6 +1,6 @@
 # Thin names over scripts/ and .venv/bin. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fast bench coverage site lock format clean
+.PHONY: help setup run test check fast bench coverage site release lock format clean
 
 BIN := .venv/bin
 # Test processes that run side by side.
@@ -39,6 +39,9 @@ coverage: setup  ## run every test with branch coverage, also of the processes t
 
 site: setup  ## write the documentation as a site into site/; a link that leads nowhere fails it
 	$(BIN)/zensical build --clean --strict
+
+release: setup  ## build and try a release, list its parts, look for known weaknesses; publishes nothing
+	scripts/release.sh
 
 lock: setup  ## write the lock files anew; UPGRADE=1 takes new versions
 	scripts/lock.sh

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DEPLOYED=(cluster rates lint xlsx alerts) # the extras of deploy/requirements.lock
 LOCKS=(requirements.lock examples/requirements.lock scripts/uv-requirements.lock deploy/requirements.lock
-  deploy/build-requirements.lock)
+  deploy/build-requirements.lock scripts/base-requirements.lock scripts/release-requirements.lock)
 
 say() { printf 'lock: %s\n' "$*"; }
 die() { printf 'lock: %s\n' "$*" >&2; exit 1; }
@@ -37,6 +37,9 @@ compile --no-deps examples/requirements.in -o examples/requirements.lock
 compile --no-deps scripts/uv-requirements.in -o scripts/uv-requirements.lock
 # What servers and workers are deployed with: the same versions, without tools.
 compile pyproject.toml "${DEPLOYED[@]/#/--extra=}" --constraints requirements.lock -o deploy/requirements.lock
+# The base alone, without extras: what a release is tried, listed and audited with.
+compile pyproject.toml --constraints requirements.lock -o scripts/base-requirements.lock
+compile scripts/release-requirements.in -o scripts/release-requirements.lock
 # What the wheel is built with.
 .venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
   compile - --constraints requirements.lock -o deploy/build-requirements.lock

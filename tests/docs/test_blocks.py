@@ -75,7 +75,7 @@ ANSWER = "shows the shape of an answer; figures and names in it are of no real s
 MACHINE = (
     "needs a machine to set up: Docker, Kubernetes, or systemd; tests/deploy reads what the commands name"
 )
-STARTS = "starts a server with a setting; the tests of the page's other blocks run on such a one"
+STARTS = "starts a server with a setting; other tests run on such a one"
 # The same without a test, and why.
 NOT_RUN = (
     ("ARCHITECTURE.md", "*", "", DRAWING),
@@ -95,7 +95,10 @@ NOT_RUN = (
     ("docs/logs.md", "*", "json", ANSWER),
     ("docs/overload.md", "Requests", "", ANSWER),
     ("docs/performance.md", "Measure it yourself", "", "runs for hours"),
+    ("docs/traces.md", "*", "sh", f"{STARTS}, and takes a collector: tests/telemetry/test_tracing.py sends to one"),
     ("docs/top.md", "Watching: `tidegate top`", "sh", "takes a terminal; tests/ui/tui/test_live.py types its keys"),
+    ("docs/releasing.md", "Make one", "console",
+     "takes a commit with a section in the changelog; tests/release runs the script behind it"),
     ("docs/start.md", "Install", "sh", "installs a release from the package index; the smoke test of a release does"),
 )  # fmt: skip
 

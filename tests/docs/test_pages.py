@@ -49,6 +49,12 @@ def test_the_example_configuration_has_settings_that_exist(tmp_path, monkeypatch
     assert str(Settings().data_dir) == "/var/lib/tidegate"
 
 
+def test_every_extra_is_in_the_first_guide():
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text_of("docs/start.md"), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"\w+", row)} == set(extras) - {"dev"}
+
+
 def test_every_event_is_documented_with_its_fields():
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", text_of("docs/events.md"), re.MULTILINE)
     assert {name: (meaning, set(re.findall(r"`(\w+)`:", data))) for name, meaning, data in rows} == {
