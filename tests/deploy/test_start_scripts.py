@@ -169,6 +169,7 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
                     shared_port = f"http://127.0.0.1:{port}/metrics"
                     page = httpx2.get(shared_port, headers={"X-API-Key": key}, timeout=30).text
                     assert processes(page) == {"server-0", "server-1"}
+                    assert sum_of(page, "tidegate_crashes_total") == 0  # none is the last run of the other
                     page = httpx2.get(f"http://127.0.0.1:{given['METRICS_PORT']}/metrics", timeout=30).text
                     assert processes(page) == {"server-0", "server-1", "worker-2"}
                     tries = sum_of(page, "tidegate_attempts_total", kind="sql", reason="succeeded")

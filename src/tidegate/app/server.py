@@ -12,7 +12,7 @@ import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
@@ -80,6 +80,9 @@ from tidegate.telemetry.counted import counted
 from tidegate.telemetry.pages import Pages
 from tidegate.telemetry.tracing import Tracing
 from tidegate.workloads.registry import load_workloads
+
+if TYPE_CHECKING:
+    from tidegate.telemetry.siblings import Siblings
 
 log = logging.getLogger("tidegate.app")
 
@@ -159,6 +162,7 @@ class Server:
         self._follow_time()
         check_door(self.settings, self.store, self.clock.now())
         self.store.set_queue(DEFAULT_QUEUE)  # so that it can be paused before its first job comes
+        self._siblings = self._join_siblings()
         self.supervisor = self._start_supervising(store)
         drain = DrainMeter(self.clock.monotonic())
         self._watch_pressure()
@@ -240,7 +244,7 @@ class Server:
                 self.pressure.meter.use,
             ),
             meters=self.meters,
-            pages=self._pages(),
+            pages=Pages(self.meters, self._siblings),
             tracing=self.tracing,
             sojourns=self.sojourns,
         )
@@ -258,12 +262,12 @@ class Server:
         self._closing.callback(spans.close)
         return spans.started
 
-    def _pages(self) -> Pages:
+    def _join_siblings(self) -> Siblings | None:
         if not self.settings.share_port:
-            return Pages(self.meters)
+            return None
         siblings = siblings_of_port(self.settings.port, self.meters)
         self._closing.callback(siblings.close)
-        return Pages(self.meters, siblings)
+        return siblings
 
     def _tell_metrics(self, leader: Leader) -> None:
         own = of_the_server(self.cycle, leader, self.supervisor, self.clock, self.service.pools)
@@ -364,13 +368,15 @@ class Server:
             self._closing.callback(clock.stop)
 
     def _start_supervising(self, store: SqlStore) -> Supervisor:
-        """A server that was killed and started again knows so by its place: of a cluster's servers by host and port."""
+        """A server that was killed and started again knows so by its place: of a cluster's servers by host and port, and of
+        those that share a port by their number, too, or each would take the one beside it for its own last run."""
         port = f":{self.settings.port or os.getpid()}" if self.clustered else ""
+        number = f"/{self._siblings.number}" if self._siblings is not None else ""
         supervisor = Supervisor(
             self.store,
             self.bell,
             self.clock,
-            f"server {socket.gethostname()}{port}",
+            f"server {socket.gethostname()}{port}{number}",
             most_crashes=self.settings.max_crashes,
             count=functools.partial(self.meters.count, "tidegate_crashes_total"),
         )

@@ -42,8 +42,8 @@ class Siblings:
     def __init__(self, group: str, role: str, samples: Callable[[], list[Sample]]) -> None:
         self._prefix = f"\0tidegate-metrics/{os.getuid()}/{group}/"
         self._samples = samples
-        self._listening, self._number = self._take_number()
-        self.name = f"{role}-{self._number}"
+        self._listening, self.number = self._take_number()
+        self.name = f"{role}-{self.number}"
         """What this process is called among them."""
         self._thread = threading.Thread(target=self._run, name="tidegate-siblings", daemon=True)
         self._thread.start()
@@ -76,7 +76,7 @@ class Siblings:
     def _others(self) -> Iterator[tuple[int, socket.socket]]:
         """Connections to all that are there. Who is connected to begins to answer."""
         for number in range(MOST):
-            if number == self._number:
+            if number == self.number:
                 continue
             link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             link.settimeout(PATIENCE_S)
