@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tidegate.core.identity import Caller, Role
-from tidegate.core.recovery import HEALTH_S, MOST_CRASHES, Cause, Mode
+from tidegate.core.recovery import HEALTH_S, MOST_CRASHES, STEP_S, Cause, Crash, Mode, worker_place
 from tidegate.errors import Conflict, LedgerError, Unavailable
 from tidegate.runtime.clock import SystemClock
 from tidegate.server.kept import Unsupervised
@@ -138,6 +138,21 @@ def test_all_servers_share_the_mode(office: Office):
     assert office.supervisor.state.mode is Mode.NORMAL
     with pytest.raises(Conflict, match="not in safe mode"):
         other.leave(office.olga)
+
+
+def test_a_worker_that_keeps_crashing_does_not_hold_the_service_in_safe_mode(office: Office):
+    def look_after(seconds: float) -> tuple[Mode, float]:
+        office.clock.advance(seconds)
+        office.store.add_crash(Crash(worker_place("first"), "zygote", office.clock.now(), "It ended."))
+        office.supervisor.look()
+        return office.supervisor.state.mode, office.supervisor.share()
+
+    for _ in range(MOST_CRASHES + 1):
+        office.supervisor.crashed("cycle", "It ended.")
+    assert look_after(0.0) == (Mode.SAFE, 0.0)
+    assert look_after(HEALTH_S - 1) == (Mode.SAFE, 0.0)
+    assert look_after(1.0) == (Mode.RAMP, 0.10)
+    assert look_after(STEP_S) == (Mode.RAMP, 0.25)
 
 
 def test_a_process_that_is_killed_again_and_again_comes_up_in_safe_mode(office: Office):

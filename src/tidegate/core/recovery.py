@@ -40,6 +40,19 @@ class Crash(NamedTuple):
     what: str
     """For people: the error, or what was seen."""
 
+    @property
+    def of_worker(self) -> bool:
+        """Whether it is that of a worker process, which has a safe mode of its own."""
+        return self.place.startswith(_WORKER)
+
+
+_WORKER = "worker "
+
+
+def worker_place(worker_id: str) -> str:
+    """What a worker process is called among those that crash."""
+    return f"{_WORKER}{worker_id}"
+
 
 class Mode(StrEnum):
     """`normal`; `safe`: nothing is started or taken in; `ramp`: safe mode is over and starts come back in steps."""

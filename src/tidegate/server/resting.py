@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tidegate.core.identity import Caller
-from tidegate.core.recovery import Crash, Mode, SafeMode, left
+from tidegate.core.recovery import Crash, Mode, SafeMode, left, worker_place
 from tidegate.ports import Bell, Clock, Draining, RecoveryStore, WorkerRecord
 
 log = logging.getLogger("tidegate.recovery")
@@ -57,7 +57,7 @@ class OneWorker:
     @property
     def place(self) -> str:
         """What the process is called among those that crash."""
-        return f"worker {self._worker_id}"
+        return worker_place(self._worker_id)
 
     def safe_mode(self) -> SafeMode:
         """The mode. In safe mode the store is asked whether the worker is still drained. Raises Unavailable."""

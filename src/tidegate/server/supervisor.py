@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tidegate.core.identity import Caller
 from tidegate.core.plan import Reason
@@ -198,7 +198,7 @@ class Supervisor:
         now, state = self._clock.now(), self._store.safe_mode()
         crashes = self._crashes
         if state.mode is not Mode.NORMAL:
-            crashes = self._store.crashes(now - timedelta(seconds=REMEMBERED_S))
+            crashes = self._crashes_of_all(now - timedelta(seconds=REMEMBERED_S))
         judged = judge(state, crashes, now, most_crashes=self._most)
         if judged != state:
             self._change(lambda _: judged, state)
@@ -265,6 +265,11 @@ class Supervisor:
             )  # fmt: skip
         self._bell.ring(TOPIC)
         self._bell.ring("schedule")
+
+    def _crashes_of_all(self, since: datetime) -> list[Crash]:
+        """Those of whoever shares this mode. A worker that keeps crashing rests by itself, and must not hold up the others."""
+        found = self._store.crashes(since)
+        return [crash for crash in found if crash.place == self._place or not crash.of_worker]
 
     def _tell_crashes(self) -> None:
         while self._untold:
