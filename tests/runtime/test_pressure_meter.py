@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 
 from tidegate.core.overload import RULES, Allowed
 from tidegate.core.pressure import Change, Level
-from tidegate.core.pressure_rules import rules_from_json
+from tidegate.core.pressure_rules import PressureRules, rules_from_json
 from tidegate.core.readings import Readings
 from tidegate.runtime.pressure import PressureMeter
 from tidegate.testing.fakes import FakeClock
@@ -72,6 +73,25 @@ def test_who_only_watches_sees_levels_that_allow_everything() -> None:
     desk = Desk(watch_only=True)
     desk.look(1, memory_used_percent=99)
     assert (desk.dial.level(), desk.dial.allowed()) == (Level.EMERGENCY, Allowed())
+
+
+def test_a_look_under_way_does_not_undo_new_rules(desk: Desk) -> None:
+    def look_often() -> None:
+        for second in range(3000):
+            desk.dial.judge(Readings(), desk.clock.now(), float(second))
+
+    looking, undone = threading.Thread(target=look_often), 0
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns at every step
+    try:
+        looking.start()
+        while looking.is_alive():
+            desk.meter.use(rules := PressureRules())
+            undone += any(desk.dial.rules() is not rules for _ in range(50))
+        looking.join()
+    finally:
+        sys.setswitchinterval(usual_s)
+    assert undone == 0
 
 
 def test_new_rules_hold_from_the_next_look_on(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidegate.core.overload import Allowed
@@ -27,7 +27,6 @@ class _Seen:
 
     gauge: Gauge
     readings: Readings
-    rules: PressureRules
     changed_at: datetime | None = None
 
 
@@ -42,7 +41,9 @@ class Dial:
         self.name = name
         self._watch_only = watch_only
         self._of_machine = of_machine
-        self._seen = _Seen(Gauge(), Readings(), rules)
+        self._seen = _Seen(Gauge(), Readings())
+        self._rules = rules
+        """Apart from what is seen: they come on a thread of their own, and a look must not undo that."""
         self._history = History(MOST_SAMPLES)
         self._lock = threading.Lock()
         """Of the history alone: what is seen is exchanged as one."""
@@ -53,14 +54,14 @@ class Dial:
 
     def use(self, rules: PressureRules) -> None:
         """From the next look on."""
-        self._seen = replace(self._seen, rules=rules)
+        self._rules = rules
 
     def level(self) -> Level:
         return self._seen.gauge.level
 
     def allowed(self) -> Allowed:
         """What the present level allows."""
-        return Allowed() if self._watch_only else self._seen.rules.levels[self._seen.gauge.level]
+        return Allowed() if self._watch_only else self._rules.levels[self._seen.gauge.level]
 
     def is_short(self) -> bool:
         return is_short(self._seen.readings, self.rows)
@@ -77,12 +78,12 @@ class Dial:
         return self._seen.readings
 
     def rules(self) -> PressureRules:
-        return self._seen.rules
+        return self._rules
 
     @property
     def rows(self) -> Sequence[Row]:
         """Those it judges by."""
-        rules = self._seen.rules
+        rules = self._rules
         return rules.machine_rows if self._of_machine else rules.rows
 
     def gauge(self) -> Gauge:
@@ -106,7 +107,7 @@ class Dial:
         seen = self._seen
         gauge, change = observe(seen.gauge, readings, now_s, self.rows)
         changed_at = at if change else seen.changed_at
-        self._seen = replace(self._seen, gauge=gauge, readings=readings, changed_at=changed_at)
+        self._seen = _Seen(gauge, readings, changed_at)
         with self._lock:
             self._history.add(Sample(at, readings, gauge.level))
         if change is not None:
