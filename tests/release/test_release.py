@@ -16,8 +16,9 @@ from tests.pages import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("release")]
 MADE_HERE = shutil.ignore_patterns(
-    ".git", ".venv", "dist", "build", "site", ".*_cache", ".hypothesis", "__pycache__"
-)
+    ".git", ".venv", "dist", "build", "site", "htmlcov",
+    ".*_cache", ".coverage*", ".hypothesis", ".schemathesis", "__pycache__"
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
