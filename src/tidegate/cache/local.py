@@ -11,7 +11,7 @@ from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
 from tidegate.ports import Held, Mark, Rooms, WorkerRoom
 
-MOST_CHANGES = 20_000
+MOST_CHANGES = 5_000
 """Changes that are remembered, for a rebuild under way and for starts that are heard of after their end."""
 
 _NOTHING = Resources()
