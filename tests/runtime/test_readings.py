@@ -350,6 +350,24 @@ def test_a_question_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
     go_on.set()
 
 
+def test_what_hangs_after_an_answer_is_owed_too(clock: FakeClock) -> None:
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def write() -> None:
+        done.set() if begun.is_set() else begun.set()
+        go_on.wait(30)
+
+    asks = LatencySensor("database", lambda: None, clock, every_s=0.001, then=write)
+    asks.start()
+    assert begun.wait(30)
+    clock.advance(7)
+    assert asks.read()["database_silent_s"] == 7.0
+    go_on.set()
+    assert done.wait(30)
+    assert asks.read()["database_silent_s"] == 0.0
+    asks.close()
+
+
 # This machine
 
 

@@ -23,7 +23,7 @@ class LatencySensor:
     last 10 s, and `<of>_silent_s`, for how long an answer has been owed.
 
     A question that fails counts as owed from when it was first asked. `then` is done after each answer, on that thread, and
-    not counted.
+    not timed; while it hangs an answer is owed, too.
     """
 
     def __init__(
@@ -89,7 +89,15 @@ class LatencySensor:
     def _run(self) -> None:
         while not self._stopped.wait(self._every_s):
             if self.ask_once():
-                try:
-                    self._then()
-                except Exception:
-                    log.exception("What waited for an answer of the %s failed; it is tried again.", self._of)
+                self._do_what_waited()
+
+    def _do_what_waited(self) -> None:
+        """Something that answers what is read may still stand still when it is written."""
+        with self._lock:
+            self._owed_since_s = self._clock.monotonic()
+        try:
+            self._then()
+        except Exception:
+            log.exception("What waited for an answer of the %s failed; it is tried again.", self._of)
+        with self._lock:
+            self._owed_since_s = None
