@@ -174,6 +174,10 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
                     assert processes(page) == {"server-0", "server-1", "worker-2"}
                     tries = sum_of(page, "tidegate_attempts_total", kind="sql", reason="succeeded")
                     assert tries == sum_of(page, "sql_linting_jobs_total", status="succeeded") == 1
+                history = f"http://127.0.0.1:{port}/api/v1/pressure/history"
+                samples = httpx2.get(history, headers={"X-API-Key": key}, timeout=30).json()["items"]
+                felt = {sample["place"] for sample in samples if sample["place"].startswith("server:")}
+                assert {place[-2:] for place in felt} == {"/0", "/1"}
         assert [pid for pid in servers if Path(f"/proc/{pid}").exists()] == []
 
 

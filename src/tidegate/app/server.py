@@ -269,6 +269,11 @@ class Server:
         self._closing.callback(siblings.close)
         return siblings
 
+    @property
+    def _number(self) -> str:
+        """What tells this server from those it shares a port with, at the end of a name."""
+        return "" if self._siblings is None else f"/{self._siblings.number}"
+
     def _tell_metrics(self, leader: Leader) -> None:
         own = of_the_server(self.cycle, leader, self.supervisor, self.clock, self.service.pools)
         self.meters.tell("server", own)
@@ -285,7 +290,7 @@ class Server:
             self.folders.root,
             self.store,
             self.clock,
-            f"server:{socket.gethostname()}",
+            f"server:{socket.gethostname()}{self._number}",
             sensors=self._sensors,
             redis=redis,
         )
@@ -371,12 +376,11 @@ class Server:
         """A server that was killed and started again knows so by its place: of a cluster's servers by host and port, and of
         those that share a port by their number, too, or each would take the one beside it for its own last run."""
         port = f":{self.settings.port or os.getpid()}" if self.clustered else ""
-        number = f"/{self._siblings.number}" if self._siblings is not None else ""
         supervisor = Supervisor(
             self.store,
             self.bell,
             self.clock,
-            f"server {socket.gethostname()}{port}{number}",
+            f"server {socket.gethostname()}{port}{self._number}",
             most_crashes=self.settings.max_crashes,
             count=functools.partial(self.meters.count, "tidegate_crashes_total"),
         )
