@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from tidegate.core.book import JITTER
 
 WINDOW_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
@@ -19,9 +22,13 @@ class _Counts:
 
 
 class DrainMeter:
-    """Counts starts a queue over a sliding minute. Times are monotonic seconds; safe to use from any thread."""
+    """Counts starts a queue over a sliding minute. Times are monotonic seconds; safe to use from any thread.
 
-    def __init__(self, started_at_s: float) -> None:
+    `chance` tells numbers that are uniform in [0, 1).
+    """
+
+    def __init__(self, started_at_s: float, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
         self._lock = threading.Lock()
         self._began_s = started_at_s
         self._queues: dict[str, _Counts] = {}
@@ -46,11 +53,14 @@ class DrainMeter:
         return total / min(WINDOW_S, max(now_s - self._began_s, 1.0))
 
     def retry_after_s(self, too_many: int, now_s: float) -> float:
-        """Seconds until `too_many` tasks will have left the line, at the present rate; at least one second."""
+        """Seconds until `too_many` tasks will have left the line, at the present rate; at least one second.
+
+        Give or take a fifth: those who are refused together shall not come back together.
+        """
         rate = self.per_second(now_s)
-        if rate <= 0:
-            return RETRY_AFTER_UNKNOWN_S
-        return float(round(min(max(too_many / rate, 1.0), LONGEST_RETRY_AFTER_S), 1))
+        wait_s = too_many / rate if rate > 0 else RETRY_AFTER_UNKNOWN_S
+        told_s = wait_s * (1 - JITTER + 2 * JITTER * self._chance())
+        return float(round(min(max(told_s, 1.0), LONGEST_RETRY_AFTER_S), 1))
 
     @staticmethod
     def _forget(counts: _Counts, now_s: float) -> None:
