@@ -13,6 +13,7 @@ from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
 from tidegate.core.retry import Losses
 from tidegate.ports import BeatAnswer
+from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.worker_events import (
     Beat,
     BeatAsked,
@@ -27,6 +28,7 @@ from tidegate.runtime.worker_events import (
     DropUnbegun,
     Ended,
     Event,
+    EvictAsked,
     Gone,
     HurryAsked,
     Instruction,
@@ -234,6 +236,16 @@ def test_a_failed_beat_is_tried_again_soon_and_often():
     play.run_for(5)
     assert play.renewed_s == 52.0
     assert play.state.due_s() == 82.0
+
+
+def test_a_victim_that_takes_its_time_to_end_is_not_chosen_again():
+    play = Play().join()
+    first, second = play.start(1), play.start(2, count=3)
+    assert [one.key for one in play.state.evictable()] == [first, second]
+    play.tell(EvictAsked(Eviction(first, "no memory", 1, 2)))
+    assert [one.key for one in play.state.evictable()] == [second]
+    play.tell(play.end(second))
+    assert [one.key for one in play.state.evictable()] == [batch(2, 3)[1]]
 
 
 def test_without_renewal_it_ends_everything_before_it_can_be_declared_dead():

@@ -151,11 +151,7 @@ class Worker:
         self._put(events.EvictAsked(eviction))
 
     def candidates(self) -> list[Candidate]:
-        """What runs and holds memory, as the choice of a victim sees it: of a batch the one whose turn it is, which is the
-        first that is left. Safe to call from any thread."""
-        first: dict[AttemptKey, Assignment] = {}
-        for running in list(self._state.running.values()):
-            first.setdefault(running.assignment.sandbox, running.assignment)
+        """What runs and holds memory, as the choice of a victim sees it. Safe to call from any thread."""
         return [
             Candidate(
                 assignment.key,
@@ -165,8 +161,8 @@ class Worker:
                 assignment.resources.memory_bytes,
                 live.began_at,
             )
-            for sandbox, assignment in first.items()
-            if (live := self._live.get(sandbox)) is not None and assignment.resources.memory_bytes
+            for assignment in self._state.evictable()
+            if (live := self._live.get(assignment.sandbox)) is not None and assignment.resources.memory_bytes
         ]
 
     def when_room(self, callback: Callable[[], None]) -> None:

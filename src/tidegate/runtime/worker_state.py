@@ -101,6 +101,16 @@ class WorkerState:
     def running(self) -> Mapping[AttemptKey, Running]:
         return MappingProxyType(self._running)
 
+    def evictable(self) -> list[Assignment]:
+        """What may be ended for want of memory: of each sandbox the one whose turn it is, which is the first that is left. Not
+        one that was told to end and takes its time, else it would be chosen again and again. Safe to call from any thread.
+        """
+        dying = frozenset(self._dying)
+        first: dict[AttemptKey, Assignment] = {}
+        for running in list(self._running.values()):
+            first.setdefault(running.assignment.sandbox, running.assignment)
+        return [assignment for assignment in first.values() if assignment.key not in dying]
+
     @property
     def unreported(self) -> Sequence[AttemptEnd]:
         return tuple(self._unreported)
