@@ -9,8 +9,8 @@ before, with that name, and counts once no table has the name any more. What a d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, ClassVar
 
 import _duckdb as duckdb
@@ -278,10 +278,11 @@ class MysqlTarget(SqlTarget):
         self, table: str, columns: Sequence[str], query: str, progress: Progress, way: Any, replace: str = ""
     ) -> int:
         into = f"INTO TABLE {self._qualified_name(table)}"
-        sent = way(into, self.dialect.names.listed(columns), self._counted(query, progress), replace)
-        return int(sent)
+        # Closed at once, also when the server has gone: DuckDB would go on writing into a session that is to be closed.
+        with closing(self._counted(query, progress)) as blocks:
+            return int(way(into, self.dialect.names.listed(columns), blocks, replace))
 
-    def _counted(self, query: str, progress: Progress) -> Iterator[bytes]:
+    def _counted(self, query: str, progress: Progress) -> Generator[bytes, None, None]:
         self._sent = 0
         with stream.blocks(self._con, query, self._staging) as blocks:
             for block in blocks:

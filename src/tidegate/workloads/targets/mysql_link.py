@@ -34,9 +34,16 @@ class Link(Connection):
         try:
             for block in blocks:
                 driver.write_packet(block)
-        finally:
-            driver.write_packet(b"")
-            done = OKPacketWrapper(driver._read_packet())
+        except BaseException:
+            if self.open:  # else the server has gone, which the error says
+                self._end_rows()
+            raise
+        return self._end_rows()
+
+    def _end_rows(self) -> tuple[int, int]:
+        driver: Any = self
+        driver.write_packet(b"")
+        done = OKPacketWrapper(driver._read_packet())
         return done.affected_rows, done.warning_count
 
 
