@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xlwt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,6 +138,19 @@ def test_the_numbers_of_a_limit_that_is_too_small_are_told(bench: Bench):
     task = bench.order(files=[name], memory_bytes=GIB).tasks[0]
     assert task.resources is not None
     assert task.resources.memory_bytes == GIB
+
+
+def test_a_sparse_workbook_is_refused_before_it_starts_with_the_numbers(bench: Bench):
+    """Looking which sheets it has takes as much, since the reader holds all of it."""
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Sparse")
+    sheet.write(0, 0, "n")
+    sheet.write(60_000, 255, 1)
+    book.save(str(bench.folder / "data" / "files" / "sparse.xls"))
+    for sheets in (None, "all"):
+        with pytest.raises(NeverFits) as caught:
+            bench.order(files=["files/sparse.xls"], sheets=sheets, memory_bytes=512 * MIB)
+        assert int(caught.value.numbers["asked"]) > 60_000 * 256 * 64
 
 
 def test_a_target_is_named_and_its_url_stays_with_the_settings(bench: Bench):

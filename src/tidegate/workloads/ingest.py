@@ -212,7 +212,7 @@ def _tasks(asked: _Asked, tables: TableNames, to: Destination, context: IntakeCo
         spec = {"path": file.path, "input": name}
         if asked.sheets is None and is_workbook(file.path):
             listing = {**spec, "all_sheets": True, "tables": tables.for_sheets(file.path)}
-            made.append(TaskOrder(name, listing, within(LEAST_REQUEST, context.largest)))
+            made.append(TaskOrder(name, listing, _listing_request(file, asked.options, context)))
             continue
         for sheet in asked.sheets if asked.sheets and is_workbook(file.path) else (None,):
             label = name if sheet is None else f"{name} [{sheet}]"
@@ -221,6 +221,13 @@ def _tasks(asked: _Asked, tables: TableNames, to: Destination, context: IntakeCo
             one = {**spec, "sheet": sheet, "table": table, **to.of_table(table, asked.again)}
             made.append(TaskOrder(label[:1000], one, resources))
     return made
+
+
+def _listing_request(file: DataFile, options: TableOptions, context: IntakeContext) -> Resources:
+    """What it takes to see which sheets there are: of an xls file, which is read as a whole, as much as a load."""
+    if file.path.lower().endswith(".xls"):
+        return _request(file, options, None, context)
+    return within(LEAST_REQUEST, context.largest)
 
 
 def _request(

@@ -23,6 +23,7 @@ from odf.text import P
 from tests.workloads.tables.bench import Bench
 from tests.workloads.tables.biff12 import Error, Formula, Sheet, Styled, workbook
 from tests.workloads.tables.test_xlsx import hand_made, header
+from tidegate.core.resources import MIB
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.tables import reading
 from tidegate.workloads.tables.model import ColumnType, TableOptions
@@ -268,6 +269,39 @@ def test_an_encrypted_ods_file_is_refused(bench: Bench) -> None:
     with pytest.raises(TaskError) as failed:
         bench.extract(_ods("", manifest=entry), "t.ods")
     assert failed.value.code == "encrypted_file"
+
+
+@pytest.mark.parametrize("rows", [2, 60_000])
+def test_the_rectangle_of_a_sparse_xls_is_in_its_estimate(bench: Bench, rows: int) -> None:
+    """Small files lie in the compound file in another way than large ones."""
+    book = xlwt.Workbook()
+    book.add_sheet("Data").write(0, 0, "n")
+    sheet = book.add_sheet("Sparse")
+    for row in range(0, rows, 20):
+        sheet.write(row, 0, row)
+    sheet.write(rows - 1, 255, "far")
+    path = bench.folder / "t.xls"
+    book.save(str(path))
+    plain = estimate(str(bench.write(b"n\n1\n", "t.csv")), TableOptions()).memory_bytes
+    found = estimate(str(path), TableOptions()).memory_bytes
+    rectangle = 2 * 32 * rows * 256
+    assert 0 <= found - (plain - 32 * MIB) - rectangle < 4 * MIB
+
+
+@pytest.mark.parametrize(("far", "columns"), [("", 2), ("far", 4003)])
+def test_the_repeated_cells_of_an_ods_are_in_its_estimate(bench: Bench, far: str, columns: int) -> None:
+    """Up to the last cell with a value: spreadsheet programs repeat an empty one to the end of the sheet."""
+    row = _ods_row(
+        _ods_text("a")
+        + _ods_text("b")
+        + '<table:table-cell table:number-columns-repeated="4000"/>'
+        + (_ods_text(far) if far else "")
+        + '<table:table-cell table:number-columns-repeated="12000"/>'
+    )
+    path = bench.write(_ods(f'<table:table table:name="Data">{row}</table:table>'), "t.ods")
+    narrow = bench.write(_ods('<table:table table:name="Data"/>'), "narrow.ods")
+    more = [estimate(str(file), TableOptions()).memory_bytes for file in (path, narrow)]
+    assert more[0] - more[1] == max(0, columns - 256) * 420 * 1024
 
 
 def _xlsx_with_an_empty_first_sheet() -> bytes:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tidegate.core.resources import GIB, MIB, format_bytes
 from tidegate.workloads.errors import TaskError
-from tidegate.workloads.tables import xlsb_parts, xlsb_sheet, xlsx_parts
+from tidegate.workloads.tables import ods_parts, xls_parts, xlsb_parts, xlsb_sheet, xlsx_parts
 from tidegate.workloads.tables.model import Estimate, Sheet, TableOptions
 from tidegate.workloads.tables.xlsx_parts import Workbook, column_place, corrupt
 from tidegate.workloads.tables.xlsx_text import IN_MEMORY_BYTES
@@ -39,8 +39,11 @@ _BASE_BYTES = 224 * MIB
 _WIDE_COLUMNS = 256
 _COLUMN_BYTES = 420 * 1024
 """More for each column beyond: DuckDB holds 2,048 values of each several times over. docs/decisions/workbook-sizes.md."""
-_CALAMINE_FACTOR = 12.5
-"""Memory of a workbook in calamine, as a multiple of its bytes; docs/decisions/workbook-sizes.md."""
+_CALAMINE_FACTOR, _SPARSE_FACTOR = 12.5, 5
+"""Memory of a workbook in calamine, as a multiple of its bytes; of a sparse one without its cells.
+docs/decisions/workbook-sizes.md."""
+_CALAMINE_CELL_BYTES = 32
+"""Of a cell of a sheet's rectangle, filled or not. The rectangles of all sheets are held, and that of one once more."""
 
 
 def file_kind(path: str) -> FileKind:
@@ -164,7 +167,7 @@ def estimate(path: str, options: TableOptions) -> Estimate:
         unpacked = size_bytes * 10 if packed else size_bytes
         return Estimate(_BASE_BYTES + 32 * MIB, 2 * unpacked + 64 * MIB, unpacked, "csv")
     if kind == "xls":
-        memory = _BASE_BYTES + int(_CALAMINE_FACTOR * size_bytes)
+        memory = _BASE_BYTES + _calamine_bytes(path, size_bytes)
         return Estimate(memory, 4 * size_bytes + 64 * MIB, size_bytes, "calamine")
     with open_archive(path) as archive:
         if kind == "ods":
@@ -172,10 +175,17 @@ def estimate(path: str, options: TableOptions) -> Estimate:
         return _by_stream(archive, options)
 
 
+def _calamine_bytes(path: str, size_bytes: int) -> int:
+    stated = xls_parts.stated_cells(path)
+    cells = sum(stated) + max(stated, default=0)
+    return max(int(_CALAMINE_FACTOR * size_bytes), _SPARSE_FACTOR * size_bytes + _CALAMINE_CELL_BYTES * cells)
+
+
 def _of_ods(archive: zipfile.ZipFile) -> Estimate:
-    """How wide its tables are cannot be seen without reading them."""
+    """A row that is wider than those at the beginning of the file is not seen."""
     size = archive.getinfo("content.xml").file_size
-    return Estimate(_BASE_BYTES, 2 * size + 64 * MIB, size, "ods")
+    wide = max(0, ods_parts.widest_row(archive) - _WIDE_COLUMNS) * _COLUMN_BYTES
+    return Estimate(_BASE_BYTES + wide, 2 * size + 64 * MIB, size, "ods")
 
 
 def _by_stream(archive: zipfile.ZipFile, options: TableOptions) -> Estimate:
