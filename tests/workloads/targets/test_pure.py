@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tidegate.errors import InvalidInput
 from tidegate.workloads.targets.address import parse_address
+from tidegate.workloads.targets.failures import failure
 from tidegate.workloads.targets.model import Mode, load_id_of
 from tidegate.workloads.targets.names import NameRules, bytes_of, plain, plain_bmp
 
@@ -85,3 +86,16 @@ def test_a_load_s_id_depends_on_all_that_changes_what_is_written() -> None:
     assert len(set(ids)) == len(ids)
     assert ids[0] == load_id_of(**base)
     assert all(len(each) == 64 for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("code", "retry", "advice"),
+    [
+        ("target_denied", False, "Grant its user the right that is missing, or load as another user."),
+        ("target_full", False, "Make room there, and load again."),
+        ("target_lost", True, "It may pass: try again."),
+    ],
+)
+def test_a_failure_says_what_to_do(code: str, retry: bool, advice: str) -> None:
+    told = failure("Loading", "Is it\nrunning?", code=code, retry=retry).message
+    assert told == f"Loading failed: Is it running. Nothing was loaded. {advice}"

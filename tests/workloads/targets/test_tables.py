@@ -161,6 +161,7 @@ def test_what_cannot_be_reached_is_told_without_secrets(strict: Lab) -> None:
         with pytest.raises(TaskError) as told:
             open_target(url, strict.con, str(strict.folder))
         assert told.value.code == code
+        assert ("setting `targets`" in told.value.message) == (code == "target_denied")
         assert told.value.numbers["retry"] == int(code == "target_unreachable")
         assert address.password not in told.value.message
         assert "wrongsecret" not in told.value.message

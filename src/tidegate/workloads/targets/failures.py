@@ -5,11 +5,15 @@ from __future__ import annotations
 from tidegate.workloads.errors import TaskError
 
 _LONGEST = 500
+_ADVICE = {
+    "target_denied": " Grant its user the right that is missing, or load as another user.",
+    "target_full": " Make room there, and load again.",
+}
 
 
 def failure(what: str, told: str, *, code: str, retry: bool) -> TaskError:
     """`what` failed; the database told why. `retry` among the numbers is 1 where trying again may help."""
-    hint = " It may pass: try again." if retry else ""
+    hint = " It may pass: try again." if retry else _ADVICE.get(code, "")
     return TaskError(
         f"{what} failed: {_first_line(told)}. Nothing was loaded.{hint}",
         code=code,
@@ -33,4 +37,4 @@ def refused_row(told: str, row: int | None) -> TaskError:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return " ".join(lines)[:_LONGEST].rstrip(".")
+    return " ".join(lines)[:_LONGEST].rstrip(".?")

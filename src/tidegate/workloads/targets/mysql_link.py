@@ -77,7 +77,8 @@ def _not_connected(error: pymysql.Error, address: Address) -> TaskError:
     number = error.args[0] if error.args else 0
     if number in _DENIED:
         return TaskError(
-            f"{address} refuses this user or password. Nothing was loaded.",
+            f"{address} refuses this user or password. Nothing was loaded. Correct them in the URL, or in the "
+            "setting `targets`.",
             code="target_denied",
             numbers={"retry": 0},
         )

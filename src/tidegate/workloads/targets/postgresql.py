@@ -294,7 +294,8 @@ def _connect(address: Address) -> psycopg.Connection[tuple[Any, ...]]:
 def _not_connected(told: str, address: Address) -> TaskError:
     if "authentication failed" in told or "no pg_hba.conf entry" in told or "no password supplied" in told:
         return TaskError(
-            f"{address} refuses this user or password. Nothing was loaded.",
+            f"{address} refuses this user or password. Nothing was loaded. Correct them in the URL, or in the "
+            "setting `targets`.",
             code="target_denied",
             numbers={"retry": 0},
         )
