@@ -22,18 +22,21 @@ def test_executors_count_what_runs_waits_and_ended(world: World) -> None:
     before = world.http.get("/api/system/executor-stats").json()["executors"]
     assert set(before) == {"read", "look"}
     assert before["read"]["size"] == 4
-    gate = threading.Event()
-    blocked = [world.service._readers.submit(gate.wait, 30.0) for _ in range(6)]
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def wait() -> bool:
+        begun.release()
+        return gate.wait(30.0)
+
+    blocked = [world.service._readers.submit(wait) for _ in range(6)]
     try:
-        while (now := world.http.get("/api/system/executor-stats").json()["executors"]["read"])["active"] < 4:
-            pass  # answers though no reader is free: it asks none
-        assert (now["active"], now["queued"]) == (4, 2)
+        assert all(begun.acquire(timeout=30.0) for _ in range(4))
+        now = world.http.get("/api/system/executor-stats").json()["executors"]["read"]
+        assert (now["active"], now["queued"]) == (4, 2)  # answers though no reader is free: it asks none
     finally:
         gate.set()
     assert [future.result() for future in blocked] == [True] * 6
-    while (now := world.service.executors()["read"]).active:
-        pass
-    assert now.completed >= before["read"]["completed"] + 6
+    assert world.service.executors()["read"].completed >= before["read"]["completed"] + 6
 
 
 def test_connections_are_counted_without_the_database(world: World) -> None:

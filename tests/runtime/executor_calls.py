@@ -48,14 +48,13 @@ def surroundings() -> dict[str, Any]:
     return {"cwd": os.getcwd(), "umask": umask, "seen": os.environ.get("SEEN_BY_EXECUTORS"), "argv": sys.argv}
 
 
-def mark_and_sleep(marker: str, seconds: float = 60.0) -> None:
-    """Write the process id, once it is certain that the call has begun, and stay."""
-    Path(f"{marker}.new").write_text(str(os.getpid()))
-    os.rename(f"{marker}.new", marker)
+def tell_and_stay(bell: str, seconds: float = 60.0) -> None:
+    """Say the process id into a FIFO, once it is certain that the call has begun, and stay."""
+    Path(bell).write_text(f"{os.getpid()}\n")
     time.sleep(seconds)
 
 
-def mark_with_child_and_sleep(marker: str) -> None:
+def tell_with_child_and_stay(bell: str) -> None:
     """The same, with a child that ignores what can be ignored."""
     child = subprocess.Popen(
         [
@@ -64,15 +63,15 @@ def mark_with_child_and_sleep(marker: str) -> None:
             "import signal, time\nsignal.signal(15, 1)\nsignal.signal(1, 1)\ntime.sleep(60)",
         ]
     )
-    Path(f"{marker}.new").write_text(f"{os.getpid()} {child.pid}")
-    os.rename(f"{marker}.new", marker)
+    Path(bell).write_text(f"{os.getpid()} {child.pid}\n")
     time.sleep(60.0)
 
 
-def wait_for_file(path: str) -> int:
-    until = time.monotonic() + 30.0
-    while not os.path.exists(path) and time.monotonic() < until:
-        time.sleep(0.002)
+def tell_and_wait(bell: str, gate: str) -> int:
+    """Say the process id into a FIFO, and wait until somebody says something into another."""
+    Path(bell).write_text(f"{os.getpid()}\n")
+    with open(gate) as said:
+        said.readline()
     return os.getpid()
 
 

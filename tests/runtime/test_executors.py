@@ -9,8 +9,7 @@ import functools
 import os
 import signal
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +64,97 @@ def story(coroutine: Callable[..., Coroutine[Any, Any, None]], **options: Any) -
     asyncio.run(tell())
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Look again at every turn of the loop: counters have no bell."""
-    end = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < end, "it did not come to be so in time"
-        await asyncio.sleep(0.002)
+class Pipe:
+    """A FIFO between a test and the functions it has called, read without keeping the loop busy."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    async def heard(self) -> list[int]:
+        """The next line's numbers, as soon as somebody has said them."""
+        await readable(self._fd)
+        return self.heard_so_far()
+
+    def heard_so_far(self) -> list[int]:
+        """The same, or none when nobody has said anything."""
+        try:
+            return [int(number) for number in os.read(self._fd, 4096).split()]
+        except BlockingIOError:
+            return []
+
+    def say(self) -> None:
+        """Let one who reads it go on."""
+        os.write(self._fd, b"go on\n")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@pytest.fixture
+def bell(tmp_path: Path) -> Iterator[Pipe]:
+    """What functions say when they have begun."""
+    with contextlib.closing(Pipe(tmp_path / "bell")) as pipe:
+        yield pipe
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Pipe]:
+    """What functions wait for."""
+    with contextlib.closing(Pipe(tmp_path / "gate")) as pipe:
+        yield pipe
+
+
+async def readable(fd: int) -> None:
+    """Wait until there is something to read."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await asyncio.wait_for(ready.wait(), 30.0)
+    finally:
+        loop.remove_reader(fd)
+
+
+async def ended(pid: int) -> None:
+    """Wait until a process is gone, or only waits to be reaped."""
+    fd = os.pidfd_open(pid)
+    try:
+        await readable(fd)
+    finally:
+        os.close(fd)
+
+
+async def settled(executors: ExecutorManager) -> None:
+    """Wait until every task made so far has asked, and the executors' thread has taken in what was asked."""
+    assert executors._pool is not None
+    loop, pool, done = asyncio.get_running_loop(), executors._pool, asyncio.Event()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    loop.call_soon(pool._post, tell)
+    await asyncio.wait_for(done.wait(), 30.0)
+
+
+class Blocked:
+    """A blocking function that tells the loop when it has begun, and waits to be let go."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun = asyncio.Semaphore(0)
+        self._gate = threading.Event()
+
+    def __call__(self) -> bool:
+        self._loop.call_soon_threadsafe(self._begun.release)
+        return self._gate.wait(30.0)
+
+    async def begun(self) -> None:
+        """Wait until one more thread is in it."""
+        await asyncio.wait_for(self._begun.acquire(), 30.0)
+
+    def let_go(self) -> None:
+        self._gate.set()
 
 
 def gone(pid: int) -> bool:
@@ -126,14 +210,12 @@ def test_a_call_over_its_memory_fails_alone_and_in_numbers(rung: str) -> None:
     story(check, enforcement=rung)
 
 
-def test_a_call_over_its_time_is_ended_and_says_so(tmp_path: Path) -> None:
+def test_a_call_over_its_time_is_ended_and_says_so(bell: Pipe) -> None:
     async def check(executors: ExecutorManager) -> None:
-        marker = tmp_path / "marker"
         with pytest.raises(ExecutorTimeLimit, match=r"longer than its time limit of 0\.5 s") as caught:
-            await executors.run_cpu_intensive(calls.mark_with_child_and_sleep, str(marker), timeout=0.5)
+            await executors.run_cpu_intensive(calls.tell_with_child_and_stay, bell.path, timeout=0.5)
         assert caught.value.numbers["limit_s"] == 0.5
-        if marker.exists():
-            assert all(map(gone, map(int, marker.read_text().split())))
+        assert all(map(gone, bell.heard_so_far()))
         assert await executors.run_cpu_intensive(calls.add, 1, 1, timeout=20) == 2
 
     story(check)
@@ -164,14 +246,13 @@ def test_a_death_fails_one_call_and_the_next_succeeds(
     story(check)
 
 
-def test_of_a_hundred_calls_exactly_the_killed_one_fails(tmp_path: Path) -> None:
+def test_of_a_hundred_calls_exactly_the_killed_one_fails(bell: Pipe) -> None:
     async def check(executors: ExecutorManager) -> None:
-        marker = tmp_path / "marker"
         work: list[Any] = [executors.run_cpu_intensive(calls.add, number, 1) for number in range(100)]
-        work.insert(50, executors.run_cpu_intensive(calls.mark_and_sleep, str(marker)))
+        work.insert(50, executors.run_cpu_intensive(calls.tell_and_stay, bell.path))
         waiting = asyncio.gather(*work, return_exceptions=True)
-        await until(marker.exists)
-        os.kill(int(marker.read_text()), signal.SIGKILL)
+        [pid] = await bell.heard()
+        os.kill(pid, signal.SIGKILL)
         answers = await waiting
         killed = answers.pop(50)
         assert isinstance(killed, ExecutorDied)
@@ -197,7 +278,7 @@ def test_the_death_of_the_zygote_fails_nothing_that_is_not_running() -> None:
         await executors.run_cpu_intensive(calls.pid)
         zygote = executors._pool._sandboxes.processes()[0]
         os.kill(zygote, signal.SIGKILL)
-        await until(lambda: gone(zygote))
+        await ended(zygote)
         for number in range(5):
             with contextlib.suppress(ExecutorDied):
                 assert await executors.run_cpu_intensive(calls.add, number, 1) == number + 1
@@ -255,61 +336,61 @@ def test_what_cannot_be_pickled_is_refused_by_name() -> None:
     story(check)
 
 
-def test_cancelling_the_task_ends_the_tree(tmp_path: Path) -> None:
+def test_cancelling_the_task_ends_the_tree(bell: Pipe) -> None:
     async def check(executors: ExecutorManager) -> None:
-        marker = tmp_path / "marker"
-        task = asyncio.create_task(executors.run_cpu_intensive(calls.mark_with_child_and_sleep, str(marker)))
+        task = asyncio.create_task(executors.run_cpu_intensive(calls.tell_with_child_and_stay, bell.path))
         waiting = asyncio.create_task(executors.run_cpu_intensive(calls.add, 1, 1))
-        never = asyncio.create_task(
-            executors.run_cpu_intensive(calls.mark_and_sleep, str(tmp_path / "never"))
-        )
-        await until(marker.exists)
+        never = asyncio.create_task(executors.run_cpu_intensive(calls.tell_and_stay, bell.path))
+        pids = await bell.heard()
         never.cancel()
         task.cancel()
         for cancelled in (task, never):
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
         assert await waiting == 2
-        assert all(map(gone, map(int, marker.read_text().split())))
-        assert not (tmp_path / "never").exists()
-        await until(lambda: executors.stats()["cpu"].cancelled == 2)
+        assert all(map(gone, pids))
+        assert bell.heard_so_far() == []
+        assert executors.stats()["cpu"].cancelled == 2
 
     story(check)
 
 
-def test_calls_beyond_the_size_wait_in_order(tmp_path: Path) -> None:
+def test_calls_beyond_the_size_wait_in_order(bell: Pipe, gate: Pipe) -> None:
     async def check(executors: ExecutorManager) -> None:
-        gate, order = tmp_path / "gate", []
-        first = asyncio.create_task(executors.run_cpu_intensive(calls.wait_for_file, str(gate)))
-        await until(lambda: executors.stats()["cpu"].active == 1)
+        order = []
+        first = asyncio.create_task(executors.run_cpu_intensive(calls.tell_and_wait, bell.path, gate.path))
+        await bell.heard()
 
         async def later(number: int) -> None:
             order.append(await executors.run_cpu_intensive(calls.echo, number))
 
         others = [asyncio.create_task(later(number)) for number in range(10)]
-        await until(lambda: executors.stats()["cpu"].queued == 10)
-        assert executors.stats()["cpu"].active == 1
-        gate.touch()
+        await settled(executors)
+        stats = executors.stats()["cpu"]
+        assert (stats.active, stats.queued) == (1, 10)
+        gate.say()
         await asyncio.gather(first, *others)
         assert order == list(range(10))
 
     story(check)
 
 
-def test_memory_that_is_not_there_is_waited_for_or_refused(tmp_path: Path) -> None:
+def test_memory_that_is_not_there_is_waited_for_or_refused(bell: Pipe, gate: Pipe) -> None:
     async def check(executors: ExecutorManager) -> None:
         assert executors._pool is not None
         total = executors.sizes.memory_bytes
         with pytest.raises(NeverFits, match="all calls together may use") as caught:
             await executors.run_cpu_intensive(calls.echo, 1, memory=total + 1)
         assert caught.value.numbers == {"asked": total + 1, "limit": total}
-        gate = tmp_path / "gate"
         first = asyncio.create_task(
-            executors.run_cpu_intensive(calls.wait_for_file, str(gate), memory=total // 2 + 1)
+            executors.run_cpu_intensive(calls.tell_and_wait, bell.path, gate.path, memory=total // 2 + 1)
         )
         second = asyncio.create_task(executors.run_cpu_intensive(calls.echo, 2, memory=total // 2 + 2))
-        await until(lambda: executors.stats()["cpu"].active == 1 and executors.stats()["cpu"].queued == 1)
-        gate.touch()
+        await bell.heard()
+        await settled(executors)
+        stats = executors.stats()["cpu"]
+        assert (stats.active, stats.queued) == (1, 1)
+        gate.say()
         assert isinstance(await first, int)
         assert await second == 2
 
@@ -332,19 +413,19 @@ def test_a_process_is_replaced_when_it_is_spent() -> None:
     story(check, calls_per_process=3)
 
 
-def test_closing_lets_what_runs_finish_and_starts_nothing_more(tmp_path: Path) -> None:
+def test_closing_lets_what_runs_finish_and_starts_nothing_more(bell: Pipe, gate: Pipe) -> None:
     async def tell() -> None:
         executors = await ExecutorManager(cpu_workers=1, memory="128MiB").start()
-        gate = tmp_path / "gate"
-        running = asyncio.create_task(executors.run_cpu_intensive(calls.wait_for_file, str(gate)))
-        await until(lambda: executors.stats()["cpu"].active == 1)
+        running = asyncio.create_task(executors.run_cpu_intensive(calls.tell_and_wait, bell.path, gate.path))
+        await bell.heard()
         queued = asyncio.create_task(executors.run_cpu_intensive(calls.pair, 1, right=2))
-        await until(lambda: executors.stats()["cpu"].queued == 1)
+        await settled(executors)
+        assert executors.stats()["cpu"].queued == 1
         closing = asyncio.create_task(executors.close(grace_s=30.0))
         with pytest.raises(ExecutorStopped, match="has not begun, and can be run again") as caught:
             await queued
         assert caught.value.code == "not_started"
-        gate.touch()
+        gate.say()
         assert isinstance(await running, int)
         [left] = await closing
         assert (left.executor, left.fn, left.args, left.kwargs, left.begun) == (
@@ -359,25 +440,24 @@ def test_closing_lets_what_runs_finish_and_starts_nothing_more(tmp_path: Path) -
     asyncio.run(tell())
 
 
-def test_what_outlasts_the_grace_is_ended_and_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_outlasts_the_grace_is_ended_and_reported(bell: Pipe, caplog: pytest.LogCaptureFixture) -> None:
     async def tell() -> None:
         executors = await ExecutorManager(cpu_workers=1, memory="128MiB").start()
-        marker, gate = tmp_path / "marker", threading.Event()
-        cpu = asyncio.create_task(executors.run_cpu_intensive(calls.mark_and_sleep, str(marker)))
-        io = asyncio.create_task(executors.run_io_intensive(gate.wait, 30.0))
-        await until(marker.exists)
+        blocked = Blocked()
+        cpu = asyncio.create_task(executors.run_cpu_intensive(calls.tell_and_stay, bell.path))
+        io = asyncio.create_task(executors.run_io_intensive(blocked))
+        [pid] = await bell.heard()
+        await blocked.begun()
         left = await executors.close(grace_s=0.05)
         assert {(one.executor, one.fn, one.begun) for one in left} == {
-            ("cpu", calls.mark_and_sleep, True), ("io", gate.wait, True),
+            ("cpu", calls.tell_and_stay, True), ("io", blocked, True),
         }  # fmt: skip
         for task, said in ((cpu, "was ended after"), (io, "Its thread goes on unheard")):
             with pytest.raises(ExecutorStopped, match=said) as caught:
                 await task
             assert caught.value.code == "stopped"
-        assert gone(int(marker.read_text()))
-        gate.set()
+        assert gone(pid)
+        blocked.let_go()
 
     asyncio.run(tell())
     assert "2 calls did not finish before the executors were closed" in caplog.text
@@ -391,14 +471,19 @@ def test_blocking_functions_run_in_threads_with_the_callers_context() -> None:
         assert await executors.run_io_intensive(os.getpid) == os.getpid()
         with pytest.raises(ZeroDivisionError):
             await executors.run_io_intensive(divmod, 1, 0)
-        gate = threading.Event()
-        running = [asyncio.create_task(executors.run_io_intensive(gate.wait, 30.0)) for _ in range(2)]
-        await until(lambda: executors.stats()["io"].active == 2)
-        queued = [asyncio.create_task(executors.run_io_intensive(time.monotonic)) for _ in range(3)]
-        await until(lambda: executors.stats()["io"].queued == 3)
+        blocked = Blocked()
+        running = [asyncio.create_task(executors.run_io_intensive(blocked)) for _ in range(2)]
+        for _ in running:
+            await blocked.begun()
+        queued = [asyncio.create_task(executors.run_io_intensive(os.getpid)) for _ in range(3)]
+        await settled(executors)
+        stats = executors.stats()["io"]
+        assert (stats.active, stats.queued) == (2, 3)
         queued[0].cancel()
-        await until(lambda: executors.stats()["io"].cancelled == 1)
-        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await queued[0]
+        assert executors.stats()["io"].cancelled == 1
+        blocked.let_go()
         assert await asyncio.gather(*running) == [True, True]
         assert len(await asyncio.gather(*queued[1:])) == 2
         stats = executors.stats()["io"]
