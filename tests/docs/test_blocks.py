@@ -38,7 +38,7 @@ RUN = (
     ("docs/deployment.md", "*", "yaml",
      f"{DEPLOY}test_the_rule_for_the_metric_of_the_autoscaler_is_yaml_with_its_name"),
     ("docs/deployment.md", "*", "ini", f"{DEPLOY}test_the_environment_of_the_units_has_settings_that_exist"),
-    ("docs/executors.md", "*", "python", "tests/e2e/test_executors_docs.py::test_the_service_answers"),
+    ("docs/executors.md", "*", "python", "tests/e2e/test_executors_docs.py::test_the_service_answers_and_ends_as_asked"),
     ("docs/executors.md", "*", "text", "tests/e2e/test_executors_docs.py::test_the_program_prints_what_the_page_shows"),
     ("docs/functions.md", "*", "python", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),
     ("docs/functions.md", "*", "sh", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),

@@ -158,6 +158,18 @@ def test_every_end_has_an_error_that_names_the_call_and_keeps_its_numbers(
         assert error.numbers["signal"] == observed
 
 
+def test_refused_memory_is_told_against_the_limit() -> None:
+    call = Call(1, sizes_of, (), {}, MIB, None, [], lambda value, error: None)
+    frame = wire.Frame(1, 0, wire.Kind.RAISED, wire.dump((MemoryError(), "the traceback")))
+    _, error = verdicts.answer(call, frame, "watchdog")
+    assert isinstance(error, ExecutorMemoryLimit)
+    assert error.message == (
+        f"{sizes_of.__module__}.sizes_of was refused more than its 1 MiB of memory (enforced by watchdog). Give it more "
+        "with `memory`."
+    )
+    assert isinstance(error.__cause__, MemoryError)
+
+
 def test_an_answer_for_a_closed_loop_is_dropped() -> None:
     async def make() -> Answer:
         return Answer()

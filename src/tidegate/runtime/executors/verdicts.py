@@ -34,7 +34,7 @@ def answer(call: Call, frame: Frame, rung: str) -> tuple[Any, BaseException | No
         return None, content
     raised, trace = content
     if isinstance(raised, MemoryError):
-        refused = _memory_limit(call, None, rung, "was refused memory by")
+        refused = _memory_limit(call, None, rung, "was refused more than")
         refused.__cause__, raised = raised, refused
     raised.add_note(f"In a process of the executors:\n{trace}")
     return None, raised
