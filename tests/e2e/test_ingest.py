@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import subprocess
 
 from tests.e2e.ingesting import House
+from tests.ui.test_commands import run
 
 
 def test_a_file_becomes_a_source_and_the_same_file_comes_once(house: House) -> None:
@@ -99,3 +102,19 @@ def test_urls_and_their_secrets_are_not_shown(house: House) -> None:
     events = house.http.get(f"/api/v1/jobs/{job['job_id']}/events", headers={"Accept": "application/json"})
     assert "hunter2" not in events.text
     assert job["into"] == "postgresql://127.0.0.1:9/db"
+
+
+def test_columns_that_the_table_does_not_have_are_added_when_told(house: House) -> None:
+    target = f"sqlite:///{house.folder / 'grows.db'}"
+    first, second = house.file("a.csv", "a\n1\n"), house.file("b.csv", "a,b\n2,x\n")
+
+    def load(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run("ingest", *arguments, "--into", target, "--table", "t", url=house.server.url)
+
+    assert load(first).returncode == 0
+    refused = load(second)
+    assert refused.returncode == 1
+    assert "add_columns" in refused.stderr
+    assert load(second, "--add-columns").returncode == 0
+    with contextlib.closing(sqlite3.connect(house.folder / "grows.db")) as database:
+        assert database.execute("SELECT a, b FROM t ORDER BY a").fetchall() == [(1, None), (2, "x")]

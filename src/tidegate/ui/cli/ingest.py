@@ -58,6 +58,9 @@ def ingest(
         list[str] | None, typer.Option("--type", metavar="COLUMN=TYPE", help="A column's type. Repeatable.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Load also what was loaded before.")] = False,
+    add_columns: Annotated[
+        bool, typer.Option("--add-columns", help="Add columns that the database's table does not have.")
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Show columns and rows, and load nothing.")
     ] = False,
@@ -86,6 +89,7 @@ def ingest(
         "mode": mode,
         "keys": key or None,
         "again": again or None,
+        "add_columns": add_columns or None,
         "queue": queue,
         "priority": priority,
         "cpus": cpus,
