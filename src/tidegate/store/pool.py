@@ -18,8 +18,8 @@ class Pool:
 
     @classmethod
     def of(cls, cpus: int, environment: str, *, size: int | None = None, overflow: int | None = None) -> Self:
-        """What suits a machine with so many CPUs: ten of each for development, else 10 a CPU up to 30, and half of that
-        more for a while; figures that are given hold instead."""
+        """What suits a machine with so many CPUs: ten of each for development, else 10 a CPU up to 30, and 5 a CPU up
+        to 20 more for a while; figures that are given hold instead."""
         base, more = (10, 10) if environment == "development" else (min(30, cpus * 10), min(20, cpus * 5))
         return cls(base if size is None else size, more if overflow is None else overflow)
 
