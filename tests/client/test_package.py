@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import tidegate
@@ -64,6 +65,7 @@ def test_commands_load_the_server_only_to_serve():
     assert "httpx2" not in loaded_by("import tidegate.ui.cli, tidegate.ui.cli.about")
 
 
-def test_the_version_is_that_of_the_project():
+def test_the_version_stands_in_one_place():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert tidegate.__version__ == project["project"]["version"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert metadata.version("tidegate") == tidegate.__version__

@@ -142,7 +142,7 @@ def test_starts_stay_paced_and_alerts_are_told_once_when_the_leader_dies_in_the_
         assert min(gaps_s) > 0.9, gaps_s
         until(lambda: told_of(http) >= {"pressure", "memory"}, "that both are noted", within_s=150.0)
     # A message that was sent in the very instant of the death comes again with its id.
-    told = {call.headers["X-Tidegate-Id"]: json.loads(call.body) for call in hook.calls.queue}
+    told = {call.headers["x-tidegate-id"]: json.loads(call.body) for call in hook.calls.queue}
     raised = sorted(
         (one["event"], one["rule"]) for one in told.values() if one["rule"] in ("pressure", "memory")
     )
