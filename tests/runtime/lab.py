@@ -13,8 +13,9 @@ from typing import Any
 from tidegate.core.job import AttemptKey, ExitReason
 from tidegate.core.resources import MIB, Resources
 from tidegate.runtime.limits.paths import UNIFIED, own_hierarchies
-from tidegate.runtime.processes import marked_processes, read_file
+from tidegate.runtime.processes import children_of, marked_processes, read_file
 from tidegate.runtime.sandbox import (
+    AHEAD_S,
     ANSWERS_WITHIN_S,
     SandboxEnd,
     Sandboxes,
@@ -40,6 +41,7 @@ class Lab:
         *,
         preload: str = "runners",
         answers_within_s: float = ANSWERS_WITHIN_S,
+        ahead_s: float = AHEAD_S,
     ) -> None:
         self.instance = instance
         self.folder = folder
@@ -50,6 +52,7 @@ class Lab:
             preload=[preload],
             python_path=[RUNNERS_PATH],
             answers_within_s=answers_within_s,
+            ahead_s=ahead_s,
         )
         self.sandboxes.open()
         self._count = 0
@@ -121,15 +124,20 @@ class Lab:
         return ends
 
     def strays(self) -> list[int]:
-        """Processes of this instance that are neither zygote nor keeper."""
+        """Processes of this instance that are neither zygote nor keeper, nor wait for an order."""
         return [
             pid
             for pid in marked_processes(self.instance)
-            if name_of(pid) not in ("tidegate-zygote", "tidegate-keeper")
+            if name_of(pid) not in ("tidegate-zygote", "tidegate-keeper", "tidegate-ahead")
         ]
 
     def keeper_pids(self) -> list[int]:
-        return [pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-keeper"]
+        """A fork of a keeper has its name for a moment."""
+        return [pid for pid in children_of(self.zygote_pid()) if name_of(pid) == "tidegate-keeper"]
+
+    def ahead_pids(self) -> list[int]:
+        """Processes that wait for an order."""
+        return [pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-ahead"]
 
     def zygote_pid(self) -> int:
         return next(pid for pid in marked_processes(self.instance) if name_of(pid) == "tidegate-zygote")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.runtime.lab import Lab, is_progress
 from tidegate.core.job import AttemptKey, ExitReason
-from tidegate.runtime import child
+from tidegate.runtime import reporter
 from tidegate.runtime.sandbox import SandboxEnd, SandboxOrder, Turn
 
 
@@ -138,7 +138,7 @@ def test_a_time_limit_is_that_of_each_and_not_of_all(lab: Lab) -> None:
 
 
 def test_a_batch_begins_nothing_more_when_it_has_run_for_long(lab: Lab) -> None:
-    nap = child.BATCH_S * 0.6
+    nap = reporter.BATCH_S * 0.6
     order = batch_of(lab, *({"does": "sleep", "seconds": nap} for _ in range(4)))
     ends = run(lab, order)
     assert reasons(ends) == [None, None]

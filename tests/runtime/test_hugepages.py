@@ -29,7 +29,7 @@ con = _duckdb.connect(":memory:", config={"threads": 1, "async_threads": 0})
 ask = "SELECT sum(hash(range) % 100), count(DISTINCT range || 'x') FROM range(100000)"
 answer = con.execute(ask).fetchall()
 first, last = next(
-    (one.start, one.end) for one in hugepages._mappings() if one.rights == "r-xp" and "_duckdb" in one.name
+    (one.start, one.end) for one in hugepages.mappings() if one.rights == "r-xp" and "_duckdb" in one.name
 )
 if "thp-off" in sys.argv:
     prctl(PR_SET_THP_DISABLE, 1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tidegate.runtime import pipes
-from tidegate.runtime.child import LOG_MARK
 from tidegate.runtime.pipes import LogPipe
+from tidegate.runtime.reporter import LOG_MARK
 
 
 @contextlib.contextmanager
@@ -24,13 +24,19 @@ def full_disk(at_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def log_into(*paths: Path) -> LogPipe:
+    log = LogPipe()
+    log.write_to(*map(str, paths))
+    return log
+
+
 def say(log: LogPipe, text: bytes) -> None:
     os.write(log.writer, text)
     assert log.read()
 
 
 def test_a_log_on_a_full_disk_is_cut_with_a_note_and_keeps_its_end(tmp_path: Path) -> None:
-    log = LogPipe(str(tmp_path / "logs" / "1.log"))
+    log = log_into(tmp_path / "logs" / "1.log")
     with full_disk(10):
         say(log, b"0123456789abc")
         say(log, b"x" * pipes.LOG_END_BYTES)
@@ -45,7 +51,7 @@ def test_a_log_on_a_full_disk_is_cut_with_a_note_and_keeps_its_end(tmp_path: Pat
 
 
 def test_a_log_on_a_disk_that_stays_full_ends_as_it_is(tmp_path: Path) -> None:
-    log = LogPipe(str(tmp_path / "1.log"))
+    log = log_into(tmp_path / "1.log")
     with full_disk(10):
         say(log, b"0123456789abc")
         log.drain()
@@ -55,14 +61,14 @@ def test_a_log_on_a_disk_that_stays_full_ends_as_it_is(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_made_is_no_reason_to_stop(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("in the way")
-    log = LogPipe(str(tmp_path / "logs" / "1.log"))
+    log = log_into(tmp_path / "logs" / "1.log")
     say(log, b"lost")
     log.close()
     assert log.written_bytes == 0
 
 
 def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
-    log = LogPipe(str(tmp_path / "1.log"))
+    log = log_into(tmp_path / "1.log")
     log._logs[0].written_bytes = pipes.MAX_LOG_BYTES - 4
     say(log, b"headmiddle")
     say(log, b"x" * (pipes.LOG_END_BYTES - 1))
@@ -78,7 +84,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_a_mark_divides_what_a_batch_prints_wherever_it_is_cut(tmp_path: Path, size: int) -> None:
     paths = [tmp_path / name for name in "abc"]
-    pipe = LogPipe(*map(str, paths))
+    pipe = log_into(*paths)
     said = b"one\n" + LOG_MARK + LOG_MARK[:5] + b"three" + LOG_MARK[:3]
     for at in range(0, len(said), size):
         os.write(pipe.writer, said[at : at + size])

@@ -2,110 +2,55 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import select
 import signal
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from tidegate.core.job import AttemptKey, ExitReason
-from tidegate.core.resources import Resources
 from tidegate.runtime.account import Ended, Meter, Spent, end_message, peak_memory
-from tidegate.runtime.child import ChildOrder, ChildTurn, run_child
-from tidegate.runtime.limits.group import Group, GroupLimits, GroupUsage, Rung
-from tidegate.runtime.limits.landlock import Confinement
-from tidegate.runtime.pipes import LogPipe, Passed, ReportPipe
+from tidegate.runtime.fork import Fork
+from tidegate.runtime.limits.group import GroupUsage
+from tidegate.runtime.order import Order, World
+from tidegate.runtime.pipes import Passed
 from tidegate.runtime.processes import end_descendants, reap, send_signal
 from tidegate.runtime.protocol import Channel
-from tidegate.runtime.turns import Turns, turns_of
+from tidegate.runtime.turns import Turns
 from tidegate.runtime.verdict import Ending, Facts
-from tidegate.runtime.watch import MAX_PROCESSES, Bounds, Watch
+from tidegate.runtime.watch import Watch
 
 GRACE_S = 0.5
 """How long an attempt that is asked to stop may take before it is killed."""
 GONE_WITHIN_S = 1.2
 _HEARTBEAT_S = 1.0
-LEAST_MEMORY_BYTES = 32 * 1024 * 1024
-"""An attempt that asks for less gets this: a forked interpreter alone takes some of it."""
-LEAST_DISK_BYTES = 64 * 1024 * 1024
-"""Likewise for scratch disk, so that small results can always be written."""
-
-
-class World(NamedTuple):
-    """What all keepers of a zygote share."""
-
-    generation: str
-    rung: Rung
-    yield_cpu: str
-    confinement: Confinement | None
-
-
-class Order:
-    """What the server asks for, as the keeper carries it out."""
-
-    def __init__(self, message: Mapping[str, Any]) -> None:
-        self.key = AttemptKey(*message["key"])
-        self.turns = turns_of(message)
-        self.runner = str(message["runner"])
-        self.resources = Resources(*message["resources"])
-        self.interactive = bool(message.get("interactive"))
-        self.expands = bool(message.get("expands"))
-        self.folder = str(message["folder"])
-        self.staging = f"{_real_path(os.path.dirname(self.folder))}/{os.path.basename(self.folder)}/staging"
-        self.hand_over: str | None = message.get("hand_over")
-        self.bounds = Bounds(
-            max(self.resources.memory_bytes, LEAST_MEMORY_BYTES),
-            max(self.resources.disk_bytes, LEAST_DISK_BYTES),
-        )
-
-    def limits(self) -> GroupLimits:
-        return GroupLimits(
-            self.bounds.memory_bytes, self.resources.cpu_milli, MAX_PROCESSES, self.interactive
-        )
-
-    @property
-    def writable(self) -> list[str]:
-        """The folders that the attempt writes to. Its disk limit holds for each: they lie on different disks."""
-        return [self.staging] if self.hand_over is None else [self.staging, self.hand_over]
-
-    def make_folders(self) -> None:
-        """Where the server has not made them. Raises OSError."""
-        try:
-            os.mkdir(self.staging, 0o700)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            os.makedirs(self.folder)
-            os.mkdir(self.staging, 0o700)
-
-
-@functools.lru_cache(maxsize=4)
-def _real_path(folder: str) -> str:
-    """Of the folder that all attempts of a server are below: looked up once."""
-    return os.path.realpath(folder)
 
 
 class Attempt:
     """Forks the attempt, relays what it tells, and ends it when it must end. Of a batch all that run in the one process, each
     with its own report."""
 
-    def __init__(self, world: World, channel: Channel, inbox: deque[dict[str, Any]], order: Order) -> None:
+    def __init__(
+        self, world: World, channel: Channel, inbox: deque[dict[str, Any]], order: Order, fork: Fork
+    ) -> None:
+        """`fork` waits in a group that has the limits of the order."""
         self._world = world
         self._channel = channel
         self._inbox = inbox
         self._order = order
         self.key = order.key
         self._turns = Turns(order.turns)
-        self._group: Group | None = None
-        self._watch: Watch | None = None
-        self._child = 0
-        self._pidfd = -1
-        self._report = ReportPipe()
-        self._log = LogPipe(*(turn.log_path for turn in order.turns))
+        self._fork = fork
+        self._report = fork.report
+        self._log = fork.log
+        self._watch = Watch(
+            fork.group,
+            order.bounds,
+            order.writable,
+            kernel_holds_memory=world.rung.kernel_holds_memory,
+        )
         self._ending: Ending | None = None
         self._kill_at: float | None = None
         self._told_started = False
@@ -119,57 +64,16 @@ class Attempt:
         """Whether it ended by itself and nothing of it is left."""
         return self.tree_gone and self._ending is None and self._kill_at is None
 
-    def run(self, group: Group) -> None:
-        """From the fork to the end of the tree; the group has the attempt's limits."""
-        self._group = group
-        self._watch = Watch(
-            group,
-            self._order.bounds,
-            self._order.writable,
-            kernel_holds_memory=self._world.rung.kernel_holds_memory,
-        )
-        self._fork(group)
+    def run(self) -> None:
+        """From the order to the end of the tree."""
+        self._fork.give(self._order)
         self._follow(self._watch)
         self.end_tree()
-
-    def fail(self, message: str) -> None:
-        """It cannot be started: an attempt without its folders or limits never is."""
-        self._ending = Ending(ExitReason.ERROR, message, code="sandbox")
-        self.tree_gone = True
-
-    def _fork(self, group: Group) -> None:
-        order = self._child_order(group)
-        self._child = os.fork()
-        if self._child == 0:
-            run_child(order, self._report.writer, self._log.writer)
-        self._pidfd = os.pidfd_open(self._child)
-        self._report.close_writer()
-        self._log.close_writer()
-
-    def _child_order(self, group: Group) -> ChildOrder:
-        world, order = self._world, self._order
-        return ChildOrder(
-            turns=[ChildTurn(*turn[:3]) for turn in order.turns],
-            runner=order.runner,
-            resources=order.resources,
-            staging=order.staging,
-            hand_over=order.hand_over,
-            interactive=order.interactive,
-            expands=order.expands,
-            group=group,
-            memory_bytes=order.bounds.memory_bytes,
-            disk_bytes=order.bounds.disk_bytes,
-            kernel_holds_memory=world.rung.kernel_holds_memory,
-            group_yields_cpu=world.rung.yields_cpu,
-            yield_cpu=world.yield_cpu,
-            confinement=world.confinement,
-            keeper_pid=os.getpid(),
-        )
 
     def _follow(self, watch: Watch) -> None:
         """Until the first process has ended, or has to be killed."""
         poll = select.poll()
-        for fd in (self._pidfd, self._report.reader, self._log.reader, self._channel.fileno()):
+        for fd in (self._fork.pidfd, self._report.reader, self._log.reader, self._channel.fileno()):
             poll.register(fd, select.POLLIN)
         self._obey()  # a cancel may have come together with the order
         while not self._channel.closed:
@@ -180,7 +84,7 @@ class Attempt:
                 self._on_message()
                 poll.modify(self._channel.fileno(), select.POLLIN)
             self._on_output(poll, ready)
-            if self._pidfd in ready or self._timers(watch, time.monotonic()):
+            if self._fork.pidfd in ready or self._timers(watch, time.monotonic()):
                 return
 
     def _on_output(self, poll: select.poll, ready: list[int]) -> None:
@@ -235,18 +139,17 @@ class Attempt:
         if self._ending is None and not self._report.finished:
             self._ending = ending
             self._kill_at = time.monotonic() + GRACE_S
-            send_signal([self._child], signal.SIGTERM)
+            send_signal([self._fork.pid], signal.SIGTERM)
 
     def _tell_of_life(self, watch: Watch, now: float) -> None:
         """That it has started, of what is not over in a moment; and its memory, when that has changed."""
         if not self._told_started:
             self._told_started = True
-            self._channel.send({"is": "started", "key": self._turns.current.key, "pid": self._child})
+            self._channel.send({"is": "started", "key": self._turns.current.key, "pid": self._fork.pid})
         if watch.peak_memory_bytes != self._told_memory and now >= self._tell_at:
             self._tell_progress()
 
     def _tell_progress(self) -> None:
-        assert self._watch is not None
         self._told_memory = self._watch.peak_memory_bytes
         self._tell_at = time.monotonic() + _HEARTBEAT_S
         self._channel.send(
@@ -282,12 +185,13 @@ class Attempt:
 
         Tries for a while; call it again when the tree is not gone then.
         """
-        assert self._group is not None
         round_ = reap()
-        self._wait_status = round_.ended.get(self._child, self._wait_status)
+        self._wait_status = round_.ended.get(self._fork.pid, self._wait_status)
         if not round_.none_left:
-            round_ = end_descendants(self._group.kill, self._group.hurry, time.monotonic() + GONE_WITHIN_S)
-            self._wait_status = round_.ended.get(self._child, self._wait_status)
+            round_ = end_descendants(
+                self._fork.group.kill, self._fork.group.hurry, time.monotonic() + GONE_WITHIN_S
+            )
+            self._wait_status = round_.ended.get(self._fork.pid, self._wait_status)
         self.tree_gone = round_.none_left
 
     def account(self, meter: Meter) -> dict[str, Any]:
@@ -295,10 +199,7 @@ class Attempt:
         self._report.drain()
         self._take_passed()
         self._log.drain()
-        self._report.close()
-        self._log.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
+        self._fork.close()
         usage, turns = self._final_usage(), self._turns
         return end_message(
             Ended(
@@ -317,7 +218,7 @@ class Attempt:
 
     def _final_usage(self) -> GroupUsage | None:
         try:
-            return None if self._group is None else self._group.final_usage()
+            return self._fork.group.final_usage()
         except OSError:  # the group is gone: somebody outside removed it
             return None
 
@@ -330,7 +231,7 @@ class Attempt:
             ending=self._ending,
             oom_kills=usage.oom_kills if usage else 0,
             memory_limit_hit=usage.limit_hit if usage else False,
-            host_oom_kills=watch.host_kills() if watch is not None and killed else 0,
+            host_oom_kills=watch.host_kills() if killed else 0,
         )
 
     def _facts(
@@ -342,11 +243,7 @@ class Attempt:
     ) -> Facts:
         """Of the attempt whose turn it is, as long as nothing happens to its process."""
         bounds, watch = self._order.bounds, self._watch
-        peak = (
-            None
-            if watch is None
-            else peak_memory(bounds.memory_bytes, watch.peak_memory_bytes, own_peak_bytes, usage)
-        )
+        peak = peak_memory(bounds.memory_bytes, watch.peak_memory_bytes, own_peak_bytes, usage)
         return Facts(
             enforced_by=self._world.rung.name,
             memory_limit_bytes=bounds.memory_bytes,
@@ -357,3 +254,17 @@ class Attempt:
             result=result,
             error=error,
         )
+
+
+def refused(world: World, order: Order, message: str) -> dict[str, Any]:
+    """The report on one that cannot be started: an attempt without its folders or limits never is."""
+    facts = Facts(
+        enforced_by=world.rung.name,
+        memory_limit_bytes=order.bounds.memory_bytes,
+        disk_limit_bytes=order.bounds.disk_bytes,
+        timeout_s=order.turns[0].timeout_s,
+        wait_status=None,
+        ending=Ending(ExitReason.ERROR, message, code="sandbox"),
+    )
+    unbegun = [turn.key for turn in order.turns[1:]]
+    return end_message(Ended(order.key, facts, None, Spent(0.0, 0, 0), 0.0, True, None, 0, unbegun=unbegun))

@@ -80,7 +80,7 @@ def _huge_page_bytes() -> int:
         return 0
 
 
-def _mappings() -> list[Mapping]:
+def mappings() -> list[Mapping]:
     found = []
     for line in read_file("/proc/self/maps").splitlines():
         area, rights, offset, _, _, *name = line.split(None, 5)
@@ -94,7 +94,7 @@ def _stretches(huge_bytes: int, share: float) -> Iterator[tuple[Mapping, int]]:
     pages = huge_bytes // _PAGE_BYTES
     fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for mapping in _mappings():
+        for mapping in mappings():
             first = -(-mapping.start // huge_bytes) * huge_bytes
             for start in range(first, mapping.end - huge_bytes + 1, huge_bytes):
                 entries = memoryview(os.pread(fd, pages * 8, start // _PAGE_BYTES * 8)).cast("Q")
@@ -161,12 +161,12 @@ def _unmap(start: int, end: int) -> None:
 
 def _drop_files() -> None:
     """Let go of the files' code and constants, but not where some of it was changed in memory (relocations, probes)."""
-    mappings = {one.start: one for one in _mappings()}
+    starts = {one.start: one for one in mappings()}
     mapping: Mapping | None = None
     for line in read_file("/proc/self/smaps").splitlines():
         word, _, rest = line.partition(" ")
         if not word.endswith(":"):
-            mapping = mappings.get(int(word.partition("-")[0], 16))
+            mapping = starts.get(int(word.partition("-")[0], 16))
         elif word == "Anonymous:" and mapping is not None and int(rest.split()[0]) == 0:
             _drop(mapping)
 

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from typing import Any, NamedTuple
 
-from tidegate.runtime.child import LOG_MARK, MAX_RESULT_BYTES
+from tidegate.runtime.reporter import LOG_MARK, MAX_RESULT_BYTES
 
 _CHUNK_BYTES = 65536
 _MAX_UNREAD_BYTES = MAX_RESULT_BYTES + _CHUNK_BYTES
@@ -178,14 +178,18 @@ class LogPipe(_Pipe):
     write has failed, as on a full disk: the attempt goes on, and the note says why the log is cut.
     """
 
-    def __init__(self, *paths: str) -> None:
-        """Of a batch each has a file; `LOG_MARK` says that what follows belongs into the next one."""
+    def __init__(self) -> None:
         super().__init__()
-        self._logs = deque(_Log(path) for path in paths)
-        self._alone = len(paths) == 1
+        self._logs: deque[_Log] = deque()
+        self._alone = True
         self._unsure = b""
         """What may be the beginning of a mark."""
         self._ended: deque[int] = deque()
+
+    def write_to(self, *paths: str) -> None:
+        """Before anything is read. Of a batch each has a file; `LOG_MARK` says that what follows belongs into the next one."""
+        self._logs.extend(map(_Log, paths))
+        self._alone = len(paths) == 1
 
     @property
     def written_bytes(self) -> int:
@@ -216,8 +220,9 @@ class LogPipe(_Pipe):
 
     def close(self) -> None:
         super().close()
-        self._logs[0].take(self._unsure)
-        self._logs[0].close()
+        if self._logs:
+            self._logs[0].take(self._unsure)
+            self._logs[0].close()
 
 
 def _begun_mark(data: bytes) -> int:

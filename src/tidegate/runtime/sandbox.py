@@ -30,7 +30,7 @@ from tidegate.runtime.sandbox_messages import (
     order_message,
     rungs_of,
 )
-from tidegate.runtime.slot import Slot
+from tidegate.runtime.slot import IdleSlots, Slot, shape_of
 from tidegate.runtime.zygote_process import ZygoteProcess
 
 __all__ = [
@@ -47,6 +47,8 @@ __all__ = [
 
 log = logging.getLogger("tidegate.sandbox")
 
+AHEAD_S = 10.0
+"""Such a process holds pages of its own, which a service at rest should not."""
 _READY_WITHIN_S = 60.0
 _SWEPT_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 8.0
@@ -54,8 +56,6 @@ _STUCK_AFTER_S = 5.0
 """A keeper that has not ended its attempt this long after it had to is killed, and its tree with it."""
 ANSWERS_WITHIN_S = 30.0
 """A zygote that does not answer for so long stands still. It does one thing at a time, and clearing up may take seconds."""
-_IDLE_KEPT = 2
-_TRIM_AFTER_S = 30.0
 
 
 class Sandboxes:
@@ -75,11 +75,13 @@ class Sandboxes:
         environment: Mapping[str, str] | None = None,
         confine_files: bool = True,
         answers_within_s: float = ANSWERS_WITHIN_S,
+        ahead_s: float = AHEAD_S,
     ) -> None:
         """`preload` are runners, loaded and warmed once; `on_demand` those loaded when the first attempt needs them, and
         let go of when none has for `forgotten_after_s`; `modules` are loaded like `preload`, but are code of users.
         `confine_files` false lets attempts open what this process may: for an application's own functions. A zygote that
-        stands still for `answers_within_s` is killed."""
+        stands still for `answers_within_s` is killed. `ahead_s` is how long a process that was forked before there is an
+        order for it waits for one; 0 for none."""
         self.selector = selectors.DefaultSelector()
         """The owner may register descriptors of its own; when `data` is callable, `poll` calls it when they are ready."""
         self._config = {
@@ -90,6 +92,7 @@ class Sandboxes:
             "python_path": list(python_path),
             "modules": list(modules),
             "confine_files": confine_files,
+            "ahead_s": ahead_s,
         }
         self._on_demand = OnDemand(on_demand, forgotten_after_s)
         self._answers_within_s = answers_within_s
@@ -97,7 +100,7 @@ class Sandboxes:
         self._zygote: ZygoteProcess | None = None
         self._slots: dict[int, Slot] = {}
         self._running: dict[AttemptKey, Slot] = {}
-        self._idle: list[Slot] = []
+        self._idle = IdleSlots()
         self._retiring: list[ZygoteProcess] = []
         self._next_number = 1
         self._waiting_events: list[SandboxEvent] = []
@@ -142,8 +145,8 @@ class Sandboxes:
         """Run an attempt; what becomes of it comes from `poll`. Never waits for the keeper."""
         if order.key in self._running:
             raise BrokenInvariant(f"Attempt {order.key} is already running.")
-        slot = self._slot_for(order.runner)
-        slot.order, slot.ended, slot.cancelled = order, False, None
+        slot = self._slot_for(order)
+        slot.order, slot.shape, slot.ended, slot.cancelled = order, shape_of(order), False, None
         slot.turns = deque(order.turns)
         slot.must_end_at = time.monotonic() + order.timeout_s + _STUCK_AFTER_S
         self._running[order.key] = slot
@@ -258,12 +261,10 @@ class Sandboxes:
             self._retiring.append(self._zygote)
         self._zygote = None
 
-    def _slot_for(self, runner: str) -> Slot:
+    def _slot_for(self, order: SandboxOrder) -> Slot:
         """An idle keeper that has loaded what it takes, else a new one."""
-        modules = self._on_demand.needed_by(runner, time.monotonic())
-        fitting = (at for at in reversed(range(len(self._idle))) if modules <= self._idle[at].loaded)
-        at = next(fitting, None)
-        return self._new_slot(modules) if at is None else self._idle.pop(at)
+        modules = self._on_demand.needed_by(order.runner, time.monotonic())
+        return self._idle.take(shape_of(order), modules) or self._new_slot(modules)
 
     def _new_slot(self, modules: frozenset[str]) -> Slot:
         if self._zygote is None:
@@ -322,11 +323,10 @@ class Sandboxes:
 
     def _free(self, slot: Slot) -> None:
         slot.order = None
-        slot.idle_since = time.monotonic()
         if slot.zygote is not self._zygote:
             self._hang_up(slot)  # a keeper whose zygote is dead has nobody above it to clear up after it
         else:
-            self._idle.append(slot)
+            self._idle.add(slot, time.monotonic())
 
     def _hang_up(self, slot: Slot) -> None:
         if not slot.dead:
@@ -334,16 +334,14 @@ class Sandboxes:
             slot.channel.close()
         slot.dead = True
         self._slots.pop(slot.number, None)
-        if slot in self._idle:
-            self._idle.remove(slot)
+        self._idle.discard(slot)
 
     def _keeper_died(self, slot: Slot) -> None:
         """Its attempt ends when the zygote has proven that the tree is gone."""
         self.selector.unregister(slot.channel.fileno())
         slot.channel.close()
         slot.dead = True
-        if slot in self._idle:
-            self._idle.remove(slot)
+        self._idle.discard(slot)
         if slot.order is None:
             self._slots.pop(slot.number, None)
         elif slot.zygote is not self._zygote:
@@ -411,7 +409,7 @@ class Sandboxes:
         if self._zygote is not None and self._zygote.stood_still:
             what = f"The process that forks attempts did not answer within {self._answers_within_s:g} s and was killed"
         self._forget_zygote()
-        for slot in list(self._idle):
+        for slot in self._idle:
             self._hang_up(slot)
         for slot in list(self._slots.values()):
             if slot.dead:
@@ -440,8 +438,8 @@ class Sandboxes:
                 self._zygote.channel.send({"do": "kill", "number": slot.number})
         if self._unproven and now >= self._sweep_at:
             self._prove(now)
-        while len(self._idle) > _IDLE_KEPT and now - self._idle[0].idle_since > _TRIM_AFTER_S:
-            self._hang_up(self._idle[0])
+        for slot in self._idle.surplus(now):
+            self._hang_up(slot)
         if not self._running and not self._unproven and self._on_demand.is_forgotten(now):
             self.restart()
 

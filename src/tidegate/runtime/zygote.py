@@ -21,7 +21,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tidegate.errors import BrokenInvariant, TidegateError
-from tidegate.runtime.attempt import World
 from tidegate.runtime.heap import fill_holes
 from tidegate.runtime.hugepages import use_huge_pages
 from tidegate.runtime.keeper import keep
@@ -29,6 +28,7 @@ from tidegate.runtime.limits import landlock
 from tidegate.runtime.limits.group import Group
 from tidegate.runtime.limits.ladder import Ladder, find_ladder, remove_within
 from tidegate.runtime.limits.process import shrink_bounding_set
+from tidegate.runtime.order import World
 from tidegate.runtime.processes import (
     PR_SET_CHILD_SUBREAPER,
     children_of,
@@ -43,6 +43,7 @@ from tidegate.runtime.processes import (
     threads_of,
 )
 from tidegate.runtime.protocol import Channel
+from tidegate.runtime.rehearsal import written_by
 
 _KEEPERS_LEAVE_WITHIN_S = 3.0
 _SWEEP_WITHIN_S = 5.0
@@ -66,6 +67,8 @@ class Zygote:
             confinement=landlock.prepare(
                 landlock.system_paths(), landlock.abi() if config["confine_files"] else 0
             ),
+            ahead_s=config["ahead_s"],
+            usual_pages={},
         )
         self._findings = ladder.findings
         shrink_bounding_set()
@@ -86,6 +89,7 @@ class Zygote:
         fill_holes()
         gc.freeze()
         use_huge_pages()
+        self._rehearse(self._config["preload"])
         self._channel.send(
             {
                 "is": "ready",
@@ -130,6 +134,14 @@ class Zygote:
         _refuse_threads([name])
         gc.collect()
         gc.freeze()
+        self._rehearse([name])
+
+    def _rehearse(self, names: Sequence[str]) -> None:
+        """Where the runner's module says how."""
+        for name in names:
+            rehearse = getattr(sys.modules.get(name.partition(":")[0]), "rehearse", None)
+            if rehearse is not None:
+                self._world.usual_pages[name.partition(":")[0]] = written_by(rehearse)
 
     def _fork_keeper(self, number: int, fd: int) -> None:
         pid = os.fork()

@@ -51,8 +51,13 @@ LEFT JOIN t AS tt ON a.id = tt.id
 
 def warm() -> None:
     """Called once by the zygote, before it forks: loads the usual dialect and the rules."""
-    _usual_engine().lint("warm.sql", _USUAL_TEXT)
+    rehearse()
     programs()
+
+
+def rehearse() -> None:
+    """What an attempt does, for the zygote to see which pages it writes: 2,113 of the 2,167 of another short statement."""
+    _usual_engine().lint("warm.sql", _USUAL_TEXT)
 
 
 def run(context: TaskContext) -> Mapping[str, Any]:
