@@ -47,7 +47,7 @@ __all__ = [
 
 log = logging.getLogger("tidegate.sandbox")
 
-AHEAD_S = 10.0
+AHEAD_S = 5.0
 """Such a process holds pages of its own, which a service at rest should not."""
 _READY_WITHIN_S = 60.0
 _SWEPT_WITHIN_S = 30.0
