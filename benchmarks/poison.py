@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import tidegate
@@ -10,6 +9,5 @@ import tidegate
 
 @tidegate.function
 def wait_for_harm() -> None:
-    """Say who watches over this attempt, and wait."""
-    print(f"keeper={os.getppid()};", flush=True)
+    """Nothing else is done by it: whoever watches over this attempt is killed from outside."""
     signal.pause()
