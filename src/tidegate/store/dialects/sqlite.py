@@ -44,8 +44,8 @@ _READERS = 4
 _READER_CACHE_KIB = 1000
 _WRITER_CACHE_KIB = 4000
 """Each connection keeps pages of its own until it has that many, so what a server has grows with its database up to the sum,
-8 MB. With 16 MB each it grew by a quarter in half an hour of work, with twice of these by a tenth. Behind the caches stands that of the
-system: with half, the rates of submissions with 0 and 100,000 waiting are the same as far as could be measured."""
+8 MB. With 16 MB each it grew by a quarter in half an hour of work, with twice of these by a tenth. Behind the caches
+stands that of the system: with half, the rates of submissions with 0 and 100,000 waiting did not change measurably."""
 _OUT_OF_ORDER = (sqlite3.OperationalError, OperationalError)  # as the driver and as SQLAlchemy raise it
 _REFUSED = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError, OverflowError)
 _HINT = "See whether its disk is full and who else uses it."
