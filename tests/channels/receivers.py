@@ -80,6 +80,8 @@ class Mailbox:
     mails: queue.Queue[EmailMessage] = field(default_factory=queue.Queue)
     receivers: list[list[str]] = field(default_factory=list)
     refusal: str | None = None
+    refused: set[str] = field(default_factory=set)
+    """Receivers that are not known here."""
 
     def url(self, user: str = "", **options: str) -> str:
         more = "".join(f"&{name}={value}" for name, value in options.items())
@@ -87,6 +89,14 @@ class Mailbox:
 
     def next(self) -> EmailMessage:
         return self.mails.get(timeout=WITHIN_S)
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.refused:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 known"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
         if self.refusal is not None:

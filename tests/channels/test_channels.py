@@ -116,6 +116,19 @@ def test_a_mail_that_is_refused_is_a_failure():
             opened(box.url()).send(MESSAGE)
 
 
+def test_a_mail_that_some_are_refused_comes_again_to_these_alone():
+    with mail_server() as box:
+        box.refused = {"night@example.org"}
+        channel = opened(box.url())
+        with pytest.raises(ChannelFailed, match=r"1 of 2 receivers: night@example\.org with 550"):
+            channel.send(MESSAGE)
+        with pytest.raises(ChannelFailed, match="all receivers with 550"):
+            channel.send(MESSAGE)
+        box.refused = set()
+        channel.send(MESSAGE)
+        assert box.receivers == [["ops@example.org"], ["night@example.org"]]
+
+
 def test_mail_to_another_machine_wants_tls():
     with mail_server() as box:
         channel = SmtpChannel("ops", urlsplit(box.url()))

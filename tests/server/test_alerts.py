@@ -343,7 +343,24 @@ def test_a_channel_that_hangs_holds_up_no_other_and_counts_as_failed(watch: Watc
     watch.duty.run_once(watch.clock.now())
     assert watch.store.ended.acquire(timeout=WITHIN_S)
     assert ("channel_lost", "mail", "warning") in watch.active
-    assert watch.store.channel_states()[-1].error == f"It has not answered for {STUCK_S:.0f} s."
+    told = {f"It has not answered for {times * STUCK_S:.0f} s." for times in (1, 2, 3)}
+    assert watch.store.channel_states()[-1].error in told
+
+
+def test_a_message_that_cannot_be_written_fails_like_one_that_cannot_be_sent(
+    watch: Watch, caplog: pytest.LogCaptureFixture
+):
+    def render(notice: Notice) -> Message:
+        raise KeyError("a rule of a newer version")
+
+    watch.post._men["mail"]._render = render
+    watch.told.tell("ledger", 1.0)
+    watch.pass_time(0, notices=2)
+    (ledger,) = watch.store.alerts(AlertFilter(rule="ledger"))
+    states = {one.channel: (one.state, one.error) for one in watch.store.notices(ledger.id)}
+    assert states["mail"] == ("waiting", "here failed with KeyError.")
+    assert states["hook"] == ("sent", None)
+    assert "a rule of a newer version" in caplog.text
 
 
 def test_what_is_acknowledged_or_silenced_is_not_told_again(watch: Watch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -56,6 +57,7 @@ class PressureWatch:
         self._keeps_samples = keeps_samples
         self._changed: ChangedRules | None = None
         self._entries: deque[AuditEntry] = deque(maxlen=MOST_KEPT)
+        self._writing = threading.Lock()
         self._kept_at: datetime | None = None
         self._asked = [
             LatencySensor("database", self._ask, clock, name="tidegate-ask-database", then=self._write)
@@ -104,13 +106,19 @@ class PressureWatch:
 
     def _write(self) -> None:
         """What waits to be written, on the thread that has just got an answer of the database."""
-        while self._entries:
-            self._store.add_audit([self._entries[0]])
-            self._entries.popleft()
+        while entry := self._next():
+            self._store.add_audit([entry])
+            with self._writing:  # others may have come meanwhile, and pushed this one out
+                if self._entries and self._entries[0] is entry:
+                    self._entries.popleft()
         minute = self.meter.service.minute(self._clock.now()) if self._keeps_samples else None
         if minute is not None and minute.at != self._kept_at:
             self._store.add_sample(self._place, minute)
             self._kept_at = minute.at
+
+    def _next(self) -> AuditEntry | None:
+        with self._writing:
+            return self._entries[0] if self._entries else None
 
     def _note(self, change: Change) -> None:
         felt = {name: value for numbers in change.because.values() for name, value in numbers.items()}
@@ -141,7 +149,8 @@ class PressureWatch:
             outcome,
             detail={"act": what, **detail},
         )
-        self._entries.append(entry)
+        with self._writing:
+            self._entries.append(entry)
 
     def _free_caches(self, change: Change) -> None:
         dial = self.meter.service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import smtplib
 import ssl
+from collections import OrderedDict
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from urllib.parse import SplitResult, parse_qs, unquote
@@ -14,6 +15,7 @@ from tidegate.channels.deadline import ALL_S, EACH_WAIT_S, cut_after
 from tidegate.ports import ChannelFailed, Message
 
 _PORTS = {"smtp": 587, "smtps": 465}
+_MOST_LEFT = 1000
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,23 +38,39 @@ class SmtpChannel:
         self._implicit_tls = url.scheme == "smtps"
         self._needs_tls = options.get("tls") != "no" and self._host not in _LOOPBACK
         self._limit_s = limit_s
+        self._left: OrderedDict[str, list[str]] = OrderedDict()
+        """By the id of a message that some receivers have got, those who have not."""
         self.address = f"{url.scheme}://{self._host}:{self._port} to {', '.join(self._receivers)}"
 
     def send(self, message: Message) -> None:
-        mail = self._mail(message)
+        """A message that some receivers were refused is sent to these alone when it comes again."""
+        mail, receivers = self._mail(message), self._left.pop(message.id, self._receivers)
         server: smtplib.SMTP | None = None
         try:
             with cut_after(self._limit_s, lambda: server.sock if server is not None else None):
                 server = self._client()
                 server.connect(self._host, self._port)
                 self._enter(server)
-                server.send_message(mail, self._sender, self._receivers)
+                refused = server.send_message(mail, self._sender, receivers)
         except (OSError, smtplib.SMTPException) as error:
+            self._still_without(message.id, receivers)
             raise ChannelFailed(f"The mail server {self._host}:{self._port}: {_why(error)}") from None
         finally:
             if server is not None:
                 with contextlib.suppress(OSError, smtplib.SMTPException):
                     server.close()
+
+        if refused:
+            self._still_without(message.id, list(refused))
+            answers = ", ".join(f"{receiver} with {code}" for receiver, (code, _) in refused.items())
+            why = f"it refused {len(refused)} of {len(receivers)} receivers: {answers}"
+            raise ChannelFailed(f"The mail server {self._host}:{self._port}: {why}")
+
+    def _still_without(self, message_id: str, receivers: list[str]) -> None:
+        if len(receivers) < len(self._receivers):
+            self._left[message_id] = receivers
+        while len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
 
     def _client(self) -> smtplib.SMTP:
         """Not connected yet, so that the greeting can be cut off too."""

@@ -47,6 +47,11 @@ class RecoveryStore(Protocol):
         """Forget those before; how many."""
         ...
 
+    def prune_runs(self, before: datetime) -> int:
+        """Forget runs that began before and never ended, of places that are gone; how many. A place that lives begins anew
+        with its next start."""
+        ...
+
     def safe_mode(self) -> SafeMode: ...
 
     def set_safe_mode(self, state: SafeMode, by: Caller | None = None) -> bool:

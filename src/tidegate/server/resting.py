@@ -54,6 +54,9 @@ class OneWorker:
     def prune_crashes(self, before: datetime) -> int:
         return self._store.prune_crashes(before)
 
+    def prune_runs(self, before: datetime) -> int:
+        return self._store.prune_runs(before)
+
     @property
     def place(self) -> str:
         """What the process is called among those that crash."""

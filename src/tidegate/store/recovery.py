@@ -67,6 +67,11 @@ def prune_crashes(tx: Tx, before: datetime) -> int:
     return int(tx.connection.execute(delete(crashes).where(crashes.c.at < to_micros(before))).rowcount)
 
 
+def prune_runs(tx: Tx, before: datetime) -> int:
+    """See `RecoveryStore.prune_runs`."""
+    return int(tx.connection.execute(delete(runs).where(runs.c.began_at < to_micros(before))).rowcount)
+
+
 def read_mode(tx: Tx) -> SafeMode:
     """See `RecoveryStore.safe_mode`."""
     row = tx.one(_MODE)

@@ -327,6 +327,9 @@ class SqlStore:
     def prune_crashes(self, before: datetime) -> int:
         return self._db.write(recovery.prune_crashes, before)
 
+    def prune_runs(self, before: datetime) -> int:
+        return self._db.write(recovery.prune_runs, before)
+
     def safe_mode(self) -> SafeMode:
         return self._db.read(recovery.read_mode)
 

@@ -43,6 +43,13 @@ class MemoryRecovery(MemoryJobs):
         return count
 
     @locked
+    def prune_runs(self, before: datetime) -> int:
+        gone = [place for place, began in self._runs.items() if began < before]
+        for place in gone:
+            del self._runs[place]
+        return len(gone)
+
+    @locked
     def safe_mode(self) -> SafeMode:
         return self._safe_mode
 

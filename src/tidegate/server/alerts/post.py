@@ -39,6 +39,13 @@ def pause_s(tries: int) -> float:
     return float(min(FIRST_PAUSE_S * 2 ** (tries - 1), LONGEST_PAUSE_S))
 
 
+class _Busy:
+    """One message on its way: since when, and when it was last told that this takes long."""
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = self.told_s = since_s
+
+
 class Postman:
     """The thread of one channel. It sends what is due while this server leads, and tests whenever it is asked."""
 
@@ -58,7 +65,7 @@ class Postman:
         self._tests: queue.SimpleQueue[tuple[Message, Future[str | None]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._busy_since_s: float | None = None
+        self._busy: _Busy | None = None
         self._thread = threading.Thread(target=self._run, name="tidegate-post", daemon=True)
 
     def start(self) -> None:
@@ -83,10 +90,10 @@ class Postman:
 
     def watch(self) -> None:
         """Note when the channel has not come back for too long."""
-        since_s, now_s = self._busy_since_s, self._clock.monotonic()
-        if since_s is not None and now_s - since_s >= STUCK_S:
-            self._busy_since_s = now_s
-            self._note(f"It has not answered for {now_s - since_s:.0f} s.")
+        busy, now_s = self._busy, self._clock.monotonic()
+        if busy is not None and now_s - busy.told_s >= STUCK_S:
+            busy.told_s = now_s
+            self._note(f"It has not answered for {now_s - busy.since_s:.0f} s.")
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -103,11 +110,13 @@ class Postman:
         with contextlib.suppress(queue.Empty):
             while True:
                 message, answer = self._tests.get_nowait()
-                if not answer.set_running_or_notify_cancel():
-                    continue
-                error = self._try(message)
-                self._note(error)
-                answer.set_result(error)
+                if answer.set_running_or_notify_cancel():
+                    answer.set_result(self._test(message))
+
+    def _test(self, message: Message) -> str | None:
+        error = self._try(lambda: message)
+        self._note(error)
+        return error
 
     def _send_one(self) -> bool:
         """Whether there was one."""
@@ -115,7 +124,7 @@ class Postman:
         notice = self._store.claim_notice(self.channel.name, now, now + timedelta(seconds=CLAIM_S))
         if notice is None:
             return False
-        error = self._try(self._render(notice))
+        error = self._try(lambda: self._render(notice))
         ended_at = self._clock.now()
         again_at = ended_at + timedelta(seconds=pause_s(notice.tries)) if notice.tries < MOST_TRIES else None
         self._store.end_notice(notice, ended_at, error, again_at)
@@ -130,17 +139,18 @@ class Postman:
             )
         return True
 
-    def _try(self, message: Message) -> str | None:
-        self._busy_since_s = self._clock.monotonic()
+    def _try(self, write: Callable[[], Message]) -> str | None:
+        """Why it failed, whatever did: a message that cannot even be written must end as others do, not be claimed again."""
+        self._busy = _Busy(self._clock.monotonic())
         try:
-            self.channel.send(message)
+            self.channel.send(write())
         except ChannelFailed as failed:
             return str(failed)
         except Exception as error:
-            log.exception("Channel %r failed in a way that it should not.", self.channel.name)
+            log.exception("A message over channel %r failed in a way that it should not.", self.channel.name)
             return f"{self.channel.address} failed with {type(error).__name__}."
         finally:
-            self._busy_since_s = None
+            self._busy = None
         return None
 
     def _note(self, error: str | None) -> None:

@@ -21,6 +21,9 @@ OLDEST_UPLOAD_S = 24 * 3600.0
 """An upload to which nothing was added for so long has ended."""
 YOUNGEST_S = 3600.0
 """A file this young may belong to an attempt whose end is not yet committed."""
+RUNS_KEPT = timedelta(days=90)
+"""Runs of hosts that never came back, as containers that were killed, are forgotten then. The crash of a process that
+has run for longer is not told at its next start."""
 CRASHES_KEPT = timedelta(days=1)
 """For at least so long crashes are kept, however short the retention: delays and safe mode look back upon them."""
 
@@ -82,6 +85,7 @@ class Janitor:
         self._store.prune_usage(now - self._usage_retention)
         self._store.prune_reports(now - self._usage_retention)
         self._store.prune_crashes(now - max(self._retention, CRASHES_KEPT))
+        self._store.prune_runs(now - RUNS_KEPT)
         oldest = now.timestamp() - self._retention.total_seconds()
         for folder in self._logs.iterdir():
             if folder.stat().st_mtime < oldest:

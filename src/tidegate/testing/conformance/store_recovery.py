@@ -29,6 +29,15 @@ class RecoveryConformance:
         store.end("here")
         assert store.begin("here", world.now) is None
 
+    def test_runs_of_places_that_are_gone_are_forgotten(self, world: World) -> None:
+        store = world.store
+        store.begin("gone", world.now)
+        world.clock.advance(5)
+        store.begin("here", world.now)
+        assert store.prune_runs(world.now) == 1
+        assert store.begin("gone", world.now) is None
+        assert store.begin("here", world.now) == world.now
+
     def test_crashes_come_back_in_their_order_and_are_forgotten(self, world: World) -> None:
         store, start = world.store, world.now
         made = [Crash("here", f"part{n}", start + timedelta(seconds=n), f"error {n}") for n in (1, 2, 3)]
