@@ -163,6 +163,8 @@ def test_a_job_that_cannot_know_its_files_has_no_report_and_is_not_clean(house: 
 def test_bad_options_are_told_with_what_is_wrong(house: House) -> None:
     job = lint(house, sql_content="SELECT 1\n", dialect="klingon")
     assert (job["job_status"], job["exit"]["code"]) == ("FAILED", "unknown_dialect")
+    (task,) = house.tasks(job).values()
+    assert (task["verdict"], task["reason"]) == ("skipped", "SQLFluff has no dialect 'klingon'.")
     refused = house.http.post("/api/v1/jobs", json={"sql_content": "SELECT 1", "dialekt": "x"})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
     assert "dialect" in refused.json()["detail"]

@@ -17,7 +17,7 @@ from tidegate.api.openapi import content, problems
 from tidegate.api.problems import Refusal, exit_numbers
 from tidegate.api.views import JOBS, exit_view, task_view
 from tidegate.core.job import ExitReason, JobStatus, TaskState
-from tidegate.core.lint import FileReport, Summary, Verdict
+from tidegate.core.lint import SENSELESS_OPTIONS, FileReport, Summary, Verdict
 from tidegate.ports import JobRecord, Store, TaskRecord
 from tidegate.server.service import Service
 
@@ -49,6 +49,8 @@ def _is_unpacking(job: JobRecord, task: TaskRecord) -> bool:
 
 def _verdict_without_result(task: TaskRecord) -> Verdict:
     if task.state is TaskState.CANCELLED:
+        return Verdict.SKIPPED
+    if task.exit is not None and task.exit.code in SENSELESS_OPTIONS:
         return Verdict.SKIPPED
     timed_out = task.exit is not None and task.exit.reason is ExitReason.TIME_LIMIT
     return Verdict.TIMED_OUT if timed_out else Verdict.CRASHED

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+SENSELESS_OPTIONS = frozenset({"unknown_dialect", "unknown_rule", "bad_lint_config"})
+"""Codes of attempts that ended before any file was looked at, for what was asked of them."""
+
 
 class Verdict(StrEnum):
     """How far a file got. Only a `linted` one was seen by every rule that was asked for."""

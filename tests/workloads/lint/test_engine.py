@@ -296,6 +296,11 @@ def test_options_that_make_no_sense_are_refused(options, code):
     assert caught.value.code == code
 
 
+def test_a_dialect_that_is_almost_right_is_guessed():
+    with pytest.raises(TaskError, match=r"no dialect 'postgress'\. Did you mean 'postgres'"):
+        lint("SELECT 1\n", dialect="postgress")
+
+
 @pytest.mark.parametrize(
     ("comment", "says"),
     [

@@ -8,6 +8,7 @@ SQLFluff's settings can name a Python package to load (`library_path`), files to
 from __future__ import annotations
 
 import configparser
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from typing import Any
 
 from sqlfluff.core import FluffConfig
 from sqlfluff.core.config.ini import load_ini_string
+from sqlfluff.core.dialects import dialect_readout
 from sqlfluff.core.errors import SQLFluffUserError
 from sqlfluff.core.helpers.dict import nested_combine
 
@@ -70,8 +72,12 @@ def build(options: LintOptions, files: Sequence[ConfigFile] = (), *, fast: bool 
         )
     except (SQLFluffUserError, KeyError, ValueError, AssertionError) as error:
         if "unknown dialect" in str(error).lower():
-            asked = options.dialect or core["dialect"]
-            raise TaskError(f"SQLFluff has no dialect {asked!r:.80}.", code="unknown_dialect") from error
+            asked = str(options.dialect or core["dialect"])
+            near = difflib.get_close_matches(asked, [known.label for known in dialect_readout()], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TaskError(
+                f"SQLFluff has no dialect {asked!r:.80}.{hint}", code="unknown_dialect"
+            ) from error
         code = "unknown_dialect" if "dialect" in str(error).lower() else "bad_lint_config"
         raise TaskError(
             f"The configuration of the linter is wrong: {_first_line(error)}.", code=code
