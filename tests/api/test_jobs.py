@@ -343,3 +343,21 @@ def test_an_id_that_no_job_has_is_not_found(shared: World, job_id: str):
 def test_an_id_that_no_task_has_is_not_found(shared: World, task_id: str):
     shared.finished(shared.submit())
     assert_problem(shared.http.get(f"/api/v1/tasks/{task_id}"), 404, "not_found")
+
+
+def test_a_job_that_has_begun_says_why_its_other_tasks_wait(world: World) -> None:
+    def play(assignment: Assignment) -> Played:
+        world.pause()
+        return Played({"files": 2}, new_tasks=[TaskOrder(f"{i}.sql", {}) for i in range(2)])
+
+    world.play(play)
+    (accepted,) = world.service.store.add_jobs([new_job(world.service.clock.now(), owner="local")])
+    assert isinstance(accepted, Accepted)
+    world.service._bell.ring("schedule")
+    job_id = str(accepted.job_id)
+    job = world.http.get(f"/api/v1/jobs/{job_id}").json()
+    while job["tasks"]["queued"] < 2 or job["waiting"]["code"] == "not_judged":
+        job = world.http.get(f"/api/v1/jobs/{job_id}").json()
+    assert job["job_status"] == "RUNNING"
+    assert job["waiting"]["code"] == "queue_paused"
+    assert "paused" in job["waiting"]["sentence"]

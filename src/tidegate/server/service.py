@@ -231,8 +231,11 @@ class Service:
             raise NotFound(f"There is no job {job_id}.")
 
     def waiting(self, job: JobRecord) -> Waiting | None:
-        """Why the job waits, its position, and when it may start; None when it does not wait."""
-        if job.status not in (JobStatus.ACCEPTED, JobStatus.QUEUED):
+        """Why the job waits, its position, and when it may start; None when it does not wait.
+
+        One that has begun waits while none of its tasks runs, as files of an archive may for room on the disk.
+        """
+        if job.status not in (JobStatus.ACCEPTED, JobStatus.QUEUED) and not _only_waits(job):
             return None
         seen = job.change <= self._cycle.cursor
         told = self._cycle.explain_job(job.id)
@@ -302,6 +305,15 @@ class Service:
         finally:
             if span is not None:
                 span.end(attributes={"tidegate.jobs": len(submissions)})
+
+
+def _only_waits(job: JobRecord) -> bool:
+    counts = job.task_counts
+    return (
+        job.status is JobStatus.RUNNING
+        and not counts.get(TaskState.RUNNING)
+        and bool(counts.get(TaskState.QUEUED))
+    )
 
 
 __all__ = ["Checks", "Service", "Submitted", "Waiting"]
