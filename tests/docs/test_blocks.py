@@ -53,7 +53,6 @@ RUN = (
     ("docs/operations.md", "*", "ini", "tests/e2e/test_docs.py::test_the_unit_for_systemd_starts_a_command_that_there_is"),
     ("docs/overload.md", "Read and change it", "json", f"{EXAMPLES}test_the_rules_on_pressure_are_taken"),
     ("docs/python.md", "*", "python", "tests/ui/test_docs.py::test_the_examples_of_the_python_guide_work"),
-    ("docs/scheduling.md", "*", "mermaid", "tests/core/test_docs.py::test_the_drawn_lives_are_the_transition_tables"),
     ("docs/security.md", "*", "console", f"{EXAMPLES}test_the_commands_on_keys_make_use_and_revoke_them"),
     ("docs/settings.md", "*", "toml", f"{PAGES}test_the_example_configuration_has_settings_that_exist"),
     ("docs/sizing.md", "*", "console", GUIDES),
