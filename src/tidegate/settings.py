@@ -209,6 +209,11 @@ class Settings(BaseSettings):
         description="Address of that port. Loopback unless told: nobody is asked for a key there.",
         validation_alias=AliasChoices("TIDEGATE_METRICS_HOST", "METRICS_HOST", "metrics_host"),
     )
+    metrics_exemplars: bool = Field(
+        False,
+        description="Show the trace of the last submission with each bucket of how long requests took, to those who ask for "
+        "OpenMetrics. Takes `otel_endpoint`. See [metrics.md](metrics.md).",
+    )
 
     cpus: float | None = Field(
         None, description="CPUs the worker offers; default: what the machine or container has."

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tidegate.core.readings import NAMES
 from tidegate.telemetry.catalogue import CATALOGUE, OTHER, READINGS, reading_metric
 from tidegate.telemetry.exposition import page
-from tidegate.telemetry.meters import Distribution, Meters, Sample, bounded
+from tidegate.telemetry.meters import Distribution, Exemplar, Meters, Sample, bounded
 
 QUEUES = CATALOGUE["tidegate_queue_waiting_tasks"].labels[0].most
 
@@ -175,3 +175,16 @@ def test_the_catalogue_keeps_to_the_rules_of_names():
         assert metric.help.endswith("."), metric.name
         assert (metric.type == "histogram") == bool(metric.buckets), metric.name
         assert list(metric.buckets) == sorted(metric.buckets)
+
+
+def test_exemplars_are_kept_where_they_are_wanted_and_shown_in_openmetrics():
+    trace = Exemplar("ab" * 16, 0.3, 1_700_000_000.5)
+    for wanted in (True, False):
+        meters = Meters(exemplars=wanted)
+        meters.observe("tidegate_attempt_duration_seconds", 0.3, "sql", exemplar=trace)
+        meters.observe("tidegate_attempt_duration_seconds", 40.0, "sql")
+        body, _ = page([("", meters.samples())], "application/openmetrics-text; version=1.0.0")
+        (family,) = parse_openmetrics(body.decode())
+        shown = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
+        expected = [({"trace_id": trace.trace_id}, trace.value, trace.at_s)] if wanted else []
+        assert [(one.labels, one.value, float(one.timestamp)) for one in shown] == expected

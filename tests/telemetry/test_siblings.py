@@ -13,16 +13,17 @@ from collections.abc import Iterator
 import pytest
 
 from tidegate.telemetry import siblings as module
-from tidegate.telemetry.meters import Distribution, Meters, Sample
+from tidegate.telemetry.meters import Distribution, Exemplar, Meters, Sample
 from tidegate.telemetry.pages import Pages
 from tidegate.telemetry.siblings import Siblings
 
 OTHER = """
 import sys
 import threading
-from tidegate.telemetry.meters import Distribution, Sample
+from tidegate.telemetry.meters import Distribution, Exemplar, Sample
 from tidegate.telemetry.siblings import Siblings
-told = [Sample("tidegate_starts_total", 7.0, ("etl",)), Sample("tidegate_cycle_pass_seconds", Distribution((1,) * 12, 0.5))]
+passes = Distribution((1,) * 12, 0.5, {3: Exemplar("ab" * 16, 0.01, 1e9)})
+told = [Sample("tidegate_starts_total", 7.0, ("etl",)), Sample("tidegate_cycle_pass_seconds", passes)]
 siblings = Siblings(sys.argv[1], "worker", lambda: told)
 print(siblings.name, flush=True)
 sys.stdin.read()
@@ -58,7 +59,10 @@ def test_a_process_tells_what_all_of_them_tell(group: str):
                 other,
                 [
                     Sample("tidegate_starts_total", 7.0, ("etl",)),
-                    Sample("tidegate_cycle_pass_seconds", Distribution((1,) * 12, 0.5)),
+                    Sample(
+                        "tidegate_cycle_pass_seconds",
+                        Distribution((1,) * 12, 0.5, {3: Exemplar("ab" * 16, 0.01, 1e9)}),
+                    ),
                 ],
             )
         ]

@@ -65,14 +65,24 @@ def id_of(span: ReadableSpan) -> str:
     return format_span_id(span.context.span_id)
 
 
+@pytest.fixture(params=[True])
+def exemplars(request: pytest.FixtureRequest) -> bool:
+    """Whether the server shows them."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def server(tmp_path: Path, told: Told) -> Iterator[str]:
+def server(tmp_path: Path, told: Told, exemplars: bool) -> Iterator[str]:
     """The address of a real server with its worker."""
     thresholds = gc.get_threshold()
-    server = Server(
-        Settings(data_dir=tmp_path / "data", yield_cpu="off", grace_s=0.5, enable_commands=True),
-        tracing=told.tracing,
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        yield_cpu="off",
+        grace_s=0.5,
+        enable_commands=True,
+        metrics_exemplars=exemplars,
     )
+    server = Server(settings, tracing=told.tracing)
     app = server.start()
     try:
         with serving(app) as url:
@@ -114,6 +124,25 @@ def test_a_job_is_one_trace_from_its_request_to_what_its_program_sees(
     assert attempt.attributes["tidegate.reason"] == "succeeded"
     begins = [spans[name].start_time or 0 for name in ("POST /api/v1/jobs", "intake", "plan", "launch")]
     assert begins == sorted(begins)
+
+
+OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@pytest.mark.parametrize("exemplars", [True, False], indirect=True)
+def test_the_buckets_of_requests_name_the_trace_of_the_last_submission(server: str, exemplars: bool):
+    with httpx2.Client(base_url=server, timeout=60) as http:
+        answer = http.post("/api/v1/jobs", json={"kind": "sql", "sql": "select 1"})
+        trace = answer.headers["traceparent"].split("-")[1]
+        page = http.get("/metrics", headers=OPEN_METRICS).text
+        plain = http.get("/metrics").text
+    buckets = [line for line in page.splitlines() if f'# {{trace_id="{trace}"}}' in line]
+    assert len(buckets) == exemplars
+    for line in buckets:
+        assert line.startswith("sql_linting_request_duration_seconds_bucket{")
+        assert 'work="submit"' in line
+    assert "trace_id" not in plain
+    assert page.endswith("# EOF\n")
 
 
 def test_an_attempt_that_ends_its_process_has_its_span(server: str, told: Told):

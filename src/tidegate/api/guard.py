@@ -31,7 +31,7 @@ from tidegate.errors import TidegateError
 from tidegate.server.doorkeeper import Doorkeeper
 from tidegate.settings import Settings
 from tidegate.telemetry.logs import bind
-from tidegate.telemetry.meters import Meters
+from tidegate.telemetry.meters import Exemplar, Meters
 from tidegate.telemetry.tracing import NO_TRACING, Tracing
 
 log = logging.getLogger("tidegate.access")
@@ -168,7 +168,10 @@ class Guard:
         told = _CLASSES[status // 100]
         self._meters.count("tidegate_http_requests_total", work.value, told)
         if work is not Work.STREAM:
-            self._meters.observe("sql_linting_request_duration_seconds", took_s, work.value, told)
+            exemplar = _exemplar(scope, took_s) if self._meters.exemplars else None
+            self._meters.observe(
+                "sql_linting_request_duration_seconds", took_s, work.value, told, exemplar=exemplar
+            )
 
     def _begin_span(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """A submission is where a trace of ours begins, or where one of its client's comes in."""
@@ -296,3 +299,11 @@ def _access_line(scope: Scope, status: int, seconds: float) -> str:
 
 
 __all__ = ["Guard", "allowed_hosts"]
+
+
+def _exemplar(scope: Scope, took_s: float) -> Exemplar | None:
+    """The trace of the request, where it is in one: `traceparent` is version, trace, span and flags with `-` between."""
+    span = scope.get("span")
+    if span is None or not span.context:
+        return None
+    return Exemplar(span.context.split("-")[1], took_s, time.time())

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tidegate.telemetry.siblings import Siblings
 
 
-def process_meters(role: str) -> Meters:
+def process_meters(role: str, settings: Settings) -> Meters:
     """Those of a new process; `role` is `server` or `worker`."""
-    meters = Meters()
+    meters = Meters(exemplars=settings.metrics_exemplars)
     meters.tell("process", of_this_process(role))
     return meters
 

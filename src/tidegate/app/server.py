@@ -116,7 +116,7 @@ class Server:
         self.folders = DataFolders(root_of(settings))
         self.clock: Clock = SystemClock()
         self.clustered = settings.broker_url is not None and launcher is None
-        self.meters = process_meters("server")
+        self.meters = process_meters("server", settings)
         self._closing = contextlib.ExitStack()
         self._make_launcher = launcher
         self._wires = wire(settings) if self.clustered else None

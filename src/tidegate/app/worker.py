@@ -139,7 +139,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
         closing.callback(clock.stop)
         wires = wire(settings)
         closing.callback(wires.close)
-        meters = process_meters("worker")
+        meters = process_meters("worker", settings)
         traces = tracing(settings, "worker")
         closing.callback(traces.close)
         bounded = BoundedStore(

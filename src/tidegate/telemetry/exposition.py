@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as Shown
 
 from tidegate.telemetry.catalogue import CATALOGUE, Metric
-from tidegate.telemetry.meters import Distribution, Sample
+from tidegate.telemetry.meters import Distribution, Exemplar, Sample
 
 __all__ = ["SampleCollector", "page"]
 
@@ -85,9 +86,15 @@ def _add(family: Family, metric: Metric, sample: Sample, label: Mapping[str, str
         family.add_sample(metric.name, labels, sample.value)
         return
     total = 0
-    for bound, count in zip((*metric.buckets, float("inf")), sample.value.counts, strict=True):
+    for bucket, count in enumerate(sample.value.counts):
         total += count
-        le = "+Inf" if bound == float("inf") else repr(bound)
-        family.add_sample(f"{metric.name}_bucket", {**labels, "le": le}, total)
+        le = repr(metric.buckets[bucket]) if bucket < len(metric.buckets) else "+Inf"
+        exemplar = _exemplar(sample.value.exemplars.get(bucket))
+        family.add_sample(f"{metric.name}_bucket", {**labels, "le": le}, total, exemplar=exemplar)
     family.add_sample(f"{metric.name}_count", labels, total)
     family.add_sample(f"{metric.name}_sum", labels, sample.value.sum)
+
+
+def _exemplar(found: Exemplar | None) -> Shown | None:
+    """Prometheus's text format has none; the encoder leaves them out there."""
+    return None if found is None else Shown({"trace_id": found.trace_id}, found.value, found.at_s)

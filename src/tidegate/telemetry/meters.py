@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tidegate.telemetry.catalogue import CATALOGUE, OTHER, Label, Metric
 
-__all__ = ["Distribution", "Meters", "Sample", "Source", "bounded"]
+__all__ = ["Distribution", "Exemplar", "Meters", "Sample", "Source", "bounded"]
 
 log = logging.getLogger("tidegate.metrics")
 
@@ -23,11 +23,20 @@ Labels = tuple[str, ...]
 _NOBODY: Mapping[str, Collection[Labels]] = {}
 
 
+class Exemplar(NamedTuple):
+    """One value of those in a bucket, and the trace in which it came about. `at_s` counts from 1970."""
+
+    trace_id: str
+    value: float
+    at_s: float
+
+
 class Distribution(NamedTuple):
-    """How many values fell into each bucket, the last of which has no bound, and their sum."""
+    """How many values fell into each bucket, the last of which has no bound, their sum, and by bucket the last exemplar."""
 
     counts: tuple[int, ...]
     sum: float
+    exemplars: Mapping[int, Exemplar] = {}
 
 
 class Sample(NamedTuple):
@@ -43,11 +52,15 @@ Source = Callable[[], Iterable[Sample]]
 
 
 class _Buckets:
-    __slots__ = ("counts", "sum")
+    __slots__ = ("counts", "exemplars", "sum")
 
     def __init__(self, buckets: int) -> None:
         self.counts = [0] * (buckets + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+
+    def seen(self) -> Distribution:
+        return Distribution(tuple(self.counts), self.sum, dict(self.exemplars))
 
 
 class _Bounds:
@@ -75,7 +88,9 @@ class _Bounds:
 class Meters:
     """Counts what happens in this process; `sources` tell what can be read at any time. Safe to use from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exemplars: bool = False) -> None:
+        self.exemplars = exemplars
+        """Whether they are kept."""
         self._lock = threading.Lock()
         self._admitted: dict[tuple[str, Labels], Labels] = {}
         self._bounds = _Bounds()
@@ -90,16 +105,19 @@ class Meters:
         with self._lock:
             self._counts[name, self._known(name, labels)] += by
 
-    def observe(self, name: str, value: float, *labels: str) -> None:
-        """Add a value to a histogram of the catalogue."""
+    def observe(self, name: str, value: float, *labels: str, exemplar: Exemplar | None = None) -> None:
+        """Add a value to a histogram of the catalogue. Of exemplars the last one of each bucket is kept, if any are."""
         metric = CATALOGUE[name]
         with self._lock:
             key = (name, self._known(name, labels))
             found = self._distributions.get(key)
             if found is None:
                 found = self._distributions[key] = _Buckets(len(metric.buckets))
-            found.counts[bisect_left(metric.buckets, value)] += 1
+            bucket = bisect_left(metric.buckets, value)
+            found.counts[bucket] += 1
             found.sum += value
+            if exemplar is not None and self.exemplars:
+                found.exemplars[bucket] = exemplar
 
     def tell(self, part: str, source: Source) -> None:
         """From now on this is asked too. `part` names it where it does not answer."""
@@ -136,8 +154,7 @@ class Meters:
         with self._lock:
             counts = [Sample(name, value, labels) for (name, labels), value in self._counts.items()]
             distributions = [
-                Sample(name, Distribution(tuple(found.counts), found.sum), labels)
-                for (name, labels), found in self._distributions.items()
+                Sample(name, found.seen(), labels) for (name, labels), found in self._distributions.items()
             ]
         return counts + distributions
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tidegate.errors import Unavailable
-from tidegate.telemetry.meters import Distribution, Sample
+from tidegate.telemetry.meters import Distribution, Exemplar, Sample
 
 __all__ = ["Siblings"]
 
@@ -138,6 +138,7 @@ def _from_json(received: bytes) -> tuple[str, list[Sample]]:
 
 def _value(value: Any) -> float | Distribution:
     if isinstance(value, list):
-        counts, total = value
-        return Distribution(tuple(counts), float(total))
+        counts, total, *kept = value  # one of a version before has no exemplars
+        exemplars = {int(bucket): Exemplar(*one) for bucket, one in (kept[0] if kept else {}).items()}
+        return Distribution(tuple(counts), float(total), exemplars)
     return float(value)
