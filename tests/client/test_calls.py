@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tidegate.client import calls
-from tidegate.client.calls import Call, Reply
+from tidegate.client.call import Call, Reply
 from tidegate.client.http import client_options, shown
 from tidegate.client.local import data_dir_of, running_url, settings_environment
 from tidegate.client.problems import error_from_reply
@@ -35,7 +35,7 @@ def reply(document: object) -> Reply:
 
 
 def test_a_submission_leaves_out_what_was_not_given_and_has_a_key():
-    call = calls.submit({"kind": "sql", "sql": "select 1", "memory": None}, "key-1")
+    call = calls.jobs.submit({"kind": "sql", "sql": "select 1", "memory": None}, "key-1")
     assert (call.method, call.path) == ("POST", "/api/v1/jobs")
     assert call.body == {"kind": "sql", "sql": "select 1"}
     assert call.headers["Idempotency-Key"] == "key-1"
@@ -48,12 +48,12 @@ def test_a_submission_leaves_out_what_was_not_given_and_has_a_key():
 
 
 def test_names_in_paths_are_quoted():
-    assert calls.source("a/../b?c").path == "/api/v1/sources/a%2F..%2Fb%3Fc"
-    assert calls.upload_file("ä b.csv", 3, None, False).path == "/api/v1/files/%C3%A4%20b.csv"
+    assert calls.sources.get("a/../b?c").path == "/api/v1/sources/a%2F..%2Fb%3Fc"
+    assert calls.files.upload("ä b.csv", 3, None, False).path == "/api/v1/files/%C3%A4%20b.csv"
 
 
 def test_checks_that_fail_are_an_answer_and_a_busy_server_is_an_error():
-    for call in (calls.ready(), calls.workers_health()):
+    for call in (calls.health.ready(), calls.health.workers()):
         assert 503 in call.also
         failing = {"status": "not_ready", "checks": {"disk": "It is full."}}
         assert call.parse(Reply(503, {}, json.dumps(failing).encode())) == failing
@@ -66,14 +66,14 @@ def test_a_document_whose_status_is_a_word_is_read_by_the_status_of_its_answer()
 
 
 def test_a_long_poll_waits_longer_for_its_answer_than_the_server_takes():
-    call = calls.job("7", wait_s=20)
+    call = calls.jobs.get("7", wait_s=20)
     assert call.params == {"wait_s": "20"}
     assert call.read_timeout_s > 20
 
 
 def test_bulk_answers_are_jobs_or_errors_in_order():
     problem = {"status": 422, "code": "never_fits", "detail": "Too large.", "asked": 9, "limit": 4}
-    answers = calls.submit_many([{"kind": "sql"}, {"kind": "sql"}]).parse(
+    answers = calls.jobs.submit_many([{"kind": "sql"}, {"kind": "sql"}]).parse(
         reply({"items": [{"job_id": "1"}, {"problem": problem}]})
     )
     assert answers[0] == {"job_id": "1"}
@@ -83,9 +83,9 @@ def test_bulk_answers_are_jobs_or_errors_in_order():
 
 def test_an_answer_that_is_no_json_says_that_this_is_no_tidegate_server():
     with pytest.raises(TidegateError, match="Tidegate server"):
-        calls.job("1").parse(Reply(200, {}, b"<html>"))
+        calls.jobs.get("1").parse(Reply(200, {}, b"<html>"))
     with pytest.raises(TidegateError, match="Tidegate server"):
-        calls.job("1").parse(Reply(200, {}, b"[]"))
+        calls.jobs.get("1").parse(Reply(200, {}, b"[]"))
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def patience_with(call: Call[Any]) -> Patience[Any]:
 
 def test_broken_connections_are_tried_three_times_only_where_that_is_safe():
     broken = ServerUnreachable("gone")
-    patience = patience_with(calls.job("1"))
+    patience = patience_with(calls.jobs.get("1"))
     assert [patience.pause_after(broken) for _ in range(3)] == [*PAUSES_S, None]
-    assert patience_with(calls.add_source("a", "b")).pause_after(broken) is None
+    assert patience_with(calls.sources.add("a", "b")).pause_after(broken) is None
 
 
 def test_a_full_line_is_waited_for_within_its_budget():
     busy = Busy("full", retry_after_s=4.0)
-    assert patience_with(calls.submit({}, "k")).pause_after(busy) is None
-    patience = patience_with(calls.submit({}, "k", busy_timeout_s=10.0))
+    assert patience_with(calls.jobs.submit({}, "k")).pause_after(busy) is None
+    patience = patience_with(calls.jobs.submit({}, "k", busy_timeout_s=10.0))
     assert [patience.pause_after(busy) for _ in range(3)] == [4.0, 4.0, None]
 
 

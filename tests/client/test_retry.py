@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import tidegate
 from tidegate.client import calls
-from tidegate.client.calls import Call
+from tidegate.client.call import Call
 from tidegate.client.problems import error_from_problem
 from tidegate.client.retry import LONGEST_PAUSE_S, Patience
 from tidegate.client.throttle import FEW, WINDOW_S, Throttle
@@ -46,31 +46,33 @@ def patience_with(call: Call[Any], throttle: Throttle | None = None) -> Patience
 
 
 def test_a_server_with_too_many_requests_is_asked_three_times_in_all():
-    patience = patience_with(calls.submit({}, "k"))
+    patience = patience_with(calls.jobs.submit({}, "k"))
     assert [patience.pause_after(refusal()) for _ in range(3)] == [3.0, 3.0, None]
 
 
 def test_the_ticket_is_shown_at_the_next_try():
-    patience = patience_with(calls.submit({}, "k"))
+    patience = patience_with(calls.jobs.submit({}, "k"))
     patience.pause_after(refusal())
     assert patience.call.headers == {"Idempotency-Key": "k", "Tidegate-Ticket": "t7"}
-    assert calls.submit({}, "k").headers == {"Idempotency-Key": "k"}
+    assert calls.jobs.submit({}, "k").headers == {"Idempotency-Key": "k"}
 
 
 def test_what_must_not_be_sent_twice_is_not_sent_again():
-    for call in (calls.create_key("o", "user", "", None), calls.submit_many([{}])):
+    for call in (calls.keys.create("o", "user", "", None), calls.jobs.submit_many([{}])):
         assert patience_with(call).pause_after(refusal()) is None
 
 
 def test_an_unavailable_server_is_waited_for_when_it_says_how_long():
-    assert patience_with(calls.job("1")).pause_after(refusal("unavailable", 2.0, 503)) == 2.0
-    assert patience_with(calls.job("1")).pause_after(refusal("unavailable", None, 503)) is None
+    assert patience_with(calls.jobs.get("1")).pause_after(refusal("unavailable", 2.0, 503)) == 2.0
+    assert patience_with(calls.jobs.get("1")).pause_after(refusal("unavailable", None, 503)) is None
 
 
 def test_nobody_is_kept_waiting_for_long_unasked():
     long = refusal(retry_after_s=LONGEST_PAUSE_S + 1)
-    assert patience_with(calls.submit({}, "k")).pause_after(long) is None
-    assert patience_with(calls.submit({}, "k", busy_timeout_s=100)).pause_after(long) == LONGEST_PAUSE_S + 1
+    assert patience_with(calls.jobs.submit({}, "k")).pause_after(long) is None
+    assert (
+        patience_with(calls.jobs.submit({}, "k", busy_timeout_s=100)).pause_after(long) == LONGEST_PAUSE_S + 1
+    )
 
 
 # All calls of a client
@@ -81,7 +83,7 @@ def test_at_most_a_tenth_of_many_requests_is_sent_again():
     for _ in range(1000):
         throttle.answered(accepted=True)
     sent_again = sum(
-        patience_with(calls.job("1"), throttle).pause_after(refusal()) is not None for _ in range(500)
+        patience_with(calls.jobs.get("1"), throttle).pause_after(refusal()) is not None for _ in range(500)
     )
     assert sent_again == 100
 
@@ -107,7 +109,7 @@ def test_a_refusal_of_its_own_says_so_and_sends_nothing():
     throttle = Throttle(Clock(), lambda: 0.0)
     for _ in range(FEW):
         throttle.answered(accepted=False)
-    patience = patience_with(calls.job("1"), throttle)
+    patience = patience_with(calls.jobs.get("1"), throttle)
     with pytest.raises(Busy, match="was not sent"):
         patience.check()
     patience.pause_after(refusal())
@@ -128,7 +130,7 @@ def test_a_short_program_is_not_throttled_and_two_minutes_are_forgotten():
 
 def test_answers_that_are_no_refusal_are_accepted_ones():
     throttle = Throttle(Clock(), lambda: 0.0)
-    patience = patience_with(calls.job("1"), throttle)
+    patience = patience_with(calls.jobs.get("1"), throttle)
     for _ in range(50):
         patience.answered(NotFound("no such job"))
     assert not throttle.refuses()

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from tidegate.client.calls import Call
+from tidegate.client.call import Call
 from tidegate.client.problems import error_from_reply
 from tidegate.errors import InvalidInput, ServerUnreachable
 

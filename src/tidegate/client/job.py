@@ -8,11 +8,12 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 
 from tidegate.client import calls
+from tidegate.client.connection import Connection
 from tidegate.client.files import format_of
 from tidegate.client.shapes import Document, Event, Explanation, Rows, job_failed
 from tidegate.client.values import LineReader
@@ -21,20 +22,17 @@ from tidegate.client.waiting import NO_MORE, Deadline, EventCursor, LogCursor
 from tidegate.core.values import decode
 from tidegate.errors import ServerUnreachable
 
-if TYPE_CHECKING:
-    from tidegate.client.client import Client
-
 
 class Job(JobView):
     """A job on a server. Its properties say what was last heard of it; `refresh` asks again, `wait` until it ends."""
 
-    def __init__(self, client: Client, document: Document) -> None:
+    def __init__(self, connection: Connection, document: Document) -> None:
         super().__init__(document)
-        self._client = client
+        self._connection = connection
 
     def refresh(self, wait_s: float | None = None) -> Job:
         """Ask how the job stands. With `wait_s` (at most 30) the answer comes at its end, or after that time."""
-        self.document = self._client.send(calls.job(self.id, wait_s))
+        self.document = self._connection.send(calls.jobs.get(self.id, wait_s))
         return self
 
     def wait(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Job:
@@ -56,7 +54,7 @@ class Job(JobView):
             self.wait().refresh()
         if self.status != "SUCCEEDED":
             raise job_failed(self.document)
-        return Result(self._client, self.id, self.document.get("result") or {})
+        return Result(self._connection, self.id, self.document.get("result") or {})
 
     def explain(self) -> Explanation:
         """Why the job waits, or why it ended, with numbers."""
@@ -64,7 +62,7 @@ class Job(JobView):
 
     def cancel(self) -> Job:
         """Ask for its end; what runs is gone within 2 s. A job that has ended stays as it is."""
-        self._client.send(calls.cancel(self.id))
+        self._connection.send(calls.jobs.cancel(self.id))
         return self.refresh()
 
     def events(self, after: int = 0) -> Iterator[Event]:
@@ -72,7 +70,7 @@ class Job(JobView):
         cursor = EventCursor(after)
         while True:
             try:
-                with self._client.stream(calls.events(self.id, cursor.after)) as response:
+                with self._connection.stream(calls.jobs.events(self.id, cursor.after)) as response:
                     if response.status_code == NO_MORE:
                         return
                     yield from filter(None, map(cursor.take, httpx2.EventSource(response)))
@@ -83,7 +81,7 @@ class Job(JobView):
 
     def logs(self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None) -> str:
         """What the newest attempt of the first task printed, or that which is named; `tail`: only the last lines."""
-        return self._client.send(calls.logs(self.id, task, attempt, tail))
+        return self._connection.send(calls.output.logs(self.id, task, attempt, tail))
 
     def follow_logs(
         self, *, task: int | None = None, attempt: int | None = None, tail: int | None = None
@@ -95,8 +93,8 @@ class Job(JobView):
         cursor = LogCursor()
         while True:
             try:
-                with self._client.stream(
-                    calls.follow_logs(self.id, task, attempt, cursor.last_id, tail)
+                with self._connection.stream(
+                    calls.output.follow_logs(self.id, task, attempt, cursor.last_id, tail)
                 ) as response:
                     if response.status_code == NO_MORE:
                         return
@@ -108,30 +106,32 @@ class Job(JobView):
 
     def files(self) -> Iterator[Document]:
         """The files that a command or a function has left behind: `name` and `size_bytes` of each."""
-        return self._client.pages(lambda cursor: calls.files(self.id, cursor))
+        return self._connection.pages(lambda cursor: calls.output.files(self.id, cursor))
 
     def download_file(self, name: str, path: str | os.PathLike[str]) -> Path:
         """Write one of its files to a file here. Raises NotFound."""
-        return self._client.download(calls.file_download(self.id, name), path)
+        return self._connection.download(calls.output.file(self.id, name), path)
 
     def tasks(self, state: str | None = None) -> Iterator[Document]:
         """Its tasks with their attempts; with `state` only those in it, such as `failed`. Read page by page."""
-        return self._client.pages(lambda cursor: calls.tasks(self.id, state, cursor))
+        return self._connection.pages(lambda cursor: calls.jobs.tasks(self.id, state, cursor))
 
     def task(self, number: int) -> Document:
         """One of its tasks by its number, the first is 1. Raises NotFound."""
-        return self._client.send(calls.task(f"{self.id}.{number}"))
+        return self._connection.send(calls.jobs.task(f"{self.id}.{number}"))
 
 
 class Result(ResultView):
     """What a job produced. Iterating streams the rows as dicts without holding them all."""
 
-    def __init__(self, client: Client, job_id: str, document: Document) -> None:
+    def __init__(self, connection: Connection, job_id: str, document: Document) -> None:
         super().__init__(job_id, document)
-        self._client = client
+        self._connection = connection
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return map(LineReader(self.columns), self._client.lines(calls.result_download(self.job_id, "jsonl")))
+        return map(
+            LineReader(self.columns), self._connection.lines(calls.output.result(self.job_id, "jsonl"))
+        )
 
     @property
     def value(self) -> Any:
@@ -139,7 +139,7 @@ class Result(ResultView):
         name = self._value_file
         if name is None:
             return decode(self.document["value"])
-        with self._client.stream(calls.file_download(self.job_id, name)) as response:
+        with self._connection.stream(calls.output.file(self.job_id, name)) as response:
             return decode(json.loads(response.read()))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -153,18 +153,18 @@ class Result(ResultView):
 
     def preview(self, limit: int = 20, offset: int = 0) -> Rows:
         """A few rows, without reading the rest."""
-        return self._client.send(calls.result_rows(self.job_id, limit, offset))
+        return self._connection.send(calls.output.rows(self.job_id, limit, offset))
 
     def download(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
         """Write the result to a file here: `parquet`, `csv` or `jsonl`, by its ending unless given."""
-        return self._client.download(calls.result_download(self.job_id, format_of(path, format)), path)
+        return self._connection.download(calls.output.result(self.job_id, format_of(path, format)), path)
 
     def arrow(self) -> Any:
         """The result as a `pyarrow.Table`. Raises ImportError naming the extra when pyarrow is missing."""
         parquet = require_pyarrow()
-        if self._client.is_local and self.path is not None and self.path.is_file():
+        if self._connection.is_local and self.path is not None and self.path.is_file():
             return parquet.read_table(self.path)
-        with self._client.stream(calls.result_download(self.job_id, "parquet")) as response:
+        with self._connection.stream(calls.output.result(self.job_id, "parquet")) as response:
             return parquet.read_table(io.BytesIO(response.read()))
 
     def df(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from tidegate.client.calls import Call
+from tidegate.client.call import Call
 from tidegate.client.throttle import Throttle
 from tidegate.errors import Busy, ServerUnreachable, TidegateError, Unavailable
 

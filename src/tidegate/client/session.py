@@ -92,7 +92,7 @@ def _refuse_settings(settings: Mapping[str, Any], what: str) -> None:
 
 def answers(url: str) -> bool:
     """Whether a Tidegate server answers at the address."""
-    call = calls.health()
+    call = calls.health.live()
     try:
         with httpx2.Client(**client_options(url, None)) as http:
             return bool(http.request(call.method, call.path, **request_options(call)).status_code == 200)

@@ -188,7 +188,7 @@ def _told(server: Client, job: Job, format: Format, local: Local, before: dict[s
         unclean = _text(job.tasks(), local, before)
         _closing(job.document["summary"])
         return unclean
-    with server.stream(calls.lint_report(job.id, format.value)) as answer:
+    with server.stream(calls.output.report(job.id, format.value)) as answer:
         for piece in answer.iter_text():
             sys.stdout.write(piece)
     sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tidegate.client import calls
 from tidegate.client.aio import AsyncClient
-from tidegate.client.calls import Call
+from tidegate.client.call import Call
 from tidegate.client.shapes import Page, instant
 from tidegate.errors import AccessDenied, Busy, ServerUnreachable, TidegateError, Unavailable
 from tidegate.ui.tui.picture import Jobs, Picture
@@ -90,17 +90,17 @@ class Watcher:
     def _calls(self) -> dict[str, Call[Any]]:
         wanted = self.filter.asked
         return {
-            "system": calls.system(),
-            "workers": calls.workers(limit=MOST_JOBS),
-            "queues": calls.queues(limit=MOST_JOBS),
-            "pressure": calls.pressure(),
-            "running": calls.jobs(status="RUNNING", order="oldest", limit=MOST_JOBS, **wanted),
-            "waiting": calls.jobs(status="QUEUED", order="oldest", limit=MOST_JOBS, **wanted),
-            "mode": calls.safe_mode(),
-            "ready": calls.ready(),
-            "health": calls.workers_health(),
-            "alerts": calls.alerts(state="active"),
-            "whoami": calls.whoami(),
+            "system": calls.health.system(),
+            "workers": calls.workers.page(limit=MOST_JOBS),
+            "queues": calls.queues.page(limit=MOST_JOBS),
+            "pressure": calls.pressure.now(),
+            "running": calls.jobs.page(status="RUNNING", order="oldest", limit=MOST_JOBS, **wanted),
+            "waiting": calls.jobs.page(status="QUEUED", order="oldest", limit=MOST_JOBS, **wanted),
+            "mode": calls.recovery.safe_mode(),
+            "ready": calls.health.ready(),
+            "health": calls.health.workers(),
+            "alerts": calls.alerts.page(state="active"),
+            "whoami": calls.keys.whoami(),
         }
 
     def _picture(self, names: Sequence[str], answers: Sequence[Any]) -> Picture:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.client import calls
-from tidegate.client.calls import Call
+from tidegate.client.call import Call
 from tidegate.client.shapes import Document
 from tidegate.core.identity import Role
 from tidegate.ui.cli.output import clean
@@ -35,7 +35,7 @@ def cancel(job: Document) -> Order:
     owner = f" of {clean(job['owner'])}" if job.get("owner") else ""
     now = "It runs; what it has done so far is lost." if job.get("started_at") else "It has not started yet."
     return Order(
-        calls.cancel(job["job_id"]),
+        calls.jobs.cancel(job["job_id"]),
         Role.USER,
         "Cancelling a job",
         f"Job {job['job_id']} is being cancelled.",
@@ -48,7 +48,7 @@ def pause_or_resume(queue: Document) -> Order:
     name, pause = queue["name"], not queue["paused"]
     done = f"Queue {name} is paused: what runs goes on." if pause else f"Queue {name} is open again."
     what = "Pausing a queue" if pause else "Resuming a queue"
-    return Order(calls.pause_queue(name, pause), Role.OPERATOR, what, done)
+    return Order(calls.queues.pause(name, pause), Role.OPERATOR, what, done)
 
 
 def drain_or_resume(worker: Document) -> Order:
@@ -56,11 +56,11 @@ def drain_or_resume(worker: Document) -> Order:
     name, drain = worker["worker_id"], not worker["draining"]
     done = f"Worker {name} is drained: what runs goes on." if drain else f"Worker {name} gets jobs again."
     what = "Draining a worker" if drain else "Resuming a worker"
-    return Order(calls.tell_worker(name, "drain" if drain else "resume"), Role.OPERATOR, what, done)
+    return Order(calls.workers.tell(name, "drain" if drain else "resume"), Role.OPERATOR, what, done)
 
 
 def acknowledge(alert: Document) -> Order:
     """Say that an alert is seen."""
     number = alert["alert_id"]
     done = f"Alert {number} is acknowledged: it is not told again unless it grows worse."
-    return Order(calls.acknowledge_alert(number, ""), Role.OPERATOR, "Acknowledging an alert", done)
+    return Order(calls.alerts.acknowledge(number, ""), Role.OPERATOR, "Acknowledging an alert", done)
