@@ -20,8 +20,7 @@ from scripts import grafana_dashboard
 from tests.cluster.conftest import SETTINGS
 from tidegate.telemetry.catalogue import CATALOGUE
 from tidegate.testing.cluster import Cluster, Services
-from tidegate.testing.prometheus import PACKAGE, Prometheus
-from tidegate.testing.servers import PostgreSQL, Redis, free_port, program
+from tidegate.testing.servers import PostgreSQL, Prometheus, Redis, free_port, program
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -37,7 +36,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def promtool(*arguments: str | Path, given: str | None = None) -> str:
     """What it says. A program that is not there fails the test by the name of its package."""
-    command = [program("promtool", PACKAGE), *map(str, arguments)]
+    command = [program("promtool", "prometheus"), *map(str, arguments)]
     done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.testing import servers
 from tidegate.testing.servers import (
     MariaDB,
     MissingProgram,
@@ -20,7 +19,9 @@ from tidegate.testing.servers import (
     Server,
     ServerFailed,
     SqlServer,
+    program,
 )
+from tidegate.testing.servers.processes import tree
 
 
 def _runs(pid: int) -> bool:
@@ -101,7 +102,7 @@ def test_a_paused_server_answers_nothing_until_it_goes_on():
 @pytest.mark.parametrize("kind", [PostgreSQL, MariaDB, Redis])
 def test_nothing_is_left_of_a_closed_server(kind: type[Server]):
     with kind() as server:
-        processes = servers._tree(server.pid)
+        processes = tree(server.pid)
     assert not [pid for pid in processes if _runs(pid)]
     assert not server.folder.exists()
 
@@ -136,4 +137,4 @@ def test_a_missing_program_names_its_package():
     with pytest.raises(
         MissingProgram, match=r"no-such-program is not installed.*apt-get install -y some-package"
     ):
-        servers.program("no-such-program", "some-package")
+        program("no-such-program", "some-package")

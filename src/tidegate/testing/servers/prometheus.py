@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tidegate.testing.servers import Server, ServerFailed, program
-
-PACKAGE = "prometheus"
+from tidegate.testing.servers.processes import ServerFailed, program
+from tidegate.testing.servers.server import Server
 
 
 class Prometheus(Server):
@@ -76,7 +75,7 @@ class Prometheus(Server):
 
     def _command(self) -> Sequence[str]:
         return [
-            program("prometheus", PACKAGE),
+            program("prometheus", "prometheus"),
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address={self.listen}:{self.port}",
