@@ -15,8 +15,10 @@ from benchmarks.http import Pool, request
 from benchmarks.open_loop import Stream, open_loop
 from benchmarks.servers import ROOT, processes_of, running, scratch, tidegate
 from tidegate.app.folders import instance_of
-from tidegate.core.job import AttemptKey, Exit, ExitReason
+from tidegate.core.attempt import Exit
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import GIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.errors import SettingError
 from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxOrder
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.app import worker
-from tidegate.core.job import AttemptKey, Usage
+from tidegate.core.attempt import Usage
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import GIB, Resources
 from tidegate.ports import Reading
 from tidegate.runtime.sandbox import Rungs, SandboxEnd, SandboxEvent, SandboxOrder

@@ -19,18 +19,11 @@ from tidegate.api.admission import Admission
 from tidegate.app.alerts import make_alerting
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Happening
-from tidegate.core.job import (
-    Assignment,
-    AttemptEnd,
-    AttemptState,
-    Exit,
-    Source,
-    SourceColumn,
-    TaskOrder,
-    TaskState,
-    Usage,
-)
+from tidegate.core.attempt import Assignment, AttemptEnd, Exit, Usage
+from tidegate.core.job import TaskOrder
 from tidegate.core.resources import GIB, Resources
+from tidegate.core.source import Source, SourceColumn
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import AttemptStore, Bell, Clock, RateLimiter, WorkerInfo
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import SystemClock

@@ -19,8 +19,8 @@ from tidegate.api import create_app
 from tidegate.api.access import ACCESS, GuardedRoute, guarded_router, include
 from tidegate.api.application import SUBJECTS
 from tidegate.core.identity import Role
-from tidegate.core.job import Source, SourceColumn
 from tidegate.core.resources import Resources
+from tidegate.core.source import Source, SourceColumn
 from tidegate.errors import BrokenInvariant
 from tidegate.ports import AuditFilter, WorkerInfo
 from tidegate.server.doorkeeper import new_key

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from tests.api.support import Played, World, assert_problem, fails_with, world_in
-from tidegate.core.job import Assignment, Exit, ExitReason, TaskOrder
+from tidegate.core.attempt import Assignment, Exit
+from tidegate.core.job import TaskOrder
 from tidegate.core.resources import MIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.ports import Accepted
 from tidegate.testing.conformance.world import new_job
 

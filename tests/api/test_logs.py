@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from tests.api.support import Played, World, assert_problem
 from tidegate.api.logs import last_lines, unfinished_bytes, whole_characters
-from tidegate.core.job import Assignment, AttemptKey, AttemptState, TaskKey, TaskState, Usage
+from tidegate.core.attempt import Assignment, Usage
+from tidegate.core.job import AttemptKey, TaskKey
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import AttemptRecord, JobStore, TaskRecord
 from tidegate.server.output import OutputFollower, Printed
 from tidegate.testing.fakes import START

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.api.support import World, assert_problem, fails_with, world_in
-from tidegate.core.job import Exit, ExitReason
+from tidegate.core.attempt import Exit
+from tidegate.core.states import ExitReason
 
 
 def test_a_small_query_is_answered_in_the_request_and_states_its_limits(world: World):

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.api.support import Played, World, assert_problem, fails_with
-from tidegate.core.job import Exit, ExitReason
+from tidegate.core.attempt import Exit
+from tidegate.core.states import ExitReason
 
 
 def test_a_result_is_described_with_links_to_its_source_and_files(world: World):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.api.support import World, assert_problem, fails_with, logged
-from tidegate.core.job import Exit, ExitReason
+from tidegate.core.attempt import Exit
+from tidegate.core.states import ExitReason
 
 
 def add(world: World, name: str = "trips", file: str = "trips.parquet") -> Path:

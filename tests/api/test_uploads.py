@@ -16,9 +16,11 @@ from tests.api.support import Played, World, assert_problem, fails_with, logged,
 from tidegate.api.files import INCOMING, Placement, Received, file_name, receive
 from tidegate.api.problems import Refusal
 from tidegate.api.sources import _place, _SourceOf
+from tidegate.core.attempt import Assignment, Exit
 from tidegate.core.identity import Caller, Role
-from tidegate.core.job import Assignment, Exit, ExitReason, Source
 from tidegate.core.names import source_name_of
+from tidegate.core.source import Source
+from tidegate.core.states import ExitReason
 from tidegate.errors import Conflict, InvalidInput
 from tidegate.server.service import Service
 

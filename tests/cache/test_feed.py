@@ -10,8 +10,8 @@ import pytest
 from tidegate.cache.feed import LedgerFeed, fed
 from tidegate.cache.ledger import RedisLedgerCache
 from tidegate.cache.local import LocalLedgerCache
-from tidegate.core.job import TaskState
 from tidegate.core.resources import Resources
+from tidegate.core.states import TaskState
 from tidegate.ports import LedgerCache, Store
 from tidegate.server.services.ledger import REBUILD_S, KeepLedger, rooms_now
 from tidegate.testing.conformance.world import LARGE, SMALL, World

@@ -13,7 +13,8 @@ import pytest
 
 from tests.cluster.conftest import SETTINGS, database_in
 from tidegate.app.worker import make_worker
-from tidegate.core.job import AttemptKey, JobStatus, TaskState
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.ports import Draining
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.celery import CeleryLauncher

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.core.job import (
+from tidegate.core.plan import ReasonCode
+from tidegate.core.states import (
     ATTEMPT_TRANSITIONS,
     TASK_TRANSITIONS,
     AttemptState,
@@ -17,7 +18,6 @@ from tidegate.core.job import (
     JobStatus,
     TaskState,
 )
-from tidegate.core.plan import ReasonCode
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEDULING = (DOCS / "scheduling.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.core.growing import MOST_PARTS, common_type, grown
-from tidegate.core.job import Growth, Source, SourceColumn, SourcePart
+from tidegate.core.source import Growth, Source, SourceColumn, SourcePart
 from tidegate.errors import Conflict
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)

@@ -4,18 +4,15 @@ from itertools import product
 
 import pytest
 
-from tidegate.core.job import (
+from tidegate.core.job import AttemptKey, Priority, TaskKey, parse_job_id
+from tidegate.core.states import (
     ATTEMPT_TRANSITIONS,
     TASK_TRANSITIONS,
-    AttemptKey,
     AttemptState,
     JobStatus,
-    Priority,
-    TaskKey,
     TaskState,
     check_attempt_transition,
     check_task_transition,
-    parse_job_id,
 )
 from tidegate.errors import IllegalTransition, InvalidInput, NotFound
 

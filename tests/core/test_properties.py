@@ -21,8 +21,9 @@ from tests.core.auditor import (
     passed_over,
     through_closed_gates,
 )
-from tidegate.core.job import AttemptKey, ExitReason, Priority, TaskKey, TaskState
+from tidegate.core.job import AttemptKey, Priority, TaskKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import ExitReason, TaskState
 from tidegate.testing.scenario import (
     Cancel,
     End,

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import Exit, ExitReason, TaskState
+from tidegate.core.attempt import Exit
 from tidegate.core.resources import GIB, MIB
 from tidegate.core.retry import MOST_OUT_OF_MEMORY, Decision, Memory, decide, delay_s, quarantined
+from tidegate.core.states import ExitReason, TaskState
 from tidegate.settings import load_settings
 from tidegate.testing.scenario import NOW
 

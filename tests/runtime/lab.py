@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import MIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.runtime.limits.paths import UNIFIED, own_hierarchies
 from tidegate.runtime.processes import children_of, marked_processes, read_file
 from tidegate.runtime.sandbox import (

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.runtime.lab import Lab, is_progress
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import ExitReason
 from tidegate.runtime import reporter
 from tidegate.runtime.sandbox import SandboxEnd, SandboxOrder, Turn
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.runtime.lab import Lab, eventually, is_started
-from tidegate.core.job import ExitReason
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.ports import IntakeContext, KindRules
 from tidegate.runtime.limits import landlock
 from tidegate.runtime.pipes import LOG_END_BYTES, MAX_LOG_BYTES

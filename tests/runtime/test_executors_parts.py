@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import AttemptKey, Exit, ExitReason, Usage
+from tidegate.core.attempt import Exit, Usage
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.errors import ExecutorDied, ExecutorMemoryLimit, SettingError
 from tidegate.runtime.executors import verdicts, wire
 from tidegate.runtime.executors.answers import Answer

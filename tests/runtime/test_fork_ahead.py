@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.runtime.lab import Lab, all_gone, eventually
-from tidegate.core.job import ExitReason
+from tidegate.core.states import ExitReason
 
 
 def waiting(lab: Lab) -> int:

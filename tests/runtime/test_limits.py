@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.runtime.lab import Lab, groups_of, is_progress
-from tidegate.core.job import ExitReason
 from tidegate.core.resources import MIB
+from tidegate.core.states import ExitReason
 from tidegate.runtime.limits.files import processes_in
 
 LIMIT_MIB = 96

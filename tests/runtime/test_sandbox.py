@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.lab import Lab, eventually, is_progress, is_started, with_parents
-from tidegate.core.job import ExitReason
 from tidegate.core.resources import MIB
+from tidegate.core.states import ExitReason
 from tidegate.errors import BrokenInvariant
 from tidegate.runtime.pipes import LOG_END_BYTES, MAX_LOG_BYTES
 from tidegate.runtime.sandbox import SandboxEnd, SandboxGone, SandboxOrder, SandboxProgress

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.job import ExitReason
 from tidegate.core.resources import MIB
+from tidegate.core.states import ExitReason
 from tidegate.runtime.verdict import Ending, Facts, judge
 
 OK = Facts(

@@ -12,24 +12,12 @@ from typing import Any
 import pytest
 
 from tests.runtime.lab import RUNNERS_PATH
-from tidegate.core.job import (
-    DIGEST,
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Claimed,
-    ExitReason,
-    JobStatus,
-    NewJob,
-    Priority,
-    Recorded,
-    Shape,
-    TaskOrder,
-    TaskState,
-)
+from tidegate.core.attempt import AttemptEnd, Claimed, Recorded
+from tidegate.core.job import DIGEST, AttemptKey, NewJob, Priority, Shape, TaskOrder
 from tidegate.core.recovery import MOST_CRASHES, Cause, Mode
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
+from tidegate.core.states import AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.errors import Unavailable
 from tidegate.ports import TAKES_BATCHES, BeatAnswer, JobRecord, WorkerInfo
 from tidegate.runtime.clock import SystemClock

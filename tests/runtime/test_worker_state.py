@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, ExitReason, TaskState
+from tidegate.core.attempt import Assignment, AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
 from tidegate.core.retry import Losses
+from tidegate.core.states import AttemptState, ExitReason, TaskState
 from tidegate.ports import BeatAnswer
 from tidegate.runtime.evictor import Eviction
 from tidegate.runtime.worker_events import (

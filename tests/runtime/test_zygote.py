@@ -27,7 +27,7 @@ from tests.runtime.lab import (
     is_started,
     rungs_to_try,
 )
-from tidegate.core.job import KEEPER_DIED
+from tidegate.core.states import KEEPER_DIED
 from tidegate.errors import SettingError, Unavailable
 from tidegate.runtime.processes import marked_processes, memory_of
 from tidegate.runtime.sandbox import Sandboxes, SandboxOrder

@@ -12,11 +12,11 @@ import pytest
 from tidegate.core.alert_rules import Level, default_rules
 from tidegate.core.alerts import Figure
 from tidegate.core.identity import Caller, Role
-from tidegate.core.job import TaskState
 from tidegate.core.pressure import Level as Pressure
 from tidegate.core.readings import Readings
 from tidegate.core.recovery import Cause, Crash, Mode, SafeMode, left
 from tidegate.core.resources import GIB, Resources
+from tidegate.core.states import TaskState
 from tidegate.errors import InvalidInput, NotFound, Unavailable
 from tidegate.ports import (
     AlertFilter,

@@ -20,18 +20,10 @@ from hypothesis.stateful import (
 )
 
 from tests.core.auditor import left_idle, misplaced, oversold, passed_over, through_closed_gates
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Exit,
-    ExitReason,
-    JobStatus,
-    Priority,
-    Shape,
-    TaskState,
-)
+from tidegate.core.attempt import AttemptEnd, Exit
+from tidegate.core.job import AttemptKey, Priority, Shape
 from tidegate.core.retry import decide
+from tidegate.core.states import AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.ports import Store, WorkerInfo
 from tidegate.server.cycle import Cycle
 from tidegate.store import open_store

@@ -8,23 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.core.job import (
-    AttemptKey,
-    AttemptState,
-    JobStatus,
-    NewJob,
-    Priority,
-    Shape,
-    Source,
-    SourcePart,
-    TaskOrder,
-    TaskState,
-)
+from tidegate.core.job import AttemptKey, NewJob, Priority, Shape, TaskOrder
 from tidegate.core.membership import Beat
 from tidegate.core.names import INTERACTIVE_QUEUE
 from tidegate.core.recovery import Crash
 from tidegate.core.resources import GIB, MIB, Resources
 from tidegate.core.retry import Losses
+from tidegate.core.source import Source, SourcePart
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.core.usage import HOUR, UsageBy, hour_of
 from tidegate.errors import Unavailable
 from tidegate.ports import UsageFilter, WorkerInfo

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tidegate.core.job import JobStatus
+from tidegate.core.states import JobStatus
 from tidegate.errors import NotLeader, Unavailable
 from tidegate.runtime.clock import SystemClock
 from tidegate.server.cycle import Cycle

@@ -10,21 +10,14 @@ from datetime import timedelta
 
 from tidegate.core.alert_rules import Level as AlertLevel
 from tidegate.core.alerts import Change, Happening, Silence
+from tidegate.core.attempt import AttemptEnd
 from tidegate.core.identity import Action, AuditEntry, Caller, KeyRecord, Role
-from tidegate.core.job import (
-    DIGEST,
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Growth,
-    SourceColumn,
-    SourcePart,
-    TaskOrder,
-    TaskState,
-)
+from tidegate.core.job import DIGEST, AttemptKey, TaskOrder
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, Sample
 from tidegate.core.recovery import Cause, Crash, faulted, ordered
+from tidegate.core.source import Growth, SourceColumn, SourcePart
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.core.usage import UsageBy
 from tidegate.ports import AlertFilter, AuditFilter, Draining, JobFilter, UsageFilter, WorkerPressure
 from tidegate.store import SqlStore

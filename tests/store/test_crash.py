@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tidegate.core.job import AttemptState, TaskState
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import JobFilter
 from tidegate.store import open_store
 from tidegate.testing.conformance.world import World

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, select
 from sqlalchemy.pool import NullPool
 
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.runtime.clock import SystemClock
 from tidegate.store import open_store
 from tidegate.store.schema import metadata

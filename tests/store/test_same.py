@@ -20,8 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tidegate.core.job import DIGEST, AttemptKey, AttemptState, TaskOrder, TaskState
+from tidegate.core.job import DIGEST, AttemptKey, TaskOrder
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.core.usage import HOUR, UsageBy, hour_of
 from tidegate.errors import TidegateError
 from tidegate.ports import JobFilter, Store, UsageFilter

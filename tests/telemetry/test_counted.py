@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import DIGEST, AttemptState, Exit, ExitReason, TaskOrder, TaskState, Usage
+from tidegate.core.attempt import Exit, Usage
+from tidegate.core.job import DIGEST, TaskOrder
+from tidegate.core.states import AttemptState, ExitReason, TaskState
 from tidegate.telemetry.counted import counted
 from tidegate.telemetry.meters import Distribution, Meters
 from tidegate.testing.conformance.world import World, new_job, new_tasks

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.errors import SettingError
 from tidegate.telemetry import logs
 from tidegate.telemetry.events import EVENTS

@@ -22,7 +22,9 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from tests.api.support import serving, world_in
 from tidegate.app.server import Server
 from tidegate.app.wiring import tracing
-from tidegate.core.job import AttemptKey, Exit, ExitReason
+from tidegate.core.attempt import Exit
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import ExitReason
 from tidegate.errors import SettingError
 from tidegate.runtime.attempt_spans import AttemptSpans
 from tidegate.server.tracing import PlanSpans

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import Source, SourceColumn
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.source import Source, SourceColumn
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.runtime.clock import SystemClock
 from tidegate.workloads.inspect import InspectWorkload

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.states import ExitReason
 from tidegate.runtime.sandbox import SandboxEnd, Sandboxes, SandboxOrder, SandboxProgress
 
 PAD = "repeat('x', 100)"

@@ -11,9 +11,9 @@ import xlwt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.core.job import Source, SourceColumn, SourcePart
 from tidegate.core.names import check_source_name
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.source import Source, SourceColumn, SourcePart
 from tidegate.errors import InvalidInput, NeverFits, TidegateError
 from tidegate.ports import IntakeContext, KindRules, WorkOrder
 from tidegate.workloads.ingest import IngestWorkload

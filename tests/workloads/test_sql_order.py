@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import Source, SourceColumn
 from tidegate.core.names import RESERVED_WORDS, check_source_name
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.source import Source, SourceColumn
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.workloads.files import DataFile

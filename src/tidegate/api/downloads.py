@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tidegate.api.interactive import finished, quoted
 from tidegate.api.problems import Refusal
 from tidegate.core.identity import Caller
-from tidegate.core.job import Source
+from tidegate.core.source import Source
 from tidegate.errors import NotFound
 from tidegate.server.service import Service
 

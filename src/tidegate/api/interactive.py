@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from tidegate.api.problems import Refusal, exit_numbers
 from tidegate.core.identity import Caller
-from tidegate.core.job import ExitReason, JobStatus
 from tidegate.core.resources import MIB
+from tidegate.core.states import ExitReason, JobStatus
 from tidegate.errors import Busy, Unavailable
 from tidegate.ports import JobRecord
 from tidegate.server.service import Service

@@ -27,9 +27,9 @@ from tidegate.api.openapi import json_body, problems
 from tidegate.api.pages import Cursor, Limit, decode_number, encode_cursor, most_now, page
 from tidegate.api.problems import problem_of
 from tidegate.api.views import JOBS, job_links, job_view
-from tidegate.core.job import JobStatus, TaskState
 from tidegate.core.lint import Verdict
 from tidegate.core.names import INTERACTIVE_QUEUE
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import InvalidInput, NotFound, TidegateError
 from tidegate.ports import JobFilter, JobRecord
 from tidegate.server.service import Service, Submitted

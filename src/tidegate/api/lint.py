@@ -16,8 +16,8 @@ from tidegate.api.lint_reports import FORMATS
 from tidegate.api.openapi import content, problems
 from tidegate.api.problems import Refusal, exit_numbers
 from tidegate.api.views import JOBS, exit_view, task_view
-from tidegate.core.job import ExitReason, JobStatus, TaskState
 from tidegate.core.lint import SENSELESS_OPTIONS, FileReport, Summary, Verdict
+from tidegate.core.states import ExitReason, JobStatus, TaskState
 from tidegate.ports import JobRecord, Store, TaskRecord
 from tidegate.server.service import Service
 

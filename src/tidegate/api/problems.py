@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tidegate.core.job import Exit
+from tidegate.core.attempt import Exit
 from tidegate.errors import (
     AccessDenied,
     Busy,

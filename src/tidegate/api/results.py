@@ -18,7 +18,8 @@ from tidegate.api.openapi import content, problems
 from tidegate.api.problems import Refusal, exit_numbers
 from tidegate.api.sources import MOST_PREVIEW_ROWS, Offset, preview_rows
 from tidegate.api.views import JOBS, SOURCES, exit_view, result_view
-from tidegate.core.job import JobStatus, Source
+from tidegate.core.source import Source
+from tidegate.core.states import JobStatus
 from tidegate.ports import JobRecord
 from tidegate.server.service import Service
 

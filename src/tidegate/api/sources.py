@@ -20,9 +20,9 @@ from tidegate.api.openapi import content, json_body, problems, raw_body
 from tidegate.api.pages import Cursor, Limit, decode_cursor, most_now, page
 from tidegate.api.views import SOURCES, source_view
 from tidegate.core.identity import LOCAL_OWNER, Caller
-from tidegate.core.job import Source
 from tidegate.core.names import check_source_name, files_folder, source_name_of
 from tidegate.core.resources import parse_bytes
+from tidegate.core.source import Source
 from tidegate.errors import AccessDenied, Conflict
 from tidegate.server.service import Service
 

@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from tidegate.core.attempt import Exit, Usage
 from tidegate.core.identity import Caller
-from tidegate.core.job import NO_CEILING_BYTES, Exit, JobStatus, Shape, Source, Usage
+from tidegate.core.job import NO_CEILING_BYTES, Shape
 from tidegate.core.resources import Resources
+from tidegate.core.source import Source
+from tidegate.core.states import JobStatus
 from tidegate.ports import AttemptRecord, Event, JobRecord, QueueRecord, Rooms, TaskRecord, WorkerRoom
 from tidegate.server.service import Service, Waiting
 from tidegate.server.workers import WorkerNow

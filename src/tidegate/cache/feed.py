@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
+from tidegate.core.attempt import AttemptEnd, Claimed, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Plan, Start
 from tidegate.errors import Unavailable
 from tidegate.ports import LedgerCache, Store, WorkerInfo

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tidegate.core.job import Growth, Source, SourceColumn, SourcePart
+from tidegate.core.source import Growth, Source, SourceColumn, SourcePart
 from tidegate.errors import Conflict
 
 MOST_PARTS = 2000

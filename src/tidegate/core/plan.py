@@ -10,9 +10,10 @@ from enum import StrEnum
 from math import ceil
 from typing import NamedTuple
 
+from tidegate.core.attempt import Assignment
 from tidegate.core.criticality import of_priority
 from tidegate.core.holding import Hold
-from tidegate.core.job import Assignment, AttemptKey, Shape, TaskKey, WaitingTask
+from tidegate.core.job import AttemptKey, Shape, TaskKey, WaitingTask
 from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
 

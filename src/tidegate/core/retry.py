@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
-from tidegate.core.job import OF_THE_MACHINE, Exit, ExitReason, TaskState
+from tidegate.core.attempt import Exit
+from tidegate.core.states import OF_THE_MACHINE, ExitReason, TaskState
 
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 600.0

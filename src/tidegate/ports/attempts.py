@@ -8,7 +8,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
+from tidegate.core.attempt import AttemptEnd, Claimed, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, Sample

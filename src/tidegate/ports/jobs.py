@@ -7,20 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from tidegate.core.attempt import Exit, Usage
 from tidegate.core.identity import Caller
-from tidegate.core.job import (
-    AttemptKey,
-    AttemptState,
-    Exit,
-    JobStatus,
-    NewJob,
-    Priority,
-    Shape,
-    TaskKey,
-    TaskState,
-    Usage,
-)
+from tidegate.core.job import AttemptKey, NewJob, Priority, Shape, TaskKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 
 
 @dataclass(frozen=True, slots=True)

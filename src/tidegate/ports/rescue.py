@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidegate.core.job import AttemptEnd, AttemptKey, Recorded
+from tidegate.core.attempt import AttemptEnd, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.membership import Beat
 
 

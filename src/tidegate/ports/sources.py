@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import Source
+from tidegate.core.source import Source
 
 
 class SourceStore(Protocol):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tidegate.core.job import AttemptKey, Source, TaskOrder
+from tidegate.core.job import AttemptKey, TaskOrder
 from tidegate.core.names import DEFAULT_QUEUE
 from tidegate.core.resources import Resources
+from tidegate.core.source import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import resource
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tidegate.core.job import AttemptKey, Exit
+from tidegate.core.attempt import Exit
+from tidegate.core.job import AttemptKey
 from tidegate.runtime.limits.files import KeptFile
 from tidegate.runtime.limits.group import GroupUsage
 from tidegate.runtime.verdict import Facts, judge

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import ExitReason
 from tidegate.runtime.account import Ended, Meter, Spent, end_message, peak_memory
 from tidegate.runtime.fork import Fork
 from tidegate.runtime.limits.group import GroupUsage

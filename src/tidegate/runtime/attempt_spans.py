@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tidegate.core.job import Assignment, AttemptKey, Exit, Usage
+from tidegate.core.attempt import Assignment, Exit, Usage
+from tidegate.core.job import AttemptKey
 from tidegate.telemetry.tracing import NO_TRACING, Span, Tracing, traceparent_of, with_traceparent
 
 

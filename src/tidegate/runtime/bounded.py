@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, Recorded
+from tidegate.core.attempt import AttemptEnd, Claimed, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, BeatAnswer, WorkerInfo

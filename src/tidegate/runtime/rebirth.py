@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tidegate.core.job import Assignment, AttemptKey
+from tidegate.core.attempt import Assignment
+from tidegate.core.job import AttemptKey
 from tidegate.errors import Unavailable
 
 Crashed = Callable[[str, str], float]

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import ExitReason
 from tidegate.errors import BrokenInvariant, SettingError, Unavailable
 from tidegate.runtime.on_demand import FORGOTTEN_AFTER_S, OnDemand
 from tidegate.runtime.sandbox_messages import (

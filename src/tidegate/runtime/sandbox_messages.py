@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tidegate.core.job import KEEPER_DIED, AttemptKey, Exit, ExitReason, Usage
+from tidegate.core.attempt import Exit, Usage
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import KEEPER_DIED, ExitReason
 from tidegate.runtime.limits.group import Finding
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import ExitReason
 from tidegate.runtime.protocol import Channel
 from tidegate.runtime.sandbox_messages import SandboxOrder
 from tidegate.runtime.zygote_process import ZygoteProcess

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.core.job import Exit, ExitReason
+from tidegate.core.attempt import Exit
 from tidegate.core.resources import format_bytes
+from tidegate.core.states import ExitReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tidegate.core.job import ExitReason
+from tidegate.core.states import ExitReason
 from tidegate.runtime.limits.group import Group, GroupUsage
 from tidegate.runtime.processes import disk_use_bytes, host_oom_kills
 from tidegate.runtime.verdict import Ending

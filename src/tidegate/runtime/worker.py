@@ -18,9 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidegate.core.attempt import Assignment, Exit, whose
 from tidegate.core.criticality import of_priority
-from tidegate.core.job import Assignment, AttemptKey, AttemptState, Exit, ExitReason, whose
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.states import AttemptState, ExitReason
 from tidegate.core.victim import Candidate
 from tidegate.ports import AttemptStore, Bell, Clock, ExecutorStats, WorkerInfo
 from tidegate.runtime import worker_events as events

@@ -9,26 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tidegate.core.job import (
-    DIGEST,
-    KEEPER_DIED,
-    Assignment,
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Exit,
-    ExitReason,
-    Growth,
-    Source,
-    SourceColumn,
-    SourcePart,
-    TaskOrder,
-    TaskState,
-    Usage,
-)
+from tidegate.core.attempt import Assignment, AttemptEnd, Exit, Usage
+from tidegate.core.job import DIGEST, AttemptKey, TaskOrder
 from tidegate.core.names import check_source_name
 from tidegate.core.resources import format_bytes
 from tidegate.core.retry import Decision, Losses, Memory, decide, quarantined
+from tidegate.core.source import Growth, Source, SourceColumn, SourcePart
+from tidegate.core.states import KEEPER_DIED, AttemptState, ExitReason, TaskState
 from tidegate.ports import KEEP
 from tidegate.runtime.publish import (
     DataFolders,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
+from tidegate.core.attempt import Assignment, AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.states import ExitReason
 from tidegate.ports import BeatAnswer
 from tidegate.runtime.evictor import Eviction
 

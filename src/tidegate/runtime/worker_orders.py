@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tidegate.core.job import Assignment, AttemptKey
+from tidegate.core.attempt import Assignment
+from tidegate.core.job import AttemptKey
 from tidegate.runtime.attempt_folders import WorkFolders
 from tidegate.runtime.publish import DataFolders
 from tidegate.runtime.sandbox import SandboxOrder, Turn

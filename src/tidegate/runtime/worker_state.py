@@ -16,9 +16,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, ExitReason
+from tidegate.core.attempt import Assignment, AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.core.retry import Losses
+from tidegate.core.states import ExitReason
 from tidegate.runtime import worker_events as events
 from tidegate.runtime.evictor import Eviction
 

@@ -6,8 +6,10 @@ import logging
 import random
 from collections.abc import Callable, Collection, Sequence
 
-from tidegate.core.job import AttemptEnd, AttemptKey, TaskState
+from tidegate.core.attempt import AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.states import TaskState
 from tidegate.errors import Unavailable
 from tidegate.ports import AttemptStore, Clock, WorkerInfo
 from tidegate.runtime import worker_events as events

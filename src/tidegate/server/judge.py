@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import NO_CEILING_BYTES, ORIGIN, NewJob, Priority, Shape, Source, TaskOrder
+from tidegate.core.job import NO_CEILING_BYTES, ORIGIN, NewJob, Priority, Shape, TaskOrder
 from tidegate.core.names import INTERACTIVE_QUEUE, check_labels
 from tidegate.core.plan import WorkerView
 from tidegate.core.resources import MIB, Resources, format_bytes, format_cpus, parse_bytes, parse_cpus
+from tidegate.core.source import Source
 from tidegate.errors import BrokenInvariant, InvalidInput, NeverFits
 from tidegate.ports import IntakeContext, KindRules, Workload, WorkOrder
 from tidegate.telemetry.tracing import with_traceparent

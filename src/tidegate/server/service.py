@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import JobStatus, TaskKey, TaskState
+from tidegate.core.job import TaskKey
 from tidegate.core.names import files_folder
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import NotFound, TidegateError
 from tidegate.ports import (
     Bell,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.core.identity import Caller
-from tidegate.core.job import ExitReason, JobStatus, Source, SourceColumn
 from tidegate.core.names import CONVERTED_ENDINGS, files_folder, managed_file
+from tidegate.core.source import Source, SourceColumn
+from tidegate.core.states import ExitReason, JobStatus
 from tidegate.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tidegate.ports import Clock, JobRecord, Store
 from tidegate.server.threads import Run

@@ -12,7 +12,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Happening, Moment, Silence, acknowledged, told_channels
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import JobStatus
+from tidegate.core.states import JobStatus
 from tidegate.errors import NotFound
 from tidegate.ports import AlertFilter, RuleChange, RuleChanges, WorkDone
 from tidegate.store.audit import record

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import and_, case, or_
 
-from tidegate.core.job import Assignment, AttemptKey
+from tidegate.core.attempt import Assignment
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.store.engine import Row
 from tidegate.store.growth import own_timeout_s

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, Claimed, TaskState
+from tidegate.core.attempt import AttemptEnd, Claimed
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import BeatAnswer, WorkerInfo
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment

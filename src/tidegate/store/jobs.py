@@ -9,8 +9,9 @@ from datetime import datetime
 from sqlalchemy import bindparam, null, select
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import AttemptKey, JobStatus, NewJob, TaskState
+from tidegate.core.job import AttemptKey, NewJob
 from tidegate.core.names import source_key
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import NotFound, TidegateError
 from tidegate.ports import Accepted, Cancelled
 from tidegate.store import rules

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, delete, func, select, tuple_
 
-from tidegate.core.job import AttemptEnd, TaskOrder, TaskState
+from tidegate.core.attempt import AttemptEnd
+from tidegate.core.job import TaskOrder
+from tidegate.core.states import TaskState
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.schema import kept_results
 from tidegate.store.shared import chunks, insert_into

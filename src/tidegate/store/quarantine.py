@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Row, Select, and_, insert, or_, select, update
 
+from tidegate.core.attempt import AttemptEnd
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import AttemptEnd, NewJob, Priority, TaskKey, TaskOrder
+from tidegate.core.job import NewJob, Priority, TaskKey, TaskOrder
 from tidegate.errors import NotFound
 from tidegate.ports import Accepted, Quarantined
 from tidegate.store import rules

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Integer, Select, and_, bindparam, false, func, literal_column, or_, select
 
+from tidegate.core.attempt import Usage
 from tidegate.core.identity import LOCAL_OWNER
-from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, TaskKey, TaskState, Usage
+from tidegate.core.job import AttemptKey, Priority, TaskKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.errors import NotFound
 from tidegate.ports import AttemptRecord, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store.engine import Statement, Tx

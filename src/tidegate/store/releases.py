@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, FromClause, Table, and_, bindparam, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey
+from tidegate.core.attempt import AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import Resources
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.schema import allocations, wanted

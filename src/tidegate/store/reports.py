@@ -8,18 +8,10 @@ from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, func, select
 
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    JobAfter,
-    JobStatus,
-    Recorded,
-    TaskOrder,
-    TaskState,
-    Usage,
-)
+from tidegate.core.attempt import AttemptEnd, JobAfter, Recorded, Usage
+from tidegate.core.job import AttemptKey, TaskOrder
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.store import rules
 from tidegate.store.engine import Row, Statement, Tx
 from tidegate.store.growth import add_tasks, order_from_json

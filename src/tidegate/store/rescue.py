@@ -7,7 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, select
 
-from tidegate.core.job import AttemptEnd, AttemptKey, Recorded
+from tidegate.core.attempt import AttemptEnd, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.membership import Beat
 from tidegate.ports import LostAttempt
 from tidegate.store.engine import Statement, Tx

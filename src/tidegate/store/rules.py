@@ -11,25 +11,20 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from tidegate.core.attempt import AttemptEnd, Exit, Usage
 from tidegate.core.growing import grown
-from tidegate.core.job import (
-    MOST_TASKS,
-    AttemptEnd,
-    AttemptKey,
+from tidegate.core.job import MOST_TASKS, AttemptKey, NewJob, Priority
+from tidegate.core.names import RESULT_PREFIX
+from tidegate.core.resources import Resources, format_bytes
+from tidegate.core.source import Source
+from tidegate.core.states import (
     AttemptState,
-    Exit,
     ExitReason,
     JobStatus,
-    NewJob,
-    Priority,
-    Source,
     TaskState,
-    Usage,
     check_attempt_transition,
     check_task_transition,
 )
-from tidegate.core.names import RESULT_PREFIX
-from tidegate.core.resources import Resources, format_bytes
 from tidegate.errors import Conflict, InvalidInput
 from tidegate.ports import Draining, Quarantined
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, ColumnElement, and_, bindparam, func, null, or_, select
 
-from tidegate.core.job import AttemptKey, AttemptState, TaskKey, TaskState, WaitingTask
+from tidegate.core.job import AttemptKey, TaskKey, WaitingTask
 from tidegate.core.plan import Plan, QueueView, Start, WorkerView
 from tidegate.core.pressure import Level
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import Changes
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment

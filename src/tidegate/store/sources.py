@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, func, or_, select
 
+from tidegate.core.attempt import AttemptEnd
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import AttemptEnd, Source, SourceColumn, SourcePart
 from tidegate.core.names import INTERACTIVE_QUEUE, source_key
+from tidegate.core.source import Source, SourceColumn, SourcePart
 from tidegate.errors import NotFound
 from tidegate.store import rules
 from tidegate.store.audit import record

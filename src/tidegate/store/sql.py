@@ -9,21 +9,15 @@ from typing import Any
 
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Silence
+from tidegate.core.attempt import AttemptEnd, Claimed, Recorded
 from tidegate.core.identity import AuditEntry, Caller, KeyRecord
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptKey,
-    Claimed,
-    NewJob,
-    Recorded,
-    Source,
-    TaskKey,
-    TaskState,
-)
+from tidegate.core.job import AttemptKey, NewJob, TaskKey
 from tidegate.core.membership import Beat
 from tidegate.core.plan import Plan, Start
 from tidegate.core.readings import Sample
 from tidegate.core.recovery import Crash, SafeMode
+from tidegate.core.source import Source
+from tidegate.core.states import TaskState
 from tidegate.core.usage import UsageRecord
 from tidegate.errors import InvalidInput
 from tidegate.ports import (

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from tidegate.core.job import JobStatus
+from tidegate.core.states import JobStatus
 from tidegate.core.usage import HOUR, NEVER_STARTED, WAIT_BOUNDS_US, Cell, Tally, UsageBy, UsageRecord
 from tidegate.ports import UsageFilter
 from tidegate.store.engine import Tx

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from tidegate.core.job import Exit, ExitReason, Priority, Shape, Usage
+from tidegate.core.attempt import Exit, Usage
+from tidegate.core.job import Priority, Shape
 from tidegate.core.resources import Resources
+from tidegate.core.states import ExitReason
 from tidegate.ports import TAKES_BATCHES
 
 PRIORITIES = {priority.value: priority for priority in Priority}  # calling the enum costs 1 µs for each row

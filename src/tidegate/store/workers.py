@@ -5,10 +5,11 @@ from __future__ import annotations
 from sqlalchemy import Integer, and_, bindparam, func, or_, select
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import AttemptKey, AttemptState
+from tidegate.core.job import AttemptKey
 from tidegate.core.pressure import Level
 from tidegate.core.readings import Readings, readings_from
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState
 from tidegate.errors import NotFound
 from tidegate.ports import Draining, Held, LiveAttempt, WorkerRecord
 from tidegate.store import audit, rules

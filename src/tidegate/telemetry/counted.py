@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from tidegate.core.attempt import AttemptEnd, Claimed, JobAfter, Recorded
 from tidegate.core.identity import Caller
-from tidegate.core.job import AttemptEnd, AttemptKey, Claimed, JobAfter, NewJob, Recorded
+from tidegate.core.job import AttemptKey, NewJob
 from tidegate.core.plan import Plan, Start
 from tidegate.ports import Accepted, Cancelled, Store
 from tidegate.telemetry.meters import Meters

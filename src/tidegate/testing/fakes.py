@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from tidegate.core.job import Assignment, AttemptEnd, AttemptKey, AttemptState, TaskState, Usage
+from tidegate.core.attempt import Assignment, AttemptEnd, Usage
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import AttemptStore, Bell, Clock, LeaderStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

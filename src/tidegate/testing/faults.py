@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from tidegate.client.client import Client, connect
 from tidegate.client.job import Job
-from tidegate.core.job import AttemptKey, JobStatus
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
+from tidegate.core.states import JobStatus
 from tidegate.errors import LedgerError, TidegateError
 from tidegate.ports import JobFilter, Launcher, Store
 from tidegate.testing.cluster import FAKETIME, Cluster, Member, Services

@@ -9,7 +9,7 @@ from datetime import datetime
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Happening, Silence, acknowledged, told_channels
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import JobStatus
+from tidegate.core.states import JobStatus
 from tidegate.errors import NotFound
 from tidegate.ports import AlertFilter, ChannelState, Notice, RuleChange, RuleChanges, WorkDone
 from tidegate.testing.memory_leading import MemoryLeading

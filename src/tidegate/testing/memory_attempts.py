@@ -6,17 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tidegate.core.job import (
-    Assignment,
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Claimed,
-    JobAfter,
-    Recorded,
-    TaskState,
-)
+from tidegate.core.attempt import Assignment, AttemptEnd, Claimed, JobAfter, Recorded
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Start
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import BeatAnswer, Draining, Quarantined, WorkerInfo
 from tidegate.store import rules
 from tidegate.testing.memory_kept import MemoryResults

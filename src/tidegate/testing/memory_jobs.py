@@ -7,8 +7,9 @@ from datetime import datetime
 from itertools import groupby, islice
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import JobStatus, NewJob, TaskState
+from tidegate.core.job import NewJob
 from tidegate.core.names import source_key
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import TidegateError
 from tidegate.ports import Accepted, Cancelled, Event, JobFilter, JobRecord, TaskRecord
 from tidegate.store import rules

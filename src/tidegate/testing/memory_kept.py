@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidegate.core.job import AttemptEnd, TaskState
+from tidegate.core.attempt import AttemptEnd
+from tidegate.core.states import TaskState
 from tidegate.store.kept import CACHED, MOST_BYTES, USED_AGAIN_S
 from tidegate.testing.memory_rows import MemoryKept
 from tidegate.testing.memory_state import MemoryState, locked

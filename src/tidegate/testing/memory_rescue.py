@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tidegate.core.job import AttemptEnd, Recorded
+from tidegate.core.attempt import AttemptEnd, Recorded
 from tidegate.core.membership import Beat
 from tidegate.ports import LostAttempt
 from tidegate.testing.memory_attempts import MemoryAttempts

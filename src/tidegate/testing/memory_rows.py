@@ -9,20 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptState,
-    Exit,
-    JobStatus,
-    NewJob,
-    TaskKey,
-    TaskOrder,
-    TaskState,
-    Usage,
-    WaitingTask,
-)
+from tidegate.core.attempt import AttemptEnd, Exit, Usage
+from tidegate.core.job import NewJob, TaskKey, TaskOrder, WaitingTask
 from tidegate.core.plan import Start
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.errors import InvalidInput
 from tidegate.ports import AttemptRecord, Draining, JobRecord, TaskRecord, WorkerInfo
 from tidegate.store import rules

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from tidegate.core.job import AttemptState, TaskState
 from tidegate.core.plan import Plan, Start
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.ports import Changes
 from tidegate.store import rules
 from tidegate.testing.memory_leading import MemoryLeading

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import Source
 from tidegate.core.names import INTERACTIVE_QUEUE, source_key
+from tidegate.core.source import Source
 from tidegate.errors import NotFound
 from tidegate.store import rules
 from tidegate.store.sources import not_found

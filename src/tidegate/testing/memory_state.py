@@ -9,13 +9,16 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from tidegate.core.attempt import Assignment
 from tidegate.core.identity import Action, AuditEntry, Caller, KeyRecord, entry
-from tidegate.core.job import Assignment, AttemptKey, Source, TaskKey, TaskState
+from tidegate.core.job import AttemptKey, TaskKey
 from tidegate.core.ledger import Ledger
 from tidegate.core.names import source_key
 from tidegate.core.plan import QueueView, WorkerView
 from tidegate.core.readings import Sample
 from tidegate.core.recovery import Crash, SafeMode
+from tidegate.core.source import Source
+from tidegate.core.states import TaskState
 from tidegate.core.usage import Cell, Tally
 from tidegate.errors import NotFound
 from tidegate.ports import TAKES_BATCHES, ChangedRules, Draining, Event, Quarantined, Report

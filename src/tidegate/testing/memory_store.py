@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.errors import LedgerError
 from tidegate.testing.memory_alerts import MemoryAlerts
 from tidegate.testing.memory_identity import MemoryIdentity

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from tidegate.core.job import JobStatus
 from tidegate.core.resources import GIB
+from tidegate.core.states import JobStatus
 from tidegate.core.usage import (
     HOUR,
     NEVER_STARTED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate.core.identity import Action, Caller
-from tidegate.core.job import AttemptState
+from tidegate.core.states import AttemptState
 from tidegate.errors import NotFound
 from tidegate.ports import Draining, Held, LiveAttempt, WorkerRecord
 from tidegate.store import rules

@@ -10,23 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from tidegate.core.job import (
-    OF_THE_MACHINE,
-    AttemptKey,
-    ExitReason,
-    Priority,
-    Shape,
-    TaskKey,
-    TaskState,
-    WaitingTask,
-    check_task_transition,
-)
+from tidegate.core.job import AttemptKey, Priority, Shape, TaskKey, WaitingTask
 from tidegate.core.ledger import Ledger
 from tidegate.core.plan import QueueView, Snapshot, Start, WorkerView
 from tidegate.core.queueing import Backlog
 from tidegate.core.resources import GIB, Resources, parse_bytes, parse_cpus
 from tidegate.core.retry import decide
 from tidegate.core.scheduler import BUDGET, plan
+from tidegate.core.states import OF_THE_MACHINE, ExitReason, TaskState, check_task_transition
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 

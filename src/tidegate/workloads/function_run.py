@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import functions
-from tidegate.core.job import ORIGIN, whose
+from tidegate.core.attempt import whose
+from tidegate.core.job import ORIGIN
 from tidegate.core.names import FUNCTION_MODULES_VARIABLE
 from tidegate.core.resources import MIB
 from tidegate.core.values import NotPortable, decode, encode

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.core.job import Source
+from tidegate.core.source import Source
 from tidegate.errors import Conflict, InvalidInput
 from tidegate.ports import IntakeContext
 from tidegate.workloads.ingest_names import grows

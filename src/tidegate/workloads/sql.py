@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.core.job import Source
 from tidegate.core.names import (
     DEFAULT_QUEUE,
     INTERACTIVE_QUEUE,
@@ -20,6 +19,7 @@ from tidegate.core.names import (
     managed_file,
 )
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.source import Source
 from tidegate.errors import InvalidInput
 from tidegate.ports import IntakeContext, WorkOrder
 from tidegate.workloads.files import DataFile, compression_of, expand

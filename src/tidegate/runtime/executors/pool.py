@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidegate.core.job import AttemptKey, ExitReason
+from tidegate.core.job import AttemptKey
+from tidegate.core.states import ExitReason
 from tidegate.errors import ExecutorMemoryLimit, ExecutorStopped, TidegateError, Unavailable
 from tidegate.runtime.executors import verdicts
 from tidegate.runtime.executors.calls import Call, Counts, Unfinished, not_started

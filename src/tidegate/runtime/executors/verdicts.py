@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.core.job import Exit, ExitReason
+from tidegate.core.attempt import Exit
 from tidegate.core.resources import format_bytes
+from tidegate.core.states import ExitReason
 from tidegate.errors import (
     ExecutorDied,
     ExecutorError,

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason
+from tidegate.core.attempt import AttemptEnd, Exit
 from tidegate.core.membership import Silent, Watch, doubt, look
 from tidegate.core.retry import Decision, Losses, decide, quarantined
+from tidegate.core.states import AttemptState, ExitReason
 from tidegate.ports import Bell, Clock, LostAttempt, RescueStore
 from tidegate.server.leader import Leadership
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.core import scheduler
-from tidegate.core.job import AttemptState, JobStatus
 from tidegate.core.plan import Plan, Snapshot, Start
 from tidegate.core.queueing import Backlog
+from tidegate.core.states import AttemptState, JobStatus
 from tidegate.ports import Clock, JobRecord, Launcher, Store
 from tidegate.server.judge import Rules, Submission, judge
 from tidegate.workloads.registry import load_workloads

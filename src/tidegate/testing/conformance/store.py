@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from tidegate.core.job import JobStatus, TaskKey, TaskState
+from tidegate.core.job import TaskKey
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import Conflict
 from tidegate.ports import Accepted, Store
 from tidegate.testing.conformance.store_alerts import AlertStoreConformance

@@ -12,7 +12,7 @@ import pytest
 from tidegate.core.alert_rules import Level
 from tidegate.core.alerts import Alert, Change, Happening, Moment, Silence
 from tidegate.core.identity import Action, Role
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.errors import NotFound, NotLeader
 from tidegate.ports import AlertFilter, AuditFilter, ChannelState, Notice, Store, WorkDone
 from tidegate.testing.conformance.store_identity import new_caller

@@ -6,18 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tidegate.core.job import (
-    OF_THE_MACHINE,
-    AttemptKey,
-    AttemptState,
-    Exit,
-    ExitReason,
-    JobAfter,
-    JobStatus,
-    TaskState,
-    Usage,
-)
+from tidegate.core.attempt import Exit, JobAfter, Usage
+from tidegate.core.job import AttemptKey
 from tidegate.core.resources import MIB, Resources
+from tidegate.core.states import OF_THE_MACHINE, AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.errors import IllegalTransition, InvalidInput, NotFound
 from tidegate.ports import JobFilter, Store
 from tidegate.testing.conformance.world import SMALL, World, new_source, new_tasks

@@ -8,9 +8,11 @@ from itertools import permutations
 
 import pytest
 
-from tidegate.core.job import AttemptEnd, AttemptKey, AttemptState, JobStatus, TaskState
+from tidegate.core.attempt import AttemptEnd
+from tidegate.core.job import AttemptKey
 from tidegate.core.plan import Plan
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.ports import TAKES_BATCHES, Store
 from tidegate.testing.conformance.world import LEASE_S, SMALL, World, new_tasks
 

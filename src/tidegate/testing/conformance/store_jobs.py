@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from tidegate.core.job import JobStatus, NewJob, Priority, Shape, TaskKey, TaskState
+from tidegate.core.job import NewJob, Priority, Shape, TaskKey
 from tidegate.core.resources import Resources
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.errors import Conflict, InvalidInput, NotFound
 from tidegate.ports import Accepted, JobFilter, QueueRecord, Store
 from tidegate.testing.conformance.world import World, new_job, new_source, new_tasks

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import DIGEST, JobStatus, TaskOrder, TaskState
+from tidegate.core.job import DIGEST, TaskOrder
 from tidegate.core.resources import Resources
+from tidegate.core.states import JobStatus, TaskState
 from tidegate.ports import Accepted, JobRecord, Store
 from tidegate.testing.conformance.world import World, new_job
 

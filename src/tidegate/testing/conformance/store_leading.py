@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.errors import NotLeader
 from tidegate.ports import Store
 from tidegate.testing.conformance.world import World

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from tidegate.core.attempt import Exit
 from tidegate.core.identity import Action, Caller, Role
-from tidegate.core.job import KEEPER_DIED, AttemptState, Exit, ExitReason, JobStatus, TaskKey, TaskState
+from tidegate.core.job import TaskKey
 from tidegate.core.recovery import Cause, Crash, Mode, SafeMode, faulted, ordered
+from tidegate.core.states import KEEPER_DIED, AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.errors import Conflict, NotFound
 from tidegate.ports import AuditFilter
 from tidegate.testing.conformance.world import World

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason, TaskState
+from tidegate.core.attempt import AttemptEnd, Exit
 from tidegate.core.membership import Beat
 from tidegate.core.resources import Resources
+from tidegate.core.states import AttemptState, ExitReason, TaskState
 from tidegate.errors import NotLeader
 from tidegate.ports import LostAttempt, Store
 from tidegate.testing.conformance.world import LEASE_S, SMALL, World

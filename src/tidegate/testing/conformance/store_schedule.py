@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from tidegate.core.job import AttemptKey, AttemptState, JobStatus, Priority, Shape, TaskKey, TaskState
+from tidegate.core.job import AttemptKey, Priority, Shape, TaskKey
 from tidegate.core.plan import Plan, Start
 from tidegate.core.resources import MIB, Resources
+from tidegate.core.states import AttemptState, JobStatus, TaskState
 from tidegate.ports import Store
 from tidegate.testing.conformance.world import LARGE, SMALL, World, new_source, new_tasks
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tidegate.core.job import AttemptKey, Growth, SourceColumn, SourcePart, TaskState
+from tidegate.core.job import AttemptKey
 from tidegate.core.names import INTERACTIVE_QUEUE
+from tidegate.core.source import Growth, SourceColumn, SourcePart
+from tidegate.core.states import TaskState
 from tidegate.errors import Conflict, NotFound
 from tidegate.ports import Store
 from tidegate.testing.conformance.world import World, new_source

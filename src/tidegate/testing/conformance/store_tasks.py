@@ -7,19 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.job import (
-    MOST_TASKS,
-    AttemptKey,
-    AttemptState,
-    Exit,
-    ExitReason,
-    JobStatus,
-    Shape,
-    TaskKey,
-    TaskOrder,
-    TaskState,
-)
+from tidegate.core.attempt import Exit
+from tidegate.core.job import MOST_TASKS, AttemptKey, Shape, TaskKey, TaskOrder
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.states import AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.errors import InvalidInput
 from tidegate.ports import Store
 from tidegate.testing.conformance.world import SMALL, World, new_job, new_source, new_tasks

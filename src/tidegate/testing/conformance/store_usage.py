@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tidegate.core.job import AttemptState, ExitReason, TaskState, Usage
+from tidegate.core.attempt import Usage
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.states import AttemptState, ExitReason, TaskState
 from tidegate.core.usage import HOUR, NEVER_STARTED, Tally, UsageBy, UsageRecord, hour_of, wait_bucket
 from tidegate.ports import Store, UsageFilter
 from tidegate.testing.conformance.store_batches import batched

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.core.job import AttemptEnd, AttemptState, Exit, ExitReason, JobStatus, TaskState
+from tidegate.core.attempt import AttemptEnd, Exit
 from tidegate.core.resources import GIB, Resources
+from tidegate.core.states import AttemptState, ExitReason, JobStatus, TaskState
 from tidegate.errors import NotFound
 from tidegate.ports import Draining, Store
 from tidegate.testing.conformance.world import LARGE, SMALL, World

@@ -6,25 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from tidegate.core.job import (
-    AttemptEnd,
-    AttemptKey,
-    AttemptState,
-    Claimed,
-    Exit,
-    ExitReason,
-    NewJob,
-    Priority,
-    Shape,
-    Source,
-    SourceColumn,
-    TaskOrder,
-    TaskState,
-    Usage,
-    WaitingTask,
-)
+from tidegate.core.attempt import AttemptEnd, Claimed, Exit, Usage
+from tidegate.core.job import AttemptKey, NewJob, Priority, Shape, TaskOrder, WaitingTask
 from tidegate.core.plan import Plan, Start
 from tidegate.core.resources import GIB, MIB, Resources
+from tidegate.core.source import Source, SourceColumn
+from tidegate.core.states import AttemptState, ExitReason, TaskState
 from tidegate.ports import Accepted, BeatAnswer, Store, WorkerInfo
 from tidegate.testing.fakes import FakeClock
 

@@ -16,7 +16,7 @@ import typer
 from tidegate.client.job import Job
 from tidegate.client.shapes import Document, job_failed
 from tidegate.client.views import JobView
-from tidegate.core.job import TaskState
+from tidegate.core.states import TaskState
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.options import DataDir, JobId, Json, RowFormat, Url
 from tidegate.ui.cli.output import clean, count, duration, print_facts, print_json, print_table, size
