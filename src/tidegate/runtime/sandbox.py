@@ -1,4 +1,4 @@
-"""The server's side of the sandbox: starts the zygote, hands orders to keepers, collects what they tell.
+"""The server's side of the sandbox: hands orders to keepers, and collects what they tell. The zygote is in `zygotes.py`.
 
 Driven by one thread, with no thread of its own; the server never forks. What a keeper or the zygote cannot report any more,
 because it died, is ended and reported here.
@@ -6,16 +6,14 @@ because it died, is ended and reported here.
 
 from __future__ import annotations
 
-import logging
 import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tidegate.core.job import AttemptKey
 from tidegate.core.states import ExitReason
-from tidegate.errors import BrokenInvariant, SettingError, Unavailable
+from tidegate.errors import BrokenInvariant, Unavailable
 from tidegate.runtime.on_demand import FORGOTTEN_AFTER_S, OnDemand
 from tidegate.runtime.sandbox_messages import (
     Rungs,
@@ -29,10 +27,9 @@ from tidegate.runtime.sandbox_messages import (
     event_of,
     lost_keeper,
     order_message,
-    rungs_of,
 )
 from tidegate.runtime.slot import IdleSlots, Slot, shape_of
-from tidegate.runtime.zygote_process import ZygoteProcess
+from tidegate.runtime.zygotes import SWEPT_WITHIN_S, Zygotes
 
 __all__ = [
     "Rungs",
@@ -46,12 +43,8 @@ __all__ = [
     "Turn",
 ]
 
-log = logging.getLogger("tidegate.sandbox")
-
 AHEAD_S = 5.0
 """Such a process holds pages of its own, which a service at rest should not."""
-_READY_WITHIN_S = 60.0
-_SWEPT_WITHIN_S = 30.0
 _LEAVES_WITHIN_S = 8.0
 _STUCK_AFTER_S = 5.0
 """A keeper that has not ended its attempt this long after it had to is killed, and its tree with it."""
@@ -96,34 +89,34 @@ class Sandboxes:
             "ahead_s": ahead_s,
         }
         self._on_demand = OnDemand(on_demand, forgotten_after_s)
-        self._answers_within_s = answers_within_s
-        self._environment = dict(environment or {})
-        self._zygote: ZygoteProcess | None = None
+        self._zygotes = Zygotes(
+            self._config, dict(environment or {}), self._on_demand, self.selector, answers_within_s, self
+        )
         self._slots: dict[int, Slot] = {}
         self._running: dict[AttemptKey, Slot] = {}
         self._idle = IdleSlots()
-        self._retiring: list[ZygoteProcess] = []
         self._next_number = 1
         self._waiting_events: list[SandboxEvent] = []
-        self._rungs: Rungs | None = None
-        self._swept: dict[str, Any] | None = None
         self._unproven: list[AttemptKey] = []
         self._sweep_at = 0.0
-        self.warnings: list[str] = []
-        """What the zygote could not load."""
         self.when_zygote_died: Callable[[str], None] = lambda what: None
         """Called with what was seen, inside of whatever noticed it, when the zygote has ended by itself or stood still."""
 
     @property
     def rungs(self) -> Rungs:
         """What holds the sandboxes. Raises Unavailable before `open`."""
-        if self._rungs is None:
+        if self._zygotes.rungs is None:
             raise Unavailable("The sandboxes are not open.")
-        return self._rungs
+        return self._zygotes.rungs
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the zygote could not load."""
+        return self._zygotes.warnings
 
     @property
     def is_open(self) -> bool:
-        return self._rungs is not None
+        return self._zygotes.rungs is not None
 
     @property
     def running(self) -> frozenset[AttemptKey]:
@@ -134,13 +127,7 @@ class Sandboxes:
         """Start the zygote and wait until it is warm; nothing to do when it is. Raises SettingError when the wanted rung
         does not work here.
         """
-        if self._zygote is not None:
-            return
-        self._start_zygote()
-        self._wait_for(lambda: self._rungs is not None or self._zygote is None, _READY_WITHIN_S)
-        if self._rungs is None:
-            self._stop_zygote()
-            raise Unavailable("The sandbox's zygote did not become ready.")
+        self._zygotes.open()
 
     def start(self, order: SandboxOrder) -> None:
         """Run an attempt; what becomes of it comes from `poll`. Never waits for the keeper."""
@@ -190,12 +177,12 @@ class Sandboxes:
             )
         for slot in list(self._slots.values()):
             self._hang_up(slot)
-        self._stop_zygote()
+        self._zygotes.stop()
         self.open()
 
     def processes(self) -> list[int]:
         """The process ids of the zygote and of its keepers. Safe to call from any thread."""
-        zygote = self._zygote
+        zygote = self._zygotes.current
         return [] if zygote is None else zygote.processes()
 
     def poll(self, timeout_s: float | None) -> list[SandboxEvent]:
@@ -211,19 +198,7 @@ class Sandboxes:
 
     def sweep_leftovers(self) -> tuple[int, int]:
         """End what earlier servers of this instance left; how many processes and groups there were. Opens if need be."""
-        self.open()
-        zygote = self._zygote
-        assert zygote is not None
-        self._swept = None
-        zygote.channel.send({"do": "sweep"})
-        self._wait_for(lambda: self._swept is not None or self._zygote is not zygote, _SWEPT_WITHIN_S)
-        swept = self._answer_of_sweep()
-        if not swept.get("clean"):
-            raise Unavailable("Processes of an earlier server of this instance could not be ended.")
-        return int(swept["processes"]), int(swept["groups"])
-
-    def _answer_of_sweep(self) -> dict[str, Any]:
-        return self._swept or {}
+        return self._zygotes.sweep()
 
     def close(self, grace_s: float = 0.0) -> list[SandboxEvent]:
         """Let running attempts finish for a while, end the rest, leave nothing behind; answers the last events."""
@@ -238,29 +213,9 @@ class Sandboxes:
             events += self.poll(left)
         for slot in list(self._slots.values()):
             self._hang_up(slot)
-        self._stop_zygote()
+        self._zygotes.stop()
         self.selector.close()
         return events + self._waiting_events
-
-    def _start_zygote(self) -> None:
-        self._rungs = None
-        self._on_demand.begin_anew()
-        self._zygote = zygote = ZygoteProcess(self._config, self._environment)
-        self.selector.register(zygote.channel.fileno(), selectors.EVENT_READ, self._on_zygote)
-
-    def _stop_zygote(self) -> None:
-        """Hang up and wait; it ends everything below it before it leaves."""
-        self._forget_zygote()
-        for zygote in self._retiring:
-            zygote.wait()
-        self._retiring.clear()
-
-    def _forget_zygote(self) -> None:
-        if self._zygote is not None:
-            self.selector.unregister(self._zygote.channel.fileno())
-            self._zygote.channel.close()
-            self._retiring.append(self._zygote)
-        self._zygote = None
 
     def _slot_for(self, order: SandboxOrder) -> Slot:
         """An idle keeper that has loaded what it takes, else a new one."""
@@ -268,12 +223,7 @@ class Sandboxes:
         return self._idle.take(shape_of(order), modules) or self._new_slot(modules)
 
     def _new_slot(self, modules: frozenset[str]) -> Slot:
-        if self._zygote is None:
-            self.open()
-        assert self._zygote is not None
-        self._on_demand.load(modules, self._zygote)
-        channel = self._zygote.fork_keeper(self._next_number)
-        slot = Slot(self._next_number, channel, self._zygote, self._on_demand.loaded)
+        slot = self._zygotes.fork_keeper(self._next_number, modules)
         self._next_number += 1
         self._slots[slot.number] = slot
         self.selector.register(slot.channel.fileno(), selectors.EVENT_READ, lambda: self._on_keeper(slot))
@@ -324,7 +274,7 @@ class Sandboxes:
 
     def _free(self, slot: Slot) -> None:
         slot.order = None
-        if slot.zygote is not self._zygote:
+        if slot.zygote is not self._zygotes.current:
             self._hang_up(slot)  # a keeper whose zygote is dead has nobody above it to clear up after it
         else:
             self._idle.add(slot, time.monotonic())
@@ -345,7 +295,7 @@ class Sandboxes:
         self._idle.discard(slot)
         if slot.order is None:
             self._slots.pop(slot.number, None)
-        elif slot.zygote is not self._zygote:
+        elif slot.zygote is not self._zygotes.current:
             self._bury(slot, clean=False)
         else:
             slot.zygote.owes(slot.number)
@@ -365,51 +315,23 @@ class Sandboxes:
         self._waiting_events.append(lost_keeper(left, slot.cancelled, clean, self._rung_name()))
 
     def _rung_name(self) -> str:
-        return self._rungs.in_use if self._rungs else ""
+        return self.rungs.in_use if self.is_open else ""
 
-    def _on_zygote(self) -> None:
-        assert self._zygote is not None
-        for message in self._zygote.channel.receive():
-            self._heard_zygote(message)
-        if self._zygote.channel.closed:
-            self._zygote_died()
+    def keeper_gone(self, number: int, *, clean: bool) -> None:
+        """See `Hears`."""
+        slot = self._slots.get(number)
+        if slot is not None and not slot.dead:
+            self._on_keeper(slot)  # its last words may still be on the way
+        if slot is not None:
+            self._bury(slot, clean=clean)
 
-    def _heard_zygote(self, message: dict[str, Any]) -> None:
-        match message["is"]:
-            case "ready":
-                self._rungs = rungs_of(message)
-            case "forked":
-                self._answered(message["number"])
-            case "gone":
-                self._answered(message["number"])
-                slot = self._slots.get(message["number"])
-                if slot is not None and not slot.dead:
-                    self._on_keeper(slot)  # its last words may still be on the way
-                if slot is not None:
-                    self._bury(slot, clean=message["clean"])
-            case "swept":
-                self._swept = message
-                if message["clean"]:
-                    self._waiting_events += [SandboxGone(key) for key in self._unproven]
-                    self._unproven.clear()
-            case "warning":
-                self.warnings.append(message["message"])
-                log.warning("The process that forks attempts could not load a module: %s", message["message"])
-            case "failed":
-                error = SettingError if message["code"] == SettingError.code else Unavailable
-                self._stop_zygote()
-                raise error(message["message"])
+    def swept(self) -> None:
+        """See `Hears`."""
+        self._waiting_events += [SandboxGone(key) for key in self._unproven]
+        self._unproven.clear()
 
-    def _answered(self, number: int) -> None:
-        assert self._zygote is not None
-        self._zygote.answered(number)
-
-    def _zygote_died(self) -> None:
+    def zygote_died(self, what: str) -> None:
         """Keepers at work go on to the end of their attempt; idle ones are let go, and the next start makes a new zygote."""
-        what = "The process that forks attempts has ended by itself"
-        if self._zygote is not None and self._zygote.stood_still:
-            what = f"The process that forks attempts did not answer within {self._answers_within_s:g} s and was killed"
-        self._forget_zygote()
         for slot in self._idle:
             self._hang_up(slot)
         for slot in list(self._slots.values()):
@@ -420,23 +342,19 @@ class Sandboxes:
     def _patience(self, timeout_s: float | None) -> float | None:
         """Wake up in time for a keeper that must have ended, and for a zygote that must have answered."""
         times = [slot.must_end_at for slot in self._running.values() if slot.must_end_at is not None]
-        first = min([*times, self._must_answer_at()])
+        first = min([*times, self._zygotes.must_answer_at()])
         if first == float("inf"):
             return timeout_s
         left = max(first - time.monotonic(), 0.0)
         return left if timeout_s is None else min(left, timeout_s)
 
-    def _must_answer_at(self) -> float:
-        return float("inf") if self._zygote is None else self._zygote.owes_since() + self._answers_within_s
-
     def _tend(self, now: float) -> None:
         """Kill keepers that hang, and a zygote that does; let go of keepers that have been idle for long."""
-        if self._zygote is not None and now >= self._must_answer_at():
-            self._zygote.end_standstill()
+        self._zygotes.end_standstill(now)
         for slot in self._running.values():
-            if slot.must_end_at is not None and now >= slot.must_end_at and self._zygote is not None:
+            if slot.must_end_at is not None and now >= slot.must_end_at:
                 slot.must_end_at = now + _STUCK_AFTER_S
-                self._zygote.channel.send({"do": "kill", "number": slot.number})
+                self._zygotes.kill_keeper(slot.number)
         if self._unproven and now >= self._sweep_at:
             self._prove(now)
         for slot in self._idle.surplus(now):
@@ -449,16 +367,6 @@ class Sandboxes:
 
         It ends all that is not its own, so it has to wait for the last keeper of the old one.
         """
-        if all(slot.zygote is self._zygote for slot in self._slots.values()):
-            self._sweep_at = now + _SWEPT_WITHIN_S
-            self.open()
-            assert self._zygote is not None
-            self._zygote.channel.send({"do": "sweep"})
-
-    def _wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Poll until the condition holds or the time is over; events that come meanwhile are kept."""
-        until = time.monotonic() + timeout_s
-        while not condition() and (left := until - time.monotonic()) > 0:
-            for key, _ in self.selector.select(left):
-                if callable(key.data):
-                    key.data()
+        if all(slot.zygote is self._zygotes.current for slot in self._slots.values()):
+            self._sweep_at = now + SWEPT_WITHIN_S
+            self._zygotes.begin_sweep()
