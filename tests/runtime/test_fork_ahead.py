@@ -48,6 +48,7 @@ def test_other_limits_take_another_process(own_lab: Lab) -> None:
 def test_an_order_does_not_get_a_process_that_died_waiting(own_lab: Lab) -> None:
     ahead = waiting(own_lab)
     os.kill(ahead, signal.SIGKILL)
+    assert eventually(lambda: ahead not in own_lab.ahead_pids(), pids=lambda: [ahead])
     assert pid_of_run(own_lab) != ahead
 
 
