@@ -119,7 +119,7 @@ def _ask(world: World) -> None:
         store.events(job.id, after=3)
     store.sources(owner="ann")
     store.source("b", "ann")
-    store.managed_paths()
+    store.each_managed_path(lambda path: None)
     store.queues()
     store.queue("default")
     store.workers()
@@ -166,7 +166,7 @@ def _grow(world: World) -> None:
     _finish(world)
     store.owners_of([key.job_id, 1])
     store.owner_of(key.job_id)
-    store.managed_paths(world.now)
+    store.each_managed_path(lambda path: None, world.now)
 
 
 def _growth(key: AttemptKey, load: str) -> Growth:

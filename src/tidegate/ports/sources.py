@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -55,8 +55,9 @@ class SourceStore(Protocol):
         """Delete an owner's own. Raises NotFound."""
         ...
 
-    def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
-        """Paths of all files that Tidegate made and still needs; the janitor removes what is not among them.
+    def each_managed_path(self, see: Callable[[str], None], answered_before: datetime | None = None) -> None:
+        """`see` the path of each file that Tidegate made and still needs, some maybe twice; the janitor removes what is not
+        among them. `see` must be quick, and ask the store nothing.
 
         With `answered_before` those of the service's own jobs (queue `interactive`) are left out that had ended by then:
         whoever asked has the answer, or has gone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime
 from difflib import get_close_matches
@@ -180,13 +180,13 @@ def delete_source(tx: Tx, name: str, owner: str, by: Caller | None = None) -> So
     return _source(dict(zip(_COLUMNS, row, strict=True)))
 
 
-def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
-    """See `SourceStore.managed_paths`: the files of managed sources, and of results that are kept with their job."""
-    paths = set[str]()
+def each_managed_path(tx: Tx, see: Callable[[str], None], answered_before: datetime | None) -> None:
+    """See `SourceStore.each_managed_path`: the files of managed sources, and of results that are kept with their job."""
     for path, parts in tx.connection.execute(
         select(sources.c.path, sources.c.parts).where(sources.c.managed == 1)
     ):
-        paths |= {part.path for part in _parts(parts)} or {path}
+        for named in [part.path for part in _parts(parts)] or [path]:
+            see(named)
     kept = (
         select(tasks.c.result)
         .join(jobs, jobs.c.id == tasks.c.job_id)
@@ -199,8 +199,7 @@ def managed_paths(tx: Tx, answered_before: datetime | None) -> set[str]:
     for text in tx.connection.scalars(kept):
         path = from_json(text).get("path")
         if isinstance(path, str):
-            paths.add(path)
-    return paths
+            see(path)
 
 
 def _has_no_source() -> ColumnElement[bool]:

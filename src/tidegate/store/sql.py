@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -258,8 +258,8 @@ class SqlStore:
     def delete_source(self, name: str, owner: str, by: Caller | None = None) -> Source:
         return self._db.write(sources.delete_source, name, owner, by)
 
-    def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
-        return self._db.read(sources.managed_paths, answered_before)
+    def each_managed_path(self, see: Callable[[str], None], answered_before: datetime | None = None) -> None:
+        self._db.read(sources.each_managed_path, see, answered_before)
 
     # Queues
 

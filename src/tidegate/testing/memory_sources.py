@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from tidegate.core.identity import Action, Caller
@@ -88,7 +88,7 @@ class MemorySources(MemoryState):
         return not_found(name, [s.name for s in self._sources.values() if s.shared or s.owner == reader])
 
     @locked
-    def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
+    def each_managed_path(self, see: Callable[[str], None], answered_before: datetime | None = None) -> None:
         paths = {path for source in self._sources.values() if source.managed for path in source.paths}
         for job in self._jobs.values():
             ended, own = job.finished_at, job.order.queue == INTERACTIVE_QUEUE
@@ -99,4 +99,5 @@ class MemorySources(MemoryState):
             )
             results = (task.result for task in sourceless if task.result)
             paths |= {result["path"] for result in results if isinstance(result.get("path"), str)}
-        return paths
+        for path in paths:
+            see(path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from tidegate.core.name_set import NameSet
 from tidegate.core.names import OUTPUT_PREFIX, PARTS
 from tidegate.ports import Store
 
@@ -87,14 +90,13 @@ class Janitor:
         self._store.prune_crashes(now - max(self._retention, CRASHES_KEPT))
         self._store.prune_runs(now - RUNS_KEPT)
         oldest = now.timestamp() - self._retention.total_seconds()
-        for folder in self._logs.iterdir():
+        for folder in _entries(self._logs):
             if folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder.path, ignore_errors=True)
         self._remove_leavings(now)
-        self._remove_answers(now)
-        self._remove_unnamed_results(
-            self._named(), lambda path: now.timestamp() - path.stat().st_mtime > YOUNGEST_S
-        )
+        named = self._named()
+        self._remove_answers(named, self._named(now - timedelta(seconds=ANSWERED_S)))
+        self._remove_unnamed_results(named, lambda entry: _age_s(entry, now) > YOUNGEST_S)
 
     def _remove_leavings(self, now: datetime) -> None:
         """Folders of attempts that hold nothing any more, and uploads that were never finished: of workers and servers that
@@ -107,28 +109,34 @@ class Janitor:
             if _age_s(upload, now) > OLDEST_UPLOAD_S:
                 upload.unlink(missing_ok=True)
 
-    def _named(self, answered_before: datetime | None = None) -> set[str]:
+    def _named(self, answered_before: datetime | None = None) -> NameSet:
         """By name alone: a data directory that was moved, or is mounted elsewhere, still has its results."""
-        return {os.path.basename(path) for path in self._store.managed_paths(answered_before)}
+        names = NameSet()
+        self._store.each_managed_path(lambda path: names.add(os.path.basename(path)), answered_before)
+        return names
 
-    def _remove_answers(self, now: datetime) -> None:
-        answers = self._named() - self._named(now - timedelta(seconds=ANSWERED_S))
-        for path in self._results.iterdir():
-            if path.name in answers:
-                path.unlink(missing_ok=True)
+    def _remove_answers(self, named: NameSet, needed: NameSet) -> None:
+        for entry in _entries(self._results):
+            if entry.name in named and entry.name not in needed:
+                Path(entry.path).unlink(missing_ok=True)
 
-    def _remove_unnamed_results(self, named: set[str], old_enough: Callable[[Path], bool]) -> None:
-        parts = self._results / PARTS
-        for path in (*self._results.iterdir(), *(parts.iterdir() if parts.is_dir() else ())):
-            if path.name in named or not old_enough(path):
+    def _remove_unnamed_results(self, named: NameSet, old_enough: Callable[[os.DirEntry[str]], bool]) -> None:
+        for entry in itertools.chain(_entries(self._results), _entries(self._results / PARTS)):
+            if entry.name in named or not old_enough(entry):
                 continue
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
-            elif path.name.startswith(OUTPUT_PREFIX):
-                shutil.rmtree(path, ignore_errors=True)
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+            elif entry.name.startswith(OUTPUT_PREFIX):
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _age_s(path: Path, now: datetime) -> float:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, one after the other: there may be very many results. Nothing where there is no folder."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _age_s(path: Path | os.DirEntry[str], now: datetime) -> float:
     """0 for what is gone."""
     try:
         return now.timestamp() - path.stat().st_mtime

@@ -103,7 +103,7 @@ class AttemptStoreConformance:
         assert (job.status, job.finished_at, job.result) == (JobStatus.SUCCEEDED, world.now, {"row_count": 3})
         assert (job.usage, job.exit) == (end.usage, None)
         assert world.store.source("mINE", "ann") == source
-        assert world.store.managed_paths() == {source.path}
+        assert world.managed_paths() == {source.path}
         assert world.allocated() == NOTHING
         (task,) = world.store.tasks(key.job_id)
         assert (task.state, task.result, task.attempts[0].usage) == (

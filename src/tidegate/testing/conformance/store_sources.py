@@ -73,26 +73,26 @@ class SourceStoreConformance:
         source = new_source("mine", world.now, managed=True)
         world.store.add_source(source)
         world.store.add_source(new_source("users", world.now, managed=False))
-        assert world.store.managed_paths() == {source.path}
+        assert world.managed_paths() == {source.path}
         assert world.store.delete_source("MINE", "ann") == source
-        assert world.store.managed_paths() == set()
+        assert world.managed_paths() == set()
         with pytest.raises(NotFound):
             world.store.source("mine", "ann")
 
     def test_files_of_answers_are_needed_until_whoever_asked_has_them(self, world: World) -> None:
         key = world.run(queue=INTERACTIVE_QUEUE)
         world.report(key, result={"path": "results/rows.json", "row_count": 1})
-        assert world.store.managed_paths() == {"results/rows.json"}
-        assert world.store.managed_paths(world.now) == {"results/rows.json"}
-        assert world.store.managed_paths(world.clock.advance(1)) == set()
+        assert world.managed_paths() == {"results/rows.json"}
+        assert world.managed_paths(world.now) == {"results/rows.json"}
+        assert world.managed_paths(world.clock.advance(1)) == set()
 
     def test_files_of_results_that_are_no_sources_are_needed_as_long_as_their_job(self, world: World) -> None:
         key = world.run()
         world.report(key, result={"path": "/data/results/rows.json", "row_count": 1})
-        assert world.store.managed_paths() == {"/data/results/rows.json"}
-        assert world.store.managed_paths(world.now + timedelta(days=1)) == {"/data/results/rows.json"}
+        assert world.managed_paths() == {"/data/results/rows.json"}
+        assert world.managed_paths(world.now + timedelta(days=1)) == {"/data/results/rows.json"}
         world.store.prune(world.now + timedelta(days=1))
-        assert world.store.managed_paths() == set()
+        assert world.managed_paths() == set()
 
     def test_loads_add_parts_to_a_source_and_the_same_load_comes_once(self, world: World) -> None:
         first, second = world.run(), world.run()
@@ -112,7 +112,7 @@ class SourceStoreConformance:
         now = world.store.source("trips", "ann")
         assert now.row_count == 6
         assert now.columns == (SourceColumn("n", "VARCHAR"), SourceColumn("m", "DATE"))
-        assert world.store.managed_paths() == {"results/parts/a.parquet", "results/parts/b.parquet"}
+        assert world.managed_paths() == {"results/parts/a.parquet", "results/parts/b.parquet"}
 
     def test_a_replacing_load_keeps_only_what_its_own_job_has_brought(self, world: World) -> None:
         old = world.run()
@@ -120,7 +120,7 @@ class SourceStoreConformance:
         new = world.run()
         world.report(new, growths=(_growth(new, "b", replace=True),))
         assert [part.load for part in world.store.source("trips", "ann").parts] == ["b"]
-        assert world.store.managed_paths() == {"results/parts/b.parquet"}
+        assert world.managed_paths() == {"results/parts/b.parquet"}
 
     def test_two_loads_of_one_report_both_arrive(self, world: World) -> None:
         keys = [world.run(), world.run()]

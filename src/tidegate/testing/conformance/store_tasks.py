@@ -251,7 +251,7 @@ class TaskStoreConformance:
         assert one.result_name is None
         world.report(one.key, result={"path": "results/output-1.1.1"})
         assert world.store.job(job_id).result is None
-        assert world.store.managed_paths() == {"results/output-1.1.1"}
+        assert world.managed_paths() == {"results/output-1.1.1"}
         (last,) = world.claim()
         assert last.result_name == "mine"
         source = new_source("mine", world.now, job_id=job_id)

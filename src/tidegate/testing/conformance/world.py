@@ -163,6 +163,12 @@ class World:
         }
         return AttemptEnd(**{**fields, **changes})
 
+    def managed_paths(self, answered_before: datetime | None = None) -> set[str]:
+        """The files that are still needed."""
+        paths = set[str]()
+        self.store.each_managed_path(paths.add, answered_before)
+        return paths
+
     def report(
         self, key: AttemptKey, next_state: TaskState = TaskState.SUCCEEDED, **changes: Any
     ) -> AttemptEnd | None:
