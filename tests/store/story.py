@@ -300,6 +300,7 @@ def _forget(world: World) -> None:
     store.prune_audit(now)
     store.prune_samples(now)
     store.prune_crashes(now)
+    store.prune_runs(now)
     store.prune_kept(now - timedelta(days=1), 1)
     store.prune_archive(now)
     store.usage(UsageFilter(UsageBy.USER, now - timedelta(days=1), now + timedelta(days=1)))
