@@ -358,7 +358,7 @@ def test_a_job_that_has_begun_says_why_its_other_tasks_wait(world: World) -> Non
     world.service._bell.ring("schedule")
     job_id = str(accepted.job_id)
     job = world.http.get(f"/api/v1/jobs/{job_id}").json()
-    while job["tasks"]["queued"] < 2 or job["waiting"]["code"] == "not_judged":
+    while job["tasks"]["queued"] < 2 or job["waiting"]["code"] in ("not_judged", "starting"):
         job = world.http.get(f"/api/v1/jobs/{job_id}").json()
     assert job["job_status"] == "RUNNING"
     assert job["waiting"]["code"] == "queue_paused"

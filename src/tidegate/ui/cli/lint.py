@@ -17,6 +17,7 @@ from tidegate.client import calls
 from tidegate.client.client import Client
 from tidegate.client.job import Job
 from tidegate.client.shapes import Document, job_failed
+from tidegate.core.lint import SENSELESS_OPTIONS
 from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ui.cli.connection import client
 from tidegate.ui.cli.exits import INTERRUPTED, USAGE, report
@@ -177,6 +178,8 @@ def _wait(job: Job) -> Job:
     if job.refresh().document.get("summary") is None or job.status == "CANCELLED":
         raise job_failed(job.document)
     summary = job.document["summary"]
+    if (job.exit or {}).get("code") in SENSELESS_OPTIONS:
+        raise job_failed(job.document)
     if job.status == "FAILED" and not sum(summary["by_verdict"][name] for name in ("linted", "skipped")):
         raise job_failed(job.document)
     return job
