@@ -6,12 +6,14 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 
 import httpx2
 import pytest
 
 from tidegate.errors import Unavailable
-from tidegate.telemetry.listener import MetricsPort
+from tidegate.telemetry import listener
+from tidegate.telemetry.listener import MOST_AT_ONCE, MetricsPort
 from tidegate.telemetry.meters import Meters
 
 OTHER = """
@@ -74,6 +76,35 @@ def test_clients_that_say_nothing_do_not_keep_others_from_the_page():
         for _ in range(4):
             stalled.enter_context(socket.create_connection(("127.0.0.1", port.port)))
         assert httpx2.get(f"http://127.0.0.1:{port.port}/metrics").status_code == 200
+
+
+def test_clients_that_never_come_to_an_end_are_cut(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listener._Handler, "timeout", None)  # as if each sent a byte now and then
+    monkeypatch.setattr(listener, "OVER_AFTER_S", 0.0)
+    with (
+        contextlib.closing(MetricsPort("127.0.0.1", 0, started(), "server")) as port,
+        contextlib.ExitStack() as slow,
+    ):
+        for _ in range(MOST_AT_ONCE):
+            slow.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
+        one_more = slow.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
+        assert one_more.recv(1) == b""
+
+
+def test_it_can_be_closed_while_all_places_are_taken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listener._Handler, "timeout", None)
+    monkeypatch.setattr(listener, "STALLS_AFTER_S", 0.01)
+    port = MetricsPort("127.0.0.1", 0, started(), "server")
+    with contextlib.ExitStack() as slow:
+        for _ in range(MOST_AT_ONCE):
+            slow.enter_context(socket.create_connection(("127.0.0.1", port.port)))
+        one_more = slow.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
+        assert one_more.recv(1) == b""
+        slow.enter_context(socket.create_connection(("127.0.0.1", port.port)))
+        closing = threading.Thread(target=port.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
 
 
 def test_a_port_that_is_taken_by_another_program_is_told():

@@ -5,8 +5,10 @@ Loaded only where that is set. Processes of one user on one machine may share th
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -21,6 +23,9 @@ __all__ = ["MetricsPort"]
 MOST_AT_ONCE = 8
 """Connections that are answered at a time; more wait."""
 STALLS_AFTER_S = 5.0
+"""So long a client may say nothing, and one more than there are places waits for one."""
+OVER_AFTER_S = 15.0
+"""A connection that is not over then is cut: Prometheus gives up after 10 s."""
 
 
 class MetricsPort:
@@ -57,6 +62,7 @@ class _Server(ThreadingMixIn, HTTPServer):
     def __init__(self, host: str, port: int) -> None:
         self.pages: Pages
         self._places = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._over_at_s: dict[socket.socket, float] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
@@ -68,14 +74,27 @@ class _Server(ThreadingMixIn, HTTPServer):
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._places.acquire()
+        """Waits for a place only for some seconds: while it waits, the port can neither cut connections nor be closed."""
+        if not self._places.acquire(timeout=STALLS_AFTER_S):
+            self.shutdown_request(request)
+            return
+        self._over_at_s[request] = time.monotonic() + OVER_AFTER_S
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            del self._over_at_s[request]
             self._places.release()
+
+    def service_actions(self) -> None:
+        """Now and then: cut connections that last too long, such as of a client that sends a byte every few seconds."""
+        now_s = time.monotonic()
+        for link, over_at_s in list(self._over_at_s.items()):
+            if over_at_s < now_s:
+                with contextlib.suppress(OSError):  # it is over meanwhile
+                    link.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever asked went away, or stalled."""
