@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -234,6 +235,21 @@ def test_the_file_is_rotated_and_five_old_ones_are_kept(
     assert kept == ["tidegate.log", *(f"tidegate.log.{number}" for number in range(1, 6))]
     assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
     assert json.loads(file.read_text().splitlines()[-1])["message"] == "line 99"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_names_of_files_that_are_not_utf_8_lose_no_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdout", open(1, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  pytest's takes all
+    configure_logging(file=tmp_path / "log", json=as_json, to="stdout")
+    log.info("found %s", os.fsdecode(b"caf\xe9.csv"))
+    sys.stdout.flush()
+    (line,) = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert os.fsencode(json.loads(line)["message"]) == b"found caf\xe9.csv"
+    shown = capfd.readouterr()
+    assert "caf\\udce9.csv" in shown.out
+    assert shown.err == ""
 
 
 def test_a_file_that_cannot_be_written_is_a_setting_error(tmp_path: Path) -> None:
