@@ -11,7 +11,7 @@ __all__ = ["MASK", "masked"]
 MASK = "***"
 _KEY = re.compile(r"authori[sz]ation|api[-_]?key|passw(or)?d|secret|cookie|(^|_)token$", re.IGNORECASE)
 _TEXT = re.compile(
-    r"(?P<before>(?:authori[sz]ation|api[-_]?key|passw(?:or)?d|secret|cookie|token)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?"
+    r"(?P<before>(?:authori[sz]ation|api[-_]?key|passw(?:or)?d|secret(?:[-_]\w+)*|cookie|token)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?"
     r"|\bbearer\s+)(?P<secret>[^\s\"',;&]+)"
     r"|(?P<user>://[^\s/:@]*:)[^\s/]+(?=@)"  # up to the last @ before the path: a password may hold one
     r"|\b(?P<ours>tg_)[0-9a-f]{6,}_[\w-]{8,}",  # our own keys
