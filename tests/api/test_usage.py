@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -161,6 +162,33 @@ def test_the_history_of_resources_has_the_worst_of_each_step(world: World):
     assert history(world)["items"] == []
     for cursor in ("x", "cmVzb3VyY2VzOng"):
         assert_problem(world.http.get(f"/api/v1/usage/resources?cursor={cursor}"), 422, "bad_cursor")
+
+
+def test_a_page_about_times_without_samples_asks_the_database_a_bounded_number_of_times(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    store, asked = world.service.store, 0
+    read = store.samples
+    store.add_sample(
+        "worker:local", Sample(datetime(2026, 1, 1, tzinfo=UTC), Readings(cpu_busy_percent=1.0), 0)
+    )
+
+    def samples(*which: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return read(*which)
+
+    monkeypatch.setattr(world.service.usage, "_store", SimpleNamespace(samples=samples))
+    query: dict[str, Any] = {"from": "2025-01-01", "to": "2026-01-02", "step": 86400, "limit": 1000}
+    found, most, page = [], 0, history(world, **query)
+    while True:
+        found += page["items"]
+        most, asked = max(most, asked), 0
+        if page["next_cursor"] is None:
+            break
+        page = history(world, **query, cursor=page["next_cursor"])
+    assert [step["at"] for step in found] == ["2026-01-01T00:00:00.000Z"]
+    assert most < 2_100
 
 
 def test_reports_are_kept_and_added_up(world: World):

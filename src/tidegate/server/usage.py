@@ -18,6 +18,8 @@ _PIECE = timedelta(hours=1)
 """Samples are read for so long at a time: 60 of each place, far below the most that the store answers."""
 _ENOUGH_SAMPLES = 20_000
 """A page of the history ends after the step in which it has read so many, which takes half a second."""
+_ENOUGH_PIECES = 2_000
+"""The same of times without any samples: each piece is a question to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class UsageDesk:
         """
         first, end = self._time(since, until, USUAL_HISTORY)
         at, found, read = max(first, after or first), list[Step](), 0
+        enough_at = at + _ENOUGH_PIECES * _PIECE
         for _ in range(most):
-            if at >= end or read >= _ENOUGH_SAMPLES:
+            if at >= min(end, enough_at) or read >= _ENOUGH_SAMPLES:
                 break
             steps = list(self._step(place, at, min(at + step, end)))
             read += sum(one.samples for one in steps)
