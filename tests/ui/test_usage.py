@@ -67,7 +67,7 @@ def test_json_is_what_the_api_says_and_csv_its_rows(client: tidegate.Client) -> 
 
 def test_pages_are_read_to_the_last(client: tidegate.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     page = calls.usage.page
-    monkeypatch.setattr(calls, "usage", lambda *given, **more: page(*given, **more, limit=1))
+    monkeypatch.setattr(calls.usage, "page", lambda *given, **more: page(*given, **more, limit=1))
     found = client.usage("queue")
     assert [item["name"] for item in found["items"]] == ["a", "b", "interactive"]
     assert (found["next_cursor"], found["total"]["jobs"]) == (None, 4)
