@@ -237,19 +237,24 @@ def test_the_file_is_rotated_and_five_old_ones_are_kept(
     assert json.loads(file.read_text().splitlines()[-1])["message"] == "line 99"
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_names_of_files_that_are_not_utf_8_lose_no_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool
-) -> None:
-    monkeypatch.setattr(sys, "stdout", open(1, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  pytest's takes all
-    configure_logging(file=tmp_path / "log", json=as_json, to="stdout")
-    log.info("found %s", os.fsdecode(b"caf\xe9.csv"))
-    sys.stdout.flush()
+ODD_NAME = """
+import logging, os, sys
+from pathlib import Path
+from tidegate.telemetry.logs import configure_logging
+configure_logging(file=Path(sys.argv[1]), json=sys.argv[2] == "json", to="stdout")
+logging.getLogger("tidegate.tests").warning("found %s", os.fsdecode(b"caf\\xe9.csv"))
+"""
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_names_of_files_that_are_not_utf_8_lose_no_line(tmp_path: Path, style: str) -> None:
+    """In a process of its own: pytest cannot carry such a name from one of its processes to another."""
+    command = [sys.executable, "-c", ODD_NAME, str(tmp_path / "log"), style]
+    told = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONUTF8": "1"})
     (line,) = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert os.fsencode(json.loads(line)["message"]) == b"found caf\xe9.csv"
-    shown = capfd.readouterr()
-    assert "caf\\udce9.csv" in shown.out
-    assert shown.err == ""
+    assert b"caf\\udce9.csv" in told.stdout
+    assert told.stderr == b""
 
 
 def test_a_file_that_cannot_be_written_is_a_setting_error(tmp_path: Path) -> None:
