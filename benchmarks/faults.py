@@ -23,6 +23,7 @@ from benchmarks.servers import (
     ServerProcess,
     command_of,
     database,
+    environment_of,
     processes_of,
     scratch,
     tidegate,
@@ -139,7 +140,13 @@ def _kill_while_working(folder: Path, story: Story, chance: random.Random) -> No
 
 def _kill_while_starting(folder: Path, chance: random.Random) -> None:
     process = subprocess.Popen(
-        command_of(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command_of(folder),
+        cwd=ROOT,
+        env=environment_of(
+            _SETTINGS
+        ),  # with others it would judge the crashes before it, and enter safe mode
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     time.sleep(chance.uniform(0.0, _EARLY_LATEST_S))
     process.kill()

@@ -23,6 +23,12 @@ ENDS_WITHIN_S = 30.0
 _INSTANCE = b"TIDEGATE_INSTANCE="
 
 
+def environment_of(settings: Mapping[str, object]) -> dict[str, str]:
+    """Of a server with these settings and no others."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    return environment | {f"TIDEGATE_{name.upper()}": str(value) for name, value in settings.items()}
+
+
 class ServerProcess:
     """A server that prints its address as its first line. What it logs goes to `log` in the folder given."""
 
@@ -31,8 +37,7 @@ class ServerProcess:
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "server.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        environment |= {f"TIDEGATE_{name.upper()}": str(value) for name, value in (settings or {}).items()}
+        environment = environment_of(settings or {})
         self.started_at = time.perf_counter()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
