@@ -66,6 +66,7 @@ def test_the_pool_is_restarted_after_what_runs_and_then_works_on(own_server: Run
 def test_a_server_goes_on_without_the_worker_that_was_shut_down(own_server: Running):
     own_server.start(grace_s=0.5)
     with own_server.client() as http:
+        until(lambda: http.get("/api/v1/health/workers").status_code == 200)
         control(http, "shutdown")
         until(lambda: http.get("/api/v1/health/workers").status_code == 503)
         assert http.get("/api/v1/health/ready").status_code == 503

@@ -24,7 +24,7 @@ LEASE_S = 10.0
 # Leads, decides, and says so; then does what it had decided as soon as it is told to.
 LEADER = """
 import sys
-from tidegate.core.job import AttemptState, TaskState
+from tidegate.core.states import AttemptState, TaskState
 from tidegate.errors import NotLeader
 from tidegate.runtime.bell import LocalBell
 from tidegate.runtime.clock import SystemClock
