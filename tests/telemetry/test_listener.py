@@ -34,6 +34,10 @@ def started(queue: str = "etl") -> Meters:
     return meters
 
 
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_the_page_is_at_metrics_and_nothing_else_is_anywhere():
     with contextlib.closing(MetricsPort("127.0.0.1", 0, started(), "server")) as port:
         url = f"http://127.0.0.1:{port.port}"
@@ -89,6 +93,17 @@ def test_clients_that_never_come_to_an_end_are_cut(monkeypatch: pytest.MonkeyPat
             slow.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
         one_more = slow.enter_context(socket.create_connection(("127.0.0.1", port.port), timeout=10))
         assert one_more.recv(1) == b""
+
+
+def test_a_place_comes_back_when_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch):
+    with contextlib.closing(MetricsPort("127.0.0.1", 0, started(), "server")) as port:
+        url = f"http://127.0.0.1:{port.port}/metrics"
+        with monkeypatch.context() as short:
+            short.setattr(threading.Thread, "start", no_thread)
+            for _ in range(MOST_AT_ONCE + 1):
+                with pytest.raises(httpx2.HTTPError):
+                    httpx2.get(url)
+        assert httpx2.get(url).status_code == 200
 
 
 def test_it_can_be_closed_while_all_places_are_taken(monkeypatch: pytest.MonkeyPatch):

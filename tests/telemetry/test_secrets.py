@@ -66,3 +66,11 @@ def test_our_own_keys_are_known_by_their_form():
 )
 def test_what_is_none_stays_as_it_is(text: str):
     assert masked("message", text) == text
+
+
+def test_what_is_no_text_is_shown_as_the_text_it_gives():
+    assert masked("error", ValueError(f"no answer from redis://:{SECRET}@127.0.0.1")) == (
+        "no answer from redis://:***@127.0.0.1"
+    )
+    assert masked("data", {"errors": [OSError(f"password={SECRET}")]}) == {"errors": ["password=***"]}
+    assert [masked("n", value) for value in (None, True, 3, 0.5)] == [None, True, 3, 0.5]

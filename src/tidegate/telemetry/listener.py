@@ -79,14 +79,21 @@ class _Server(ThreadingMixIn, HTTPServer):
             self.shutdown_request(request)
             return
         self._over_at_s[request] = time.monotonic() + OVER_AFTER_S
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread more is to be had
+            self._leave(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            del self._over_at_s[request]
-            self._places.release()
+            self._leave(request)
+
+    def _leave(self, request: Any) -> None:
+        del self._over_at_s[request]
+        self._places.release()
 
     def service_actions(self) -> None:
         """Now and then: cut connections that last too long, such as of a client that sends a byte every few seconds."""

@@ -10,7 +10,6 @@ request is bound around it, and every line inside names it:
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from tidegate.errors import SettingError
+from tidegate.telemetry.lines import json_line, writable
 from tidegate.telemetry.secrets import masked
 
 # structlog loads rich, Pygments and colorama where it finds them, to print in colour. Nothing here does, and a server pays for
@@ -169,7 +169,7 @@ def _mask(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def _as_json(_: WrappedLogger, __: str, line: EventDict) -> str:
-    return _writable(json.dumps(line, default=str, ensure_ascii=False, separators=(", ", ": ")))
+    return json_line(line)
 
 
 _FACTS = frozenset({"timestamp", "level", "logger", "message", "module", "function", "line", "exception"})
@@ -180,9 +180,4 @@ def _as_text(_: WrappedLogger, __: str, line: EventDict) -> str:
     fields = "".join(f"  {name}={value}" for name, value in line.items() if name not in _FACTS)
     place = line["logger"].removeprefix("tidegate.")
     text = f"{line['timestamp'][11:19]} {line['level']:<7} {place}: {line['message']}{fields}"
-    return _writable(f"{text}\n{line['exception']}" if "exception" in line else text)
-
-
-def _writable(text: str) -> str:
-    """With what UTF-8 has no bytes for as `\\udce9`, which JSON reads back: a name of a file need not be UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return writable(f"{text}\n{line['exception']}" if "exception" in line else text)

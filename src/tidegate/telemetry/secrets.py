@@ -20,7 +20,7 @@ _TEXT = re.compile(
 
 
 def masked(name: str, value: Any) -> Any:
-    """The value of a field as it may be seen; of texts, and of all that is inside of lists and tables."""
+    """The value of a field as it may be seen: None, a number, a text, or lists and tables of these."""
     if _KEY.search(name):
         return MASK
     if isinstance(value, str):
@@ -29,4 +29,6 @@ def masked(name: str, value: Any) -> Any:
         return {str(key): masked(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [masked("", item) for item in value]
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    return masked(name, str(value))  # such as an error, whose text may name a URL with its password

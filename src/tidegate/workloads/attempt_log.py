@@ -6,12 +6,12 @@ does is left alone. Loaded only where `logging` is loaded already.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from tidegate.telemetry.lines import json_line
 from tidegate.telemetry.secrets import masked
 
 __all__ = ["install"]
@@ -46,5 +46,4 @@ class _Fallback(logging.Handler):
         }
         if record.exc_info:
             fields["exception"] = logging.Formatter().formatException(record.exc_info)
-        seen = {name: masked(name, value) for name, value in fields.items()}
-        return json.dumps(seen, default=str, ensure_ascii=False, separators=(", ", ": "))
+        return json_line({name: masked(name, value) for name, value in fields.items()})

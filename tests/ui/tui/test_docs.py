@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tidegate
 from tests.ui.test_commands import env_of
+from tests.ui.tui.drawn import FILE, drawn
 from tests.ui.tui.test_plain import SNAPSHOT
 from tidegate.ui.tui.dialogs import KEYS
 from tidegate.ui.tui.job_screen import TAIL
@@ -28,6 +29,10 @@ def test_the_keys_are_those_of_the_program():
 def test_the_example_of_once_is_what_it_prints():
     (example,) = re.findall(r"^\$ tidegate top --once\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert example == SNAPSHOT.read_text("utf-8")
+
+
+def test_the_picture_is_what_it_draws():
+    assert drawn() == FILE.read_text("utf-8"), "write it anew: python -m tests.ui.tui.drawn"
 
 
 def test_the_figures_are_those_of_the_program():

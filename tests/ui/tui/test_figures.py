@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tidegate.errors import Busy, ServerUnreachable
+from tidegate.errors import AccessDenied, Busy, ServerUnreachable
 from tidegate.ui.tui.cells import (
     ASCII,
     UNICODE,
@@ -136,3 +136,4 @@ def test_a_slow_server_is_asked_less_and_one_that_is_away_ever_less():
     pace.answered(0.1)
     assert pace.failed(away) == FIRST_S
     assert pace.failed(Busy("Later.", retry_after_s=7.0, numbers={"retry_after_s": 7.0})) == 7.0
+    assert pace.failed(AccessDenied("No such key.")) == LONGEST_S

@@ -130,6 +130,28 @@ def test_when_nothing_can_be_had_that_is_an_error():
     watched("http://127.0.0.1:9", away)
 
 
+def test_a_wrong_key_is_shown_to_the_server_once_a_look():
+    async def watch(watcher: Watcher, _: Clock) -> None:
+        server.refuse(401, "No such key.")
+        for _look in range(2):
+            with pytest.raises(AccessDenied, match="No such key"):
+                await watcher.look()
+            assert asked(server) == ["whoami"]
+        server.answers = dict(OLD)
+        await watcher.look()
+        assert len(asked(server)) == 10
+        server.refuse(401, "It is revoked.")
+        with pytest.raises(AccessDenied, match="revoked"):
+            await watcher.look()
+        server.paths.clear()
+        with pytest.raises(AccessDenied, match="revoked"):
+            await watcher.look()
+        assert asked(server) == ["whoami"]
+
+    with answering() as server:
+        watched(server.url, watch)
+
+
 def test_after_a_long_outage_the_first_look_is_a_whole_one():
     with answering() as server:
         urls = ["http://127.0.0.1:9"]

@@ -104,7 +104,7 @@ class Top(App[None]):
         self.role: str | None = None
         self._pace = Pace(every_s)
         self._glyphs = glyphs
-        self._history = History()
+        self.history = History()
         self._due = asyncio.Event()
         self._next_at_s = 0.0
         self._said: tuple[str, Tone, float] = ("", "plain", 0.0)
@@ -168,7 +168,7 @@ class Top(App[None]):
             return self._pace.failed(error)
         self.away = None
         self.role = self.picture.role
-        self._history.add(self.picture)
+        self.history.add(self.picture)
         return self._pace.answered(time.monotonic() - begun_s)
 
     def look_now(self) -> None:
@@ -196,13 +196,14 @@ class Top(App[None]):
         for row, names in (("upper", ("health",)), ("middle", ("workers", "queues")), ("lower", _JOB_PANES)):
             self.query(f"#{row}").set_class(self._active in names, "-active")
         self._draw()
+        self.call_after_refresh(self._draw)  # widths are known only then
 
     def _draw(self) -> None:
         if self.picture is not None:
             for name, pane in self._panes.items():
                 pane.show(TABLES[name](self.picture, self._glyphs))
             width = max(self._machine.size.width, 1)
-            self._machine.show(machine_lines(self.picture, self._history, width, self._glyphs))
+            self._machine.show(machine_lines(self.picture, self.history, width, self._glyphs))
         self._draw_frame()
 
     def _draw_frame(self) -> None:

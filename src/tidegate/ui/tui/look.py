@@ -66,17 +66,21 @@ class Watcher:
         self._clock = clock
         self._asked_seldom_at: float | None = None
         self._last: Picture | None = None
+        self._let_in = False
 
     async def look(self) -> Picture:
         """Ask for everything that is due. A part that is not had says why in the picture.
 
         Raises ServerUnreachable, Busy or Unavailable when nothing can be had now, AccessDenied when the key opens nothing.
         """
-        seldom = self._asked_seldom_at is None or self._clock() - self._asked_seldom_at >= SELDOM_S
-        asked = [(name, call) for name, call in self._calls().items() if seldom or name in _OFTEN]
-        answers = await asyncio.gather(
-            *(self.client.send(once(call)) for _, call in asked), return_exceptions=True
+        seldom = (
+            not self._let_in
+            or self._asked_seldom_at is None
+            or self._clock() - self._asked_seldom_at >= SELDOM_S
         )
+        asked = [(name, call) for name, call in self._calls().items() if seldom or name in _OFTEN]
+        answers = await self._answers([call for _, call in asked])
+        self._let_in = not any(_refuses_key(answer) for answer in answers)
         _raise_if_away(answers)
         self._last = self._picture([name for name, _ in asked], answers)
         if seldom:
@@ -87,9 +91,21 @@ class Watcher:
         """The next picture has everything anew: something was changed, or another server may have taken over."""
         self._asked_seldom_at = None
 
+    async def _answers(self, asked: Sequence[Call[Any]]) -> list[Any]:
+        """Of all side by side; of the first alone, when the key opens nothing: a server counts each wrong one it is shown."""
+        alone = 0 if self._let_in else 1
+        answers = await self._sent(asked[:alone])
+        if any(isinstance(answer, AccessDenied | ServerUnreachable) for answer in answers):
+            return answers
+        return answers + await self._sent(asked[alone:])
+
+    async def _sent(self, asked: Sequence[Call[Any]]) -> list[Any]:
+        return await asyncio.gather(*(self.client.send(once(call)) for call in asked), return_exceptions=True)
+
     def _calls(self) -> dict[str, Call[Any]]:
         wanted = self.filter.asked
         return {
+            "whoami": calls.keys.whoami(),
             "system": calls.health.system(),
             "workers": calls.workers.page(limit=MOST_JOBS),
             "queues": calls.queues.page(limit=MOST_JOBS),
@@ -100,7 +116,6 @@ class Watcher:
             "ready": calls.health.ready(),
             "health": calls.health.workers(),
             "alerts": calls.alerts.page(state="active"),
-            "whoami": calls.keys.whoami(),
         }
 
     def _picture(self, names: Sequence[str], answers: Sequence[Any]) -> Picture:
@@ -141,7 +156,11 @@ def _raise_if_away(answers: Iterable[Any]) -> None:
     for error in errors:
         if not isinstance(error, TidegateError) or isinstance(error, ServerUnreachable):
             raise error
-        if isinstance(error, AccessDenied) and (error.problem or {}).get("status") == 401:
+        if _refuses_key(error):
             raise error
     if errors and len(errors) == len(list(answers)):
         raise errors[0]
+
+
+def _refuses_key(answer: object) -> bool:
+    return isinstance(answer, AccessDenied) and (answer.problem or {}).get("status") == 401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.errors import TidegateError
+from tidegate.errors import AccessDenied, TidegateError
 
 FIRST_S = 1.0
 LONGEST_S = 30.0
@@ -24,9 +24,13 @@ class Pace:
         return min(max(self._every_s - took_s, slow_s, 0.0), max(LONGEST_S, self._every_s))
 
     def failed(self, error: TidegateError) -> float:
-        """Seconds to wait after an error: what the server asked for, else twice as long each time."""
+        """Seconds to wait after an error: what the server asked for, else twice as long each time; long after a wrong key."""
         self._failures += 1
         told_s = error.numbers.get("retry_after_s")
         if isinstance(told_s, int | float):
             return min(max(float(told_s), FIRST_S), LONGEST_S)
+        if isinstance(
+            error, AccessDenied
+        ):  # a server has no ear for an address of many wrong keys, and others may share it
+            return LONGEST_S
         return float(min(FIRST_S * 2 ** (self._failures - 1), LONGEST_S))
