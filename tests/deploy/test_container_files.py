@@ -71,6 +71,7 @@ def test_every_service_runs_on_a_named_version_with_as_little_as_it_needs(name):
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"] == 200
     assert service["ulimits"]["core"] == 0
+    assert set(service["logging"]["options"]) == {"max-size", "max-file"}  # else its log fills the disk
     assert "privileged" not in service
     assert ("networks" in service) != ("network_mode" in service)
     limits = service["deploy"]["resources"]["limits"]

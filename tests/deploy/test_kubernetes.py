@@ -159,6 +159,8 @@ def test_workers_grow_with_the_wait_in_queues():
     spec = OBJECTS["HorizontalPodAutoscaler", "tidegate-worker"]["spec"]
     target = spec["scaleTargetRef"]
     assert (target["kind"], target["name"]) in OBJECTS
+    # A number there would be set again each time the files are applied, and send away the workers above it.
+    assert "replicas" not in OBJECTS[target["kind"], target["name"]]["spec"]
     (metric,) = spec["metrics"]
     assert metric["external"]["metric"]["name"] == "tidegate_queue_oldest_wait_seconds"
 

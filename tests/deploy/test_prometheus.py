@@ -57,6 +57,22 @@ def test_each_alert_fires_when_it_should_and_not_when_it_is_near():
     assert sorted(tried) == sorted((name, fires) for name in alerts() for fires in (True, False))
 
 
+@pytest.mark.servers
+def test_the_health_check_of_the_container_is_whether_prometheus_answers():
+    check = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["prometheus"]["healthcheck"]
+    assert (check["interval"], check["timeout"], check["retries"]) == ("30s", "10s", 3)
+    kind, tool, *words = check["test"]
+    assert (kind, tool) == ("CMD", "promtool")
+
+    def ask(url: str) -> str:
+        return promtool(*(word.replace("http://127.0.0.1:9090", url) for word in words))
+
+    with Prometheus({}) as prometheus:
+        ask(prometheus.url)
+    with pytest.raises(AssertionError, match="refused"):
+        ask(prometheus.url)
+
+
 def test_each_alert_says_how_bad_it_is_and_what_to_do():
     for name, rule in alerts().items():
         assert rule["labels"]["severity"] in ("warning", "severe", "danger"), name
