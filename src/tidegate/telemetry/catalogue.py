@@ -51,7 +51,7 @@ class Metric(NamedTuple):
 KIND = Label("kind", 32, "kind of job, such as `sql`")
 QUEUE = Label("queue", 100, "name of the queue")
 STATUS = Label("status", 8, "`succeeded`, `failed` or `cancelled`")
-REASON = Label("reason", 16, "`succeeded`, or the exit reason of docs/limits.md")
+REASON = Label("reason", 16, "`succeeded`, or the exit reason of docs/glossary.md")
 WORKER = Label("worker", 500, "id of the worker")
 WORK = Label("work", 8, "kind of request: `control`, `submit`, `read`, `run`, `stream`")
 CODE = Label("code", 40, "code of the problem, as in docs/api.md")
@@ -73,7 +73,7 @@ READINGS: Mapping[str, str] = {
     "cpu_busy_percent": "CPU in use of what may be used here.",
     "cpu_stall_percent": "Share of the last 10 s in which the service itself waited for a CPU.",
     "cpu_stall_all_percent": "The same of all tasks here, jobs among them.",
-    "io_stall_percent": "Share of the last 10 s in which some task waited for a disk.",
+    "io_stall_percent": "Share of the last 10 s in which all tasks waited for a disk.",
     "read_bytes_per_s": "Bytes read from disks in a second.",
     "written_bytes_per_s": "Bytes written to disks in a second.",
     "disk_free_percent": "Free share of the file system with the data directory.",
