@@ -193,8 +193,11 @@ def test_a_server_on_the_tables_of_a_newer_version_says_so_and_starts_nothing(ru
         before = submit(http, "select 1")
         final(http, before)
     running.stop()
+    theirs = running.data_dir / "results" / "named-by-a-table-of-9999.parquet"
+    theirs.touch()
     _set_revision(running, "9999")
     running.start()
+    assert theirs.exists()
     with running.client() as http:
         state = http.get("/api/v1/safe-mode").json()
         assert (state["mode"], state["cause"]) == ("safe", "migration")
@@ -213,6 +216,7 @@ def test_a_server_on_the_tables_of_a_newer_version_says_so_and_starts_nothing(ru
     running.start()
     with running.client() as http:
         assert final(http, submit(http, "select 1"))["job_status"] == "SUCCEEDED"
+    assert not theirs.exists()
 
 
 def test_a_server_brings_older_tables_up_to_date_by_itself_and_says_so(running: Running):

@@ -38,6 +38,7 @@ from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
 from tidegate.core.plan import Start
 from tidegate.core.readings import Readings
+from tidegate.core.recovery import Cause
 from tidegate.core.resources import parse_bytes
 from tidegate.errors import Unavailable
 from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Sensor, Store, WorkerControl, Workload
@@ -429,16 +430,21 @@ class Server:
                 days=max(self.settings.usage_retention_days, self.settings.retention_days)
             ),
         )
+        # What a newer version keeps, and where it says so, this one cannot know: it deletes nothing.
+        knows_all = self.supervisor.state.cause is not Cause.MIGRATION
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
             rescue.run_once(self.clock.now())
-            janitor.at_start(self.clock.now())
+            if knows_all:
+                janitor.at_start(self.clock.now())
         self.supervisor.tell_to(alerting.told.tell)
         alerting.post.start()
         self._closing.callback(alerting.post.stop)
         audit = AuditLedger(self.store, self.supervisor)
         if not self.clustered:  # of a cluster it is the leader's duty
             audit.run_once(self.clock.now())
-        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), janitor, alerting.watch, audit]
+        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), alerting.watch, audit]
+        if knows_all:
+            duties.append(janitor)
         duties.append(CountUsage(self.store))
         if self.ledger is not None:
             duties.append(KeepLedger(self.store, self.ledger, self.clock))
