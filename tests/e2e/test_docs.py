@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.e2e.loading import SCRIPT as LOAD_TEST
-from tests.e2e.server import Running
+from tests.e2e.server import Running, final, submit
 from tests.pages import console, page, shell
 
 
@@ -74,13 +75,30 @@ def test_the_commands_of_the_page_on_running_a_server_work(tmp_path: Path) -> No
     assert served.returncode == 0
 
 
-def test_the_records_are_backed_up_as_the_page_says(own_server: Running) -> None:
+def test_what_was_backed_up_as_the_page_says_can_be_restored(own_server: Running) -> None:
     [command] = re.findall(r"`(sqlite3 [^`]+)`", page("operations.md"))
+    folder = own_server.data_dir
     own_server.start()
-    done = shell(command, own_server.data_dir)
-    assert done.returncode == 0, done.stderr
-    copied = shell("sqlite3 copy.db 'select name from queues'", own_server.data_dir)
-    assert "default" in copied.stdout, copied.stderr
+    with own_server.client() as http:
+        final(http, submit(http, "select 1 as one", result_name="kept"))
+        done = shell(f"{command} && cp -r results copied", folder)
+        assert done.returncode == 0, done.stderr
+        later = submit(http, "select 2 as two", result_name="later")
+        final(http, later)
+    own_server.stop()
+    shutil.rmtree(folder / "results")
+    (folder / "copied").rename(folder / "results")
+    unnamed = folder / "results" / "later.parquet"
+    unnamed.touch()
+    for old in folder.glob("tidegate.db*"):
+        old.unlink()
+    (folder / "copy.db").rename(folder / "tidegate.db")
+    own_server.start()
+    with own_server.client() as http:
+        assert http.get(f"/api/v1/jobs/{later}").status_code == 404
+        assert http.get("/api/v1/sources/later").status_code == 404
+        assert http.post("/api/v1/query", json={"sql": "from kept"}).json()["rows"] == [[1]]
+    assert not unnamed.exists()
 
 
 def test_the_unit_for_systemd_starts_a_command_that_there_is() -> None:
