@@ -66,7 +66,7 @@ def test_in_an_emergency_one_is_ended_and_told_with_its_numbers(machine: Machine
     assert (eviction.limit, eviction.observed) == (4 * GIB, 2 * GIB)
     assert eviction.message == (
         "The machine was in an emergency (memory used 96.4 %) and the service ended the job to save it: of what runs here it "
-        "was critical, within its reservation, with 2 GiB used of 4 GiB. It will be tried again."
+        "was critical, within its request, with 2 GiB used of 4 GiB. It will be tried again."
     )
 
 

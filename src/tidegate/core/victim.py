@@ -37,8 +37,8 @@ class Candidate(NamedTuple):
 def choose(running: Iterable[Candidate]) -> Candidate | None:
     """The one to end; None when nothing runs.
 
-    In this order: the least critical, who is over his reservation, who will be tried again, who uses most of what was
-    reserved for him, the youngest. So nobody inside his reservation is ended while anybody of his class or a lower one is
+    In this order: the least critical, who is over his request, who will be tried again, who uses most of what was
+    reserved for him, the youngest. So nobody inside his request is ended while anybody of his class or a lower one is
     over it: the honest pay last (ClickHouse weighs used against guaranteed; Ray ends the youngest that can be tried again).
     """
     return min(running, key=_order, default=None)

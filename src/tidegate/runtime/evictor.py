@@ -79,7 +79,7 @@ def _eviction(victim: Candidate, overload: Overload) -> Eviction:
     again = "It will be tried again." if victim.retriable else "It had been lost as often as is allowed."
     message = (
         f"The machine was in an emergency ({numbers}) and the service ended the job to save it: of what runs here it was "
-        f"{victim.work}, {'over' if victim.over else 'within'} its reservation, with {format_bytes(victim.used_bytes)} "
+        f"{victim.work}, {'over' if victim.over else 'within'} its request, with {format_bytes(victim.used_bytes)} "
         f"used of {format_bytes(victim.reserved_bytes)}. {again}"
     )
     return Eviction(victim.key, message, victim.reserved_bytes, victim.used_bytes)
