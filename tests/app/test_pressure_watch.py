@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tidegate.app.pressure import MOST_KEPT, PressureWatch
+import pytest
+
+from tidegate.app.pressure import GIVES_BACK_EVERY_S, MOST_KEPT, PressureWatch
 from tidegate.core.identity import AuditEntry
 from tidegate.core.pressure import Change, Level
+from tidegate.runtime import heap
 from tidegate.settings import Settings
 from tidegate.testing.fakes import FakeClock
 from tidegate.testing.memory_store import MemoryStore
@@ -37,3 +40,16 @@ def test_nothing_is_left_out_but_what_there_was_no_room_for(tmp_path: Path) -> N
     watch._note(Change(Level.NORMAL, Level.WARN, 0.0, {}))
     watch._write()
     assert store.written == ["server:here", *(f"later {number}" for number in range(MOST_KEPT))]
+
+
+def test_memory_is_given_back_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, given_s = FakeClock(), list[float]()
+    monkeypatch.setattr(heap, "give_back", lambda: given_s.append(clock.monotonic()))
+    watch = PressureWatch(
+        Settings(data_dir=tmp_path), tmp_path, MemoryStore(), clock, "server:here", sensors=[]
+    )
+    began_s = clock.monotonic()
+    for _ in range(300):
+        clock.advance(0.5)
+        watch._write()
+    assert [at_s - began_s for at_s in given_s] == [GIVES_BACK_EVERY_S, 2 * GIVES_BACK_EVERY_S]

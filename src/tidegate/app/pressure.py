@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import threading
@@ -16,6 +15,7 @@ from tidegate.core.pressure import Change
 from tidegate.core.pressure_rules import PressureRules, rules_from_json
 from tidegate.errors import InvalidInput, SettingError
 from tidegate.ports import ChangedRules, Clock, Overload, Sensor, Store, WorkerPressure
+from tidegate.runtime import heap
 from tidegate.runtime.evictor import Eviction, Evictor
 from tidegate.runtime.pressure import Dial, PressureMeter
 from tidegate.runtime.readings.latency import LatencySensor
@@ -29,6 +29,9 @@ ACTOR = "tidegate"
 """Who did what nobody has asked for, in the audit trail."""
 MOST_KEPT = 1000
 """Entries of the audit trail that wait for the database."""
+GIVES_BACK_EVERY_S = 60.0
+"""How often free memory goes back to the kernel. Else a process that lives for long keeps the most that each part of it ever
+needed: 2 MiB more with each round of the janitor."""
 
 
 class PressureWatch:
@@ -59,6 +62,7 @@ class PressureWatch:
         self._entries: deque[AuditEntry] = deque(maxlen=MOST_KEPT)
         self._writing = threading.Lock()
         self._kept_at: datetime | None = None
+        self._gave_back_s = clock.monotonic()
         self._asked = [
             LatencySensor("database", self._ask, clock, name="tidegate-ask-database", then=self._write)
         ]
@@ -115,6 +119,13 @@ class PressureWatch:
         if minute is not None and minute.at != self._kept_at:
             self._store.add_sample(self._place, minute)
             self._kept_at = minute.at
+        self._give_back()
+
+    def _give_back(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._gave_back_s >= GIVES_BACK_EVERY_S:
+            self._gave_back_s = now_s
+            heap.give_back()
 
     def _next(self) -> AuditEntry | None:
         with self._writing:
@@ -168,8 +179,7 @@ def rules_of(settings: Settings) -> PressureRules:
 
 def _give_memory_back(dial: Dial | Overload) -> None:
     found = gc.collect()
-    libc = ctypes.CDLL(None)
-    trimmed = bool(hasattr(libc, "malloc_trim") and libc.malloc_trim(0))
+    trimmed = heap.give_back()
     log.info(
         "At %s garbage was collected (%d objects) and free memory %s.",
         dial.level(),

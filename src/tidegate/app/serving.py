@@ -19,6 +19,7 @@ from tidegate.app.folders import server_file
 from tidegate.app.server import Server
 from tidegate.app.wiring import registration
 from tidegate.errors import Unavailable
+from tidegate.runtime import heap
 from tidegate.settings import Settings
 from tidegate.telemetry.logs import configure_logging
 
@@ -39,6 +40,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> int
     """
     configure_logging(settings.log_level, settings.log_file, json=None, to=settings.log_to)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    heap.share_arenas()
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

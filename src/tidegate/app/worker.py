@@ -30,6 +30,7 @@ from tidegate.ports import (
     WorkerInfo,
     Workload,
 )
+from tidegate.runtime import heap
 from tidegate.runtime.bounded import ANSWER_SHARE, LEAST_ANSWER_S, BoundedStore
 from tidegate.runtime.clock import DatabaseClock
 from tidegate.runtime.lookout import Lookout
@@ -122,6 +123,7 @@ def work(settings: Settings, name: str | None, *, announce: Callable[[str], None
     `announce` gets its name once it is registered and hears the broker. `name` defaults to the host's.
     """
     configure_logging(settings.log_level, settings.log_file, json=None, to=settings.log_to)
+    heap.share_arenas()
     if settings.broker_url is None:
         raise SettingError(
             "A worker needs a broker to hear of its jobs: set CELERY_BROKER_URL, DATABASE_URL and NFS_SHARE_ROOT_PATH as its "

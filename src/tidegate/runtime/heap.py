@@ -1,8 +1,13 @@
-"""The C heap of the zygote, before it forks."""
+"""The C heap: of the zygote before it forks, and of servers and workers, which live for long. glibc's malloc(3) is meant."""
 
 from __future__ import annotations
 
 import ctypes
+
+MOST_ARENAS = 2
+"""glibc makes as many as 8 for each CPU, and each keeps what its threads once needed. Few threads allocate at a time here:
+most do so with the interpreter's lock."""
+_M_ARENA_MAX = -8  # malloc.h
 
 _SIZES = [1 << power for power in range(16, 6, -1)] + [96, 64, 48, 32, 24]
 
@@ -25,6 +30,22 @@ class _MallocInfo(ctypes.Structure):
             "keepcost",
         ]
     ]
+
+
+def share_arenas() -> None:
+    """Have all threads of this process allocate from at most `MOST_ARENAS` arenas. To be called before there are threads."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, MOST_ARENAS)
+
+
+def give_back() -> bool:
+    """Give free pages back to the kernel, those between what is in use, too; whether there were any. Takes a millisecond.
+
+    glibc by itself gives back what is free at the heap's end, so that one piece there keeps all below it: malloc_trim(3).
+    """
+    libc = ctypes.CDLL(None)
+    return bool(hasattr(libc, "malloc_trim") and libc.malloc_trim(0))
 
 
 def fill_holes() -> int:
