@@ -1,14 +1,26 @@
 # Sourced by start_web.sh and start_worker.sh: looks at the variables before anything starts. Each one that is missing or
-# cannot be right has a line of its own on standard error; the exit code is then 2.
+# cannot be right has a line of its own on standard error; the exit code is then 2. It is 5 where it may become right without
+# anybody's help, as a folder that is not mounted yet: to start again later is then worth it.
 #
 # A value may come from a file, such as a secret of a container: NAME_FILE=/run/secrets/name instead of NAME. Tidegate reads
 # that itself, so the value is looked at here, and does not get into the environment.
 
 faults=0
+absent=0
 
 fault() {
   printf '%s: %s\n' "$PROGRAM" "$1" >&2
   faults=1
+}
+
+not_yet() {
+  printf '%s: %s\n' "$PROGRAM" "$1" >&2
+  absent=1
+}
+
+end_if_wrong() {
+  [ "$faults" = 0 ] || exit 2
+  [ "$absent" = 0 ] || exit 5
 }
 
 # from_file NAME : look at the value in the file that NAME_FILE names, if that is set; NAME itself goes before it.
@@ -40,9 +52,9 @@ need_folder() {
   if [ -z "${NFS_SHARE_ROOT_PATH:-}" ]; then
     fault "NFS_SHARE_ROOT_PATH is not set: the folder that all servers and workers share, such as /srv/tidegate"
   elif [ ! -d "$NFS_SHARE_ROOT_PATH" ]; then
-    fault "NFS_SHARE_ROOT_PATH is no folder: $NFS_SHARE_ROOT_PATH (is it mounted?)"
+    not_yet "NFS_SHARE_ROOT_PATH is no folder: $NFS_SHARE_ROOT_PATH (is it mounted?)"
   elif [ ! -w "$NFS_SHARE_ROOT_PATH" ]; then
-    fault "NFS_SHARE_ROOT_PATH cannot be written by user $(id -un 2>/dev/null || id -u): $NFS_SHARE_ROOT_PATH"
+    not_yet "NFS_SHARE_ROOT_PATH cannot be written by user $(id -un 2>/dev/null || id -u): $NFS_SHARE_ROOT_PATH"
   fi
 }
 

@@ -5,8 +5,9 @@
 #   WEB_PROCESSES               servers beside each other on the one port; default: 2, with ENVIRONMENT=development 1
 #   FIRST_KEY_FILE              where a new database's first API key is, or is written; without it nobody makes one
 #   TIDEGATE                    the command to use
-# Arguments are for `tidegate serve`. Exit code 2: a variable is missing or wrong. SIGTERM stops all servers in order;
-# when one of them ends by itself the others are stopped too, and a supervisor starts all again.
+#   LOG_FILE                    of several servers each has its own: server.log becomes server-1.log, server-2.log
+# Arguments are for `tidegate serve`. Exit code 2: a variable is missing or wrong; 5: the folder is not there yet. SIGTERM
+# stops all servers in order; when one of them ends by itself the others are stopped too, and a supervisor starts all again.
 set -euo pipefail
 PROGRAM=start_web
 # shellcheck source=scripts/environment.sh
@@ -15,7 +16,7 @@ PROGRAM=start_web
 check_environment
 need_number WEB_PROCESSES 1 64
 find_tidegate
-[ "$faults" = 0 ] || exit 2
+end_if_wrong
 
 "$TIDEGATE" db upgrade
 if [ -n "${FIRST_KEY_FILE:-}" ]; then "$TIDEGATE" key first --file "$FIRST_KEY_FILE"; fi
@@ -34,7 +35,13 @@ stop() {
   for server in "${servers[@]}"; do kill -TERM "$server" 2>/dev/null || true; done
 }
 trap stop TERM INT
-for ((number = 0; number < processes && stopping == 0; number++)); do
+# Two that rotate one file lose lines.
+log_file=${TIDEGATE_LOG_FILE:-${LOG_FILE:-}}
+log_name=${log_file##*/}
+log_end=
+case "$log_name" in ?*.*) log_end=.${log_name##*.} ;; esac
+for ((number = 1; number <= processes && stopping == 0; number++)); do
+  if [ -n "$log_file" ]; then export TIDEGATE_LOG_FILE="${log_file%"$log_end"}-$number$log_end"; fi
   "${bound[@]}" "$TIDEGATE" serve "$@" &
   servers+=($!)
 done

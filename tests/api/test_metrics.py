@@ -18,6 +18,7 @@ from tidegate.server.metrics import StoreFigures
 from tidegate.telemetry.catalogue import CATALOGUE
 from tidegate.telemetry.meters import Sample
 from tidegate.testing.fakes import FakeClock
+from tidegate.testing.memory_store import MemoryStore
 
 
 def scraped(world: World, accept: str = "") -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -153,6 +154,19 @@ def test_a_read_that_failed_is_begun_anew():
     for _ in range(2):
         with pytest.raises(Unavailable, match="away"):
             figures()
+
+
+def test_a_read_is_begun_anew_after_no_thread_was_to_be_had(monkeypatch: pytest.MonkeyPatch):
+    figures = StoreFigures(MemoryStore(), FakeClock())
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="thread"):
+            figures()
+    assert any(one.name == "tidegate_workers" for one in figures())
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_nobody_who_never_asks_pays_for_the_library():

@@ -73,6 +73,35 @@ def test_the_health_check_of_the_container_is_whether_prometheus_answers():
         ask(prometheus.url)
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("page", ["docs/deployment.md", "docs/zh/deployment.md"])
+def test_workers_are_not_added_for_a_queue_that_is_paused(page: str, tmp_path: Path):
+    (block,) = re.findall(
+        r"^```yaml\n(externalRules:.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+    (rule,) = yaml.safe_load(block)["externalRules"]
+    query = rule["metricsQuery"].replace("<<.LabelMatchers>>", 'namespace="here"')
+
+    def series(name: str, queue: str, value: int) -> dict[str, str]:
+        labels = f'namespace="here",pod="web-0",queue="{queue}"'
+        return {"series": f"{name}{{{labels}}}", "values": f"{value}x5"}
+
+    def case(waits: dict[str, int], paused: dict[str, int], value: int) -> dict[str, Any]:
+        given = [series(rule["seriesQuery"], queue, wait_s) for queue, wait_s in waits.items()]
+        given += [series("tidegate_queue_paused", queue, state) for queue, state in paused.items()]
+        expected = {"expr": query, "eval_time": "4m", "exp_samples": [{"labels": "{}", "value": value}]}
+        return {"interval": "1m", "input_series": given, "promql_expr_test": [expected]}
+
+    cases = [
+        case({"open": 70, "paused": 900}, {"open": 0, "paused": 1}, 70),
+        case({"paused": 900}, {"open": 0, "paused": 1}, 0),
+        case({}, {"open": 0}, 0),
+    ]
+    file = tmp_path / "cases.yml"
+    file.write_text(json.dumps({"evaluation_interval": "1m", "tests": cases}))  # JSON is YAML
+    assert "SUCCESS" in promtool("test", "rules", file)
+
+
 def test_each_alert_says_how_bad_it_is_and_what_to_do():
     for name, rule in alerts().items():
         assert rule["labels"]["severity"] in ("warning", "severe", "danger"), name

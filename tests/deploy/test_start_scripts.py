@@ -34,12 +34,12 @@ def environment(given: dict[str, str]) -> dict[str, str]:
     return {"PATH": programs, "TIDEGATE": str(Path(sys.executable).with_name("tidegate")), **given}
 
 
-def refused(script: str, given: dict[str, str]) -> list[str]:
+def refused(script: str, given: dict[str, str], status: int = 2) -> list[str]:
     """The lines of a script that starts nothing, without its name."""
     done = subprocess.run(
         [SCRIPTS / script], env=environment(given), capture_output=True, text=True, check=False, timeout=30
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (status, "")
     assert "secret" not in done.stderr
     return [line.removeprefix(f"{script.removesuffix('.sh')}: ") for line in done.stderr.splitlines()]
 
@@ -57,7 +57,6 @@ def test_all_that_is_missing_is_told_at_once(script):
         ({"DATABASE_URL": "oracle://u:secret@host/x"}, "DATABASE_URL must begin with one of postgresql://"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"CELERY_BROKER_URL": "localhost:6379"}, "CELERY_BROKER_URL must begin with one of redis://"),
-        ({"NFS_SHARE_ROOT_PATH": "/nowhere"}, "NFS_SHARE_ROOT_PATH is no folder: /nowhere"),
         ({"DATABASE_URL_FILE": "/nowhere"}, "DATABASE_URL_FILE names a file that cannot be read: /nowhere"),
         ({"CONSUL_PORT": "8500"}, "CONSUL_HOST is not set, but CONSUL_PORT is"),
         (
@@ -72,6 +71,15 @@ def test_all_that_is_missing_is_told_at_once(script):
 def test_what_is_wrong_has_a_line_and_the_status_of_wrong_usage(script, wrong, told):
     (line,) = refused(script, GOOD | wrong)
     assert line.startswith(told)
+
+
+@pytest.mark.parametrize("script", ["start_web.sh", "start_worker.sh"])
+def test_a_folder_that_may_be_mounted_yet_has_the_status_of_try_again(script):
+    (line,) = refused(script, GOOD | {"NFS_SHARE_ROOT_PATH": "/nowhere"}, status=5)
+    assert line == "NFS_SHARE_ROOT_PATH is no folder: /nowhere (is it mounted?)"
+    assert (
+        len(refused(script, {"NFS_SHARE_ROOT_PATH": "/nowhere"})) == 3
+    )  # beside what nobody mends by waiting
 
 
 def test_the_number_of_servers_is_looked_at_too():
@@ -143,6 +151,7 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
             "REDIS_URL": redis.url,
             "NFS_SHARE_ROOT_PATH": str(shared),
             "FIRST_KEY_FILE": str(tmp_path / "first.key"),
+            "LOG_FILE": str(tmp_path / "logs" / "server.log"),
             "TIDEGATE_HOST": "0.0.0.0",
             "TIDEGATE_ALLOWED_HOSTS": '["*"]',
             "TIDEGATE_GRACE_S": "0.5",
@@ -179,6 +188,13 @@ def test_two_servers_share_a_port_and_a_worker_runs_their_job(
                 felt = {sample["place"] for sample in samples if sample["place"].startswith("server:")}
                 assert {place[-2:] for place in felt} == {"/0", "/1"}
         assert [pid for pid in servers if Path(f"/proc/{pid}").exists()] == []
+        logs = sorted((tmp_path / "logs").glob("server*"))
+        assert [log.name for log in logs] == [
+            "server-1.log",
+            "server-2.log",
+            "server.log",
+        ]  # the last is the worker's
+        assert all(log.stat().st_size for log in logs[:2])
 
 
 def test_when_one_server_dies_the_script_ends_so_that_its_supervisor_starts_all_anew(

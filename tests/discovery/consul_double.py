@@ -40,6 +40,7 @@ class ConsulDouble:
         self.calls = 0
         self.unknown: tuple[int, str] = (404, 'Unknown check ID "{id}". Ensure that the check ID is passed')
         self.hangs = threading.Event()
+        self.loses_answers = threading.Event()
         self._changed = threading.Condition()
         self._http: ThreadingHTTPServer | None = None
         self.port = 0
@@ -101,7 +102,9 @@ class ConsulDouble:
             if status == 400:
                 self.refused.append(text)
             self._changed.notify_all()
-        request.close_connection = self._http is None
+        request.close_connection = self._http is None or self.loses_answers.is_set()
+        if self.loses_answers.is_set():
+            return
         request.send_response(status)
         request.send_header("Content-Length", str(len(text.encode())))
         request.end_headers()

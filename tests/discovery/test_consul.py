@@ -124,6 +124,14 @@ def test_an_agent_that_hangs_does_not_hold_up_the_end(consul):
     assert consul.services == {}
 
 
+def test_an_entry_whose_registration_had_no_answer_is_removed_too(consul, caplog):
+    consul.loses_answers.set()
+    with registered(consul):
+        consul.until(lambda: consul.services)
+    assert consul.services == consul.checks == {}
+    assert "has forgotten" not in caplog.text
+
+
 def test_a_token_goes_with_each_call_and_is_never_told(caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "token"

@@ -1,6 +1,7 @@
 """The four calls of Consul's HTTP API that make a service known: register, tell how it is, deregister, and who leads.
 
-They go to one agent, which is meant to be near: https://developer.hashicorp.com/consul/api-docs/agent
+They go to one agent, which is meant to be near: https://developer.hashicorp.com/consul/api-docs/agent. The HTTP client that is
+here already does; a client of Consul's whole API (py-consul) would bring a second one, requests, for four calls.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class Registration:
         self._every_s = every_s
         self._leave_within_s = leave_within_s
         self._entry: Entry | None = None
+        self._registered = False
         self._trouble: str | None = None
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tidegate-consul", daemon=True)
@@ -83,13 +84,15 @@ class Registration:
             try:
                 self._agent.tell(self._entry.id, status, output)
             except Forgotten:
-                log.warning("Consul has forgotten this server; it is registered again.")
+                if self._registered:
+                    log.warning("Consul has forgotten this server; it is registered again.")
             else:
                 return
-        entry = self._describe()
+        # From here on it may be there, also when the answer is late or lost, and is to be removed.
+        self._entry = entry = self._describe()
         self._agent.register(entry, status, output)
+        self._registered = True
         log.info("Registered with Consul at %s as %s.", self._agent.address, entry.id)
-        self._entry = entry
 
     def _remove(self) -> None:
         if self._entry is None:
@@ -99,7 +102,12 @@ class Registration:
         except Forgotten:
             pass
         except ConsulFailed as error:
-            log.warning("The entry %s stays in Consul until it forgets it: %s", self._entry.id, error)
+            log.log(
+                logging.WARNING if self._registered else logging.DEBUG,
+                "The entry %s stays in Consul until it forgets it: %s",
+                self._entry.id,
+                error,
+            )
         else:
             log.info("Removed %s from Consul.", self._entry.id)
 

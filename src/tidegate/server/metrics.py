@@ -38,16 +38,20 @@ class StoreFigures:
     def __call__(self) -> list[Sample]:
         with self._lock:
             if self._reading is None or self._reading.done():
-                self._reading = Future()
-                # A daemon, since a read that hangs must not keep the process from ending.
-                threading.Thread(
-                    target=self._read, args=(self._reading,), name="tidegate-metrics-store", daemon=True
-                ).start()
+                self._reading = self._begin()
             reading = self._reading
         try:
             return reading.result(self._patience_s)
         except TimeoutError:
             raise Unavailable(f"The database has not answered for {self._patience_s:g} s.") from None
+
+    def _begin(self) -> Future[list[Sample]]:
+        reading: Future[list[Sample]] = Future()
+        # A daemon, since a read that hangs must not keep the process from ending.
+        threading.Thread(
+            target=self._read, args=(reading,), name="tidegate-metrics-store", daemon=True
+        ).start()
+        return reading
 
     def _read(self, reading: Future[list[Sample]]) -> None:
         try:
