@@ -17,11 +17,12 @@ from tidegate.ports import BeatAnswer, WorkerInfo
 from tidegate.store import rules
 from tidegate.store.assignments import COLUMNS, assignment
 from tidegate.store.engine import Row, Statement, Tx
+from tidegate.store.live import IS_LIVE, LIVE
 from tidegate.store.readings import add_sample
-from tidegate.store.reports import IS_LIVE, LIVE, report
+from tidegate.store.reports import report
 from tidegate.store.schedule import worker_views
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
-from tidegate.store.shared import HEARD_ORDER, heard, insert_into, lock_jobs, number, word
+from tidegate.store.shared import GENERATION, HEARD_ORDER, heard, insert_into, lock_jobs, number, word
 from tidegate.store.values import labels_to_json, to_json, to_micros, to_micros_or_none
 
 _OFFER = (
@@ -62,7 +63,6 @@ _RETURN = Statement(
     .where(workers.c.id == bindparam("worker")),
     f"{_set(_OFFER.replace('lease_until', 'lease_until registered_at'))} {_NEW_AMOUNTS} {_set(_ABOUT)} worker",
 )
-_GENERATION = Statement(select(workers.c.generation).where(workers.c.id == bindparam("worker")), "worker")
 _BEAT = Statement(
     workers.update()
     .values(_values(f"{_OFFER} {_ABOUT}") | {"shrunk": _shrunk()})
@@ -185,7 +185,7 @@ def register(tx: Tx, worker: WorkerInfo, at: datetime, lease_s: float) -> int:
     offer = (offer[0], to_micros(at), *offer[1:])
     if not tx.run(_RETURN, (*offer, *amounts, *about, worker.id)):
         tx.run(_INSERT_WORKER, (worker.id, 1, 1, *offer, *about))
-    row = tx.one(_GENERATION, (worker.id,))
+    row = tx.one(GENERATION, (worker.id,))
     assert row is not None
     return int(row[0])
 
@@ -217,7 +217,7 @@ def unregister(tx: Tx, worker_id: str, generation: int, at: datetime) -> bool:
 
 def claim(tx: Tx, worker_id: str, generation: int, keys: Sequence[AttemptKey], at: datetime) -> Claimed:
     """See `AttemptStore.claim`."""
-    if not keys or tx.one(_GENERATION, (worker_id,)) != (generation,):
+    if not keys or tx.one(GENERATION, (worker_id,)) != (generation,):
         return Claimed()
     lock_jobs(tx, (key.job_id for key in keys))
     tx.want(set(keys))

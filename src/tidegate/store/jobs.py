@@ -19,6 +19,7 @@ from tidegate.store.audit import Submission, add_submissions, record
 from tidegate.store.engine import Row, Statement, Tx, expect
 from tidegate.store.growth import INSERT_TASK, Times, ended_row, order_to_json, task_row
 from tidegate.store.kept import note_use, results
+from tidegate.store.live import LIVE_STATES
 from tidegate.store.schema import attempts, jobs, sources, tasks
 from tidegate.store.shared import (
     EventRow,
@@ -116,7 +117,7 @@ _TO_CANCEL = Statement(
 )
 _LIVE_OF_JOB = Statement(
     select(attempts.c.number, attempts.c.attempt)
-    .where(attempts.c.job_id == bindparam("job"), attempts.c.state.in_([word("starting"), word("running")]))
+    .where(attempts.c.job_id == bindparam("job"), attempts.c.state.in_(LIVE_STATES))
     .order_by(attempts.c.number),
     "job",
 )

@@ -62,6 +62,9 @@ class Known:
         return order.result is not None or order.digest in self.digests
 
 
+NOTHING_KNOWN = Known()
+
+
 def known_of(tx: Tx, owner: str, orders: Iterable[TaskOrder]) -> Known:
     """What is known of these tasks; they are read once."""
     told, wanted = 0, Counter[str]()

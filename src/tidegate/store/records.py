@@ -19,6 +19,7 @@ from tidegate.store.growth import own_amounts, own_timeout_s
 from tidegate.store.schema import allocations, attempts, events, jobs, queues, tasks
 from tidegate.store.shared import number, storable
 from tidegate.store.values import (
+    USAGE_COLUMNS,
     exit_from_json,
     from_json,
     from_json_or_none,
@@ -70,15 +71,6 @@ _OWNER = Statement(select(jobs.c.owner).where(jobs.c.id == bindparam("job")), "j
 _WAITING = Statement(select(func.sum(queues.c.waiting)))
 _AS_THEY_ARE = ("id", "kind", "name", "owner", "queue", "timeout_s", "max_attempts", "change", "result_name",
                 "max_memory_bytes")  # fmt: skip
-_USAGE = (
-    "peak_memory_bytes",
-    "peak_memory_with_cache_bytes",
-    "cpu_seconds",
-    "wall_seconds",
-    "read_bytes",
-    "written_bytes",
-    "enforced_by",
-)
 
 _KEY = ("job_id", "number", "attempt")
 _AMOUNTS = ("cpu_milli", "memory_bytes", "disk_bytes")
@@ -248,4 +240,4 @@ def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
 
 
 def _usage(row: Mapping[str, Any]) -> Usage:
-    return Usage(**{name: row[name] for name in _USAGE})
+    return Usage(**{name: row[name] for name in USAGE_COLUMNS})

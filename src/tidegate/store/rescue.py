@@ -13,7 +13,8 @@ from tidegate.core.membership import Beat
 from tidegate.ports import LostAttempt
 from tidegate.store.engine import Statement, Tx
 from tidegate.store.leaders import must_lead
-from tidegate.store.reports import IS_LIVE, LIVE, report
+from tidegate.store.live import IS_LIVE, LIVE
+from tidegate.store.reports import report
 from tidegate.store.schema import allocations, attempts, jobs, tasks, workers
 from tidegate.store.shared import number
 from tidegate.store.values import from_micros, to_micros

@@ -86,6 +86,8 @@ def level_now() -> ColumnElement[int]:
 
 
 HEARD_ORDER = "at at at at"
+GENERATION = Statement(select(workers.c.generation).where(workers.c.id == bindparam("worker")), "worker")
+"""Under which a worker is registered now."""
 
 
 def _given_back() -> dict[str, ColumnElement[int]]:

@@ -96,7 +96,20 @@ def exit_from_json(text: str | None) -> Exit | None:
     return Exit(**{**told, "reason": ExitReason(told["reason"])})
 
 
+USAGE_COLUMNS = (
+    "peak_memory_bytes",
+    "peak_memory_with_cache_bytes",
+    "cpu_seconds",
+    "wall_seconds",
+    "read_bytes",
+    "written_bytes",
+    "enforced_by",
+)
+"""Of attempts and jobs, in the order of `Usage`."""
+
+
 def usage_to_row(usage: Usage) -> tuple[int | float | str | None, ...]:
+    """In the order of `USAGE_COLUMNS`."""
     return (
         usage.peak_memory_bytes,
         usage.peak_memory_with_cache_bytes,

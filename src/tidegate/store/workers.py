@@ -14,8 +14,9 @@ from tidegate.errors import NotFound
 from tidegate.ports import Draining, Held, LiveAttempt, WorkerRecord
 from tidegate.store import audit, rules
 from tidegate.store.engine import Row, Statement, Tx
+from tidegate.store.live import LIVE_STATES
 from tidegate.store.schema import allocations, attempts, jobs, tasks, wanted, workers
-from tidegate.store.shared import level_now, number, word
+from tidegate.store.shared import level_now, number
 from tidegate.store.values import from_json, from_micros, from_micros_or_none, labels_from_json
 
 _KNOWN = Statement(
@@ -52,7 +53,7 @@ _LIVE = Statement(
         .join(tasks, and_(tasks.c.job_id == attempts.c.job_id, tasks.c.number == attempts.c.number))
         .join(jobs, jobs.c.id == attempts.c.job_id)
     )
-    .where(attempts.c.state.in_([word(AttemptState.STARTING), word(AttemptState.RUNNING)]))
+    .where(attempts.c.state.in_(LIVE_STATES))
     .order_by(attempts.c.job_id, attempts.c.number, attempts.c.attempt)
 )  # fmt: skip
 _DRAIN = Statement(
