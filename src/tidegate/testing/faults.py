@@ -8,33 +8,20 @@ everything is healed, and every job must end, once, with the right effect (`hist
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tidegate.client.client import Client, connect
 from tidegate.client.job import Job
-from tidegate.core.job import AttemptKey
-from tidegate.core.plan import Start
-from tidegate.core.resources import Resources
-from tidegate.core.states import JobStatus
 from tidegate.errors import LedgerError, TidegateError
-from tidegate.ports import JobFilter, Launcher, Store
-from tidegate.testing.cluster import FAKETIME, Cluster, Member, Services
-from tidegate.testing.history import (
-    AttemptSeen,
-    CancelTold,
-    Fault,
-    History,
-    JobSeen,
-    Submitted,
-)
-from tidegate.testing.servers import Redis, SqlServer
+from tidegate.ports import Store
+from tidegate.testing.cluster import Services
+from tidegate.testing.fault_kinds import FAULTS, World
+from tidegate.testing.fault_load import Clients
+from tidegate.testing.history import AttemptSeen, Fault, History, JobSeen
+from tidegate.testing.servers import Redis
 
 MEMBER_SETTINGS: Mapping[str, object] = {
     "beat_s": 1.0,
@@ -55,130 +42,7 @@ FAULTY_S = 8.0
 """How long faults happen in a run."""
 ENDS_WITHIN_S = 60.0
 """How long after the last fault a job may take to end: work over capacity, and three leases, with room for a slow machine."""
-_CLIENTS = 3
-_PAUSE_S = (0.02, 0.25)
-_LONGEST_PAUSE_S = 5.0
-_CANCELLED = 0.2
-_LONG = 0.15
-_MANY = 0.08
-"""Jobs that lint an archive, whose files run in batches."""
-FILES = 40
-_CLOCK_STEPS_S = (-3600, -30, 45, 7200)
 _AUDIT_EVERY_S = 0.5
-
-
-@dataclass
-class World:
-    """What faults can hurt. `store` and `launcher` are ours, for audits and for messages that come twice."""
-
-    cluster: Cluster
-    database: SqlServer
-    redis: Redis | None
-    store: Store
-    launcher: Launcher
-    chance: random.Random
-    archive: Path | None = None
-    """Of `FILES` SQL files, where the workers see it; None where there is no linter."""
-    mending: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
-    """What to undo, and when."""
-
-    def later(self, least_s: float, most_s: float, mend: Callable[[], None]) -> None:
-        self.mending.append((time.monotonic() + self.chance.uniform(least_s, most_s), mend))
-
-
-FaultKind = Callable[[World], str | None]
-"""Does it; the name of what was hurt, or None when there is nothing to hurt at the moment."""
-
-
-def kill(world: World) -> str | None:
-    """`kill -9` of a server or a worker, which is started again after 0 to 2 s."""
-    member = _one_of(world, world.cluster.members)
-    if member is None:
-        return None
-    member.kill()
-    world.later(0.0, 2.0, lambda: _start(member))
-    return member.name
-
-
-def pause(world: World) -> str | None:
-    """SIGSTOP of a server or a worker, for half a lease to twice what makes a worker dead; then SIGCONT."""
-    member = _one_of(world, world.cluster.members)
-    if member is None:
-        return None
-    member.pause()
-    world.later(1.5, 9.0, member.resume)
-    return member.name
-
-
-def forget_cache(world: World) -> str | None:
-    """FLUSHALL."""
-    if world.redis is None:
-        return None
-    with contextlib.suppress(OSError):
-        world.redis.flush()
-    return "redis"
-
-
-def restart_cache(world: World) -> str | None:
-    """Redis is killed, with the messages in it, and comes back empty."""
-    if world.redis is None:
-        return None
-    world.redis.kill()
-    time.sleep(world.chance.uniform(0.0, 1.5))
-    world.redis.start()
-    return "redis"
-
-
-def restart_database(world: World) -> str | None:
-    """`kill -9` of the database with all its processes; it comes back with what was committed."""
-    world.database.kill()
-    time.sleep(world.chance.uniform(0.0, 1.5))
-    world.database.start()
-    return world.database.name
-
-
-def cut_link(world: World) -> str | None:
-    """No packet gets from or to a worker for a while, and nobody is told."""
-    if not world.cluster.islands:
-        return None
-    island = world.chance.choice(world.cluster.islands)
-    island.cut()
-    world.later(0.5, 9.0, island.mend)
-    return island.name.rpartition("-")[2]
-
-
-def deliver_again(world: World) -> str | None:
-    """Messages that workers have had before come once more: of attempts that run, have ended or were lost."""
-    starts = _starts_of_live(world.store)
-    stale = [
-        start._replace(key=AttemptKey(*start.key[:2], max(start.key.attempt - 1, 1))) for start in starts
-    ]
-    world.launcher.launch([*starts, *stale])
-    return f"{len(starts)} attempts"
-
-
-def step_clock(world: World) -> str | None:
-    """The time of day of a server or a worker jumps, and later back."""
-    member = _one_of(world, world.cluster.members)
-    if FAKETIME is None or member is None:
-        return None
-    seconds = world.chance.choice(_CLOCK_STEPS_S)
-    member.step_clock(seconds)
-    world.later(1.0, 6.0, lambda: member.step_clock(0))
-    return f"{member.name} by {seconds:+d} s"
-
-
-FAULTS: Mapping[str, tuple[FaultKind, int]] = {
-    "kill": (kill, 4),
-    "pause": (pause, 3),
-    "forget cache": (forget_cache, 2),
-    "restart cache": (restart_cache, 1),
-    "restart database": (restart_database, 1),
-    "cut link": (cut_link, 3),
-    "deliver again": (deliver_again, 3),
-    "step clock": (step_clock, 2),
-}
-"""Every fault, and how often it is chosen beside the others."""
 
 
 class Verdict(NamedTuple):
@@ -193,7 +57,7 @@ def run_seed(world: World, seed: int) -> Verdict:
     began = time.monotonic()
     world.chance.seed(seed)
     history = History(seed)
-    with _Clients(world.cluster, world.archive, history, seed) as clients, _Audits(world.store, history):
+    with Clients(world.cluster, world.archive, history, seed) as clients, _Audits(world.store, history):
         _hurt(world, history, began)
         clients.stop()
         _heal(world)
@@ -240,119 +104,6 @@ def _mend_until(world: World, moment: float) -> None:
 def _heal(world: World) -> None:
     world.mending.clear()
     world.cluster.heal()
-
-
-def _one_of(world: World, members: Sequence[Member]) -> Member | None:
-    well = [member for member in members if member.alive and not member.paused]
-    return world.chance.choice(well) if well else None
-
-
-def _start(member: Member) -> None:
-    if not member.alive:
-        member.start()
-
-
-def _starts_of_live(store: Store) -> list[Start]:
-    """Starts as they were launched, of what lives now; nothing while the database is away."""
-    with contextlib.suppress(TidegateError):
-        generations = {worker.id: worker.generation for worker in store.changes(0).workers}
-        return [
-            Start(attempt.key, "", attempt.worker_id, generations.get(attempt.worker_id, 1), Resources())
-            for job in _live_jobs(store)
-            for task in store.tasks(job)
-            for attempt in task.attempts
-        ]
-    return []
-
-
-def _live_jobs(store: Store) -> Iterator[int]:
-    return (job.id for job in store.jobs(JobFilter(status=JobStatus.RUNNING, limit=100)))
-
-
-class _Clients:
-    """Clients that submit and cancel on whichever server answers, until they are stopped."""
-
-    def __init__(self, cluster: Cluster, archive: Path | None, history: History, seed: int) -> None:
-        self._cluster = cluster
-        self._archive = archive
-        self._history = history
-        self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(random.Random(f"{seed}/{number}"), f"{seed}-{number}"))
-            for number in range(_CLIENTS)
-        ]
-
-    def __enter__(self) -> _Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Let each finish what it is about. Call before the cluster is whole again: what waits for an answer then gets it."""
-        self._stopped.set()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, chance: random.Random, name: str) -> None:
-        number = 0
-        while not self._stopped.is_set():
-            number += 1
-            many = self._archive is not None and chance.random() < _MANY
-            answer = FILES if many else chance.randrange(1_000_000)
-            job = self._submit(chance, f"{name}-{number}", answer, many=many)
-            if job is not None:
-                self._history.submitted.append(Submitted(job.id, f"{name}-{number}", answer, many))
-                if chance.random() < _CANCELLED:
-                    self._stopped.wait(chance.uniform(0.0, 1.0))
-                    self._cancel(chance, job.id)
-            self._stopped.wait(chance.uniform(*_PAUSE_S))
-
-    def _submit(self, chance: random.Random, key: str, answer: int, *, many: bool) -> Job | None:
-        """Ask one server after the other under one key until one says yes, however long that takes."""
-        long = chance.random() < _LONG
-        rows = chance.randrange(5_000_000, 40_000_000) if long else 1
-        sql = f"select any_value({answer}) as answer, max(hash(i)) as h from range({rows}) t(i)"
-        while True:
-            with self._some_server(chance) as client:
-                if client is not None and many:
-                    archive = str(self._archive)
-                    return client.submit(
-                        "lint",
-                        zip_file_path=archive,
-                        cache=False,
-                        idempotency_key=key,
-                        memory="300MiB",
-                        cpus=0.5,
-                    )
-                if client is not None:
-                    return client.sql(
-                        sql, idempotency_key=key, memory="128MiB", cpus=0.5, max_attempts=3, timeout_s=60.0
-                    )
-
-    def _cancel(self, chance: random.Random, job_id: str) -> None:
-        for _ in range(100):
-            with self._some_server(chance) as client:
-                if client is not None:
-                    status = client.job(job_id).cancel().status
-                    self._history.cancels.append(CancelTold(job_id, status))
-                    return
-
-    @contextlib.contextmanager
-    def _some_server(self, chance: random.Random) -> Iterator[Client | None]:
-        """A client of a server that is not known to be dead; whatever goes wrong with it only ends the block."""
-        member = chance.choice(self._cluster.servers)
-        if not member.ready:
-            time.sleep(0.05)
-            yield None
-            return
-        try:
-            with connect(member.url) as client:
-                yield client
-        except (TidegateError, OSError):
-            time.sleep(0.05)
 
 
 class _Audits:
@@ -435,13 +186,6 @@ def _job_seen(job: Job, *, many: bool) -> JobSeen:
 def _linted(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
     """Files that have a report, each by its own task."""
     return {task["file"] for task in tasks if task.get("verdict") == "linted"}
-
-
-def write_archive(path: Path) -> None:
-    """What the jobs of many tasks lint."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(FILES):
-            archive.writestr(f"{number}.sql", f"SELECT a_{number} FROM b WHERE c = {number}\n")
 
 
 def _client(world: World) -> Client:

@@ -18,7 +18,9 @@ from tidegate.runtime.celery import CeleryLauncher
 from tidegate.store import open_store
 from tidegate.testing import network
 from tidegate.testing.cluster import FAKETIME, Cluster
-from tidegate.testing.faults import MEMBER_SETTINGS, World, run_seed, services_of, write_archive
+from tidegate.testing.fault_kinds import World
+from tidegate.testing.fault_load import write_archive
+from tidegate.testing.faults import MEMBER_SETTINGS, run_seed, services_of
 from tidegate.testing.history import History, Violation, judge
 from tidegate.testing.servers import MariaDB, PostgreSQL, Redis
 
