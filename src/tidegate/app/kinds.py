@@ -1,4 +1,4 @@
-"""What the settings allow of commands and functions, and what is in the modules of functions."""
+"""The targets of ingest jobs that the settings name, and what is in the modules of functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tidegate.core.resources import parse_bytes, parse_cpus
 from tidegate.errors import InvalidInput, SettingError
-from tidegate.ports import FunctionDefaults, KindRules
+from tidegate.ports import FunctionDefaults
 from tidegate.runtime.zygote_process import passed_environment
 from tidegate.settings import Settings
 from tidegate.workloads.ingest_targets import SOURCE
@@ -45,24 +44,6 @@ class FunctionModules:
         return (*self.warm, *self.cold)
 
 
-def kind_rules(settings: Settings) -> KindRules:
-    """What a server judges submissions by."""
-    modules = function_modules(settings)
-    return KindRules(
-        commands=settings.enable_commands,
-        readable_roots=_real(settings.command_readable_roots),
-        writable_roots=_real(settings.command_writable_roots),
-        function_modules=modules.names,
-        functions=modules.functions,
-        unseen_modules=modules.unseen,
-        targets=target_urls(settings),
-        target_urls=settings.ingest_urls == "anyone"
-        or (settings.ingest_urls == "on-loopback" and settings.only_on_loopback),
-        keeps_results=parse_bytes(settings.result_cache) > 0,
-        target_roots=_real(settings.target_roots),
-    )
-
-
 def target_urls(settings: Settings) -> dict[str, str]:
     """The targets of ingest jobs by name. Raises SettingError, without the URL, for one that cannot be used."""
     urls: dict[str, str] = {}
@@ -84,7 +65,8 @@ def function_modules(settings: Settings) -> FunctionModules:
     for name in settings.function_modules:
         if not all(part.isidentifier() for part in name.split(".")):
             raise SettingError(f"function_modules: {name!r} is no name of a module, such as 'pkg.mod'.")
-    return _look(tuple(dict.fromkeys(settings.function_modules)), _real(settings.function_path))
+    path = tuple(str(folder.expanduser().resolve()) for folder in settings.function_path)
+    return _look(tuple(dict.fromkeys(settings.function_modules)), path)
 
 
 @functools.cache
@@ -149,7 +131,3 @@ def _defaults(asked: Mapping[str, Any]) -> FunctionDefaults:
         timeout_s=asked.get("timeout_s"),
         max_attempts=asked.get("max_attempts"),
     )
-
-
-def _real(folders: Iterable[Path]) -> tuple[str, ...]:
-    return tuple(str(folder.expanduser().resolve()) for folder in folders)

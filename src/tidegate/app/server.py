@@ -8,20 +8,18 @@ import gc
 import logging
 import os
 import secrets
-import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
 from tidegate.api import create_app
-from tidegate.api.files import INCOMING
 from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
+from tidegate.app.duties import make_janitor, make_rescue
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
-from tidegate.app.kinds import kind_rules
 from tidegate.app.metrics import (
     metrics_port,
     process_meters,
@@ -30,6 +28,8 @@ from tidegate.app.metrics import (
     tell_worker,
 )
 from tidegate.app.pressure import PressureWatch
+from tidegate.app.readiness import check_readiness
+from tidegate.app.rules import make_rules
 from tidegate.app.wiring import rate_limiter, wire
 from tidegate.app.wiring import tracing as make_tracing
 from tidegate.app.worker import make_worker
@@ -39,7 +39,6 @@ from tidegate.core.names import DEFAULT_QUEUE
 from tidegate.core.plan import Start
 from tidegate.core.readings import Readings
 from tidegate.core.recovery import Cause
-from tidegate.core.resources import parse_bytes
 from tidegate.errors import Unavailable
 from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Sensor, Store, WorkerControl, Workload
 from tidegate.runtime.bell import LocalBell
@@ -57,7 +56,6 @@ from tidegate.server.drain import DrainMeter
 from tidegate.server.following import LOOK_AGAIN_S
 from tidegate.server.holding import Holding
 from tidegate.server.intake import Intake
-from tidegate.server.judge import Rules
 from tidegate.server.kept import PartHealth
 from tidegate.server.leader import Leader, led
 from tidegate.server.metrics import of_the_server
@@ -66,9 +64,7 @@ from tidegate.server.progress import ProgressBoard
 from tidegate.server.service import Service
 from tidegate.server.services.audit import AuditLedger
 from tidegate.server.services.duty import Duty, DutyRunner
-from tidegate.server.services.janitor import Janitor
 from tidegate.server.services.ledger import KeepLedger
-from tidegate.server.services.rescue import Rescue
 from tidegate.server.services.resend import Resend
 from tidegate.server.services.usage import CountUsage
 from tidegate.server.services.wake import Wake
@@ -90,7 +86,6 @@ log = logging.getLogger("tidegate.app")
 LOCAL_WORKER = "local"
 LOOK_AGAIN_UNTOLD_S = 1.0
 """How often those who wait look in a cluster without Redis, where nobody can tell them."""
-LEAST_FREE_DISK_SHARE = 0.02
 GC_THRESHOLDS = (20_000, 50, 100)
 """A full collection with 100,000 waiting tasks takes 80 ms, in which no request is answered. Python's defaults begin one
 every few seconds under load; the program makes few cycles, so they may be rarer."""
@@ -175,47 +170,8 @@ class Server:
         )
         alerting = make_alerting(self.settings, self.store, self.clock, leader, host)
         self._start_duties(launcher, leader, alerting)
-        self.cycle = Cycle(
-            self.store,
-            launcher,
-            self.bell,
-            self.clock,
-            leader,
-            drain=drain,
-            claim=not self.clustered,
-            holding=self._holding(),
-            supervisor=self.supervisor,
-            passed=functools.partial(self.meters.observe, "tidegate_cycle_pass_seconds"),
-            told=self._plan_spans(),
-        )
-        self.cycle.run_once()
-        self.cycle.start()
-        self._closing.callback(self.cycle.stop)
-        if self.worker is not None:
-            self.worker.when_room(self.cycle.pass_here)
-        rules = Rules(
-            workloads=workloads,
-            data_dir=str(self.folders.root),
-            source_roots=tuple(str(root.expanduser().resolve()) for root in self.settings.source_roots),
-            default_timeout_s=self.settings.default_timeout_s,
-            sources_named=self.store.sources_named,
-            kinds=kind_rules(self.settings),
-        )
-        intake = Intake(
-            self.store,
-            self.cycle,
-            rules,
-            self.bell,
-            self.clock,
-            drain,
-            self.settings.max_waiting,
-            shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
-            supervisor=self.supervisor,
-            refused=functools.partial(self.meters.count, "tidegate_submissions_refused_total"),
-            sojourn=self.sojourns.intake,
-        )
-        intake.start()
-        self._closing.callback(intake.stop)
+        self._start_cycle(launcher, leader, drain)
+        intake = self._start_intake(workloads, drain)
         self.service = Service(
             settings=self.settings,
             store=self.store,
@@ -227,7 +183,9 @@ class Server:
             board=board,
             workloads=workloads,
             logs=self.folders.logs,
-            checks=self._checks,
+            checks=functools.partial(
+                check_readiness, self.store, self.supervisor, self.worker, self.folders.root
+            ),
             supervisor=self.supervisor,
             control=self._control(),
             host=host,
@@ -255,6 +213,46 @@ class Server:
         self.pressure.start()
         _collect_garbage_rarely()
         return app
+
+    def _start_cycle(self, launcher: Launcher, leader: Leader, drain: DrainMeter) -> None:
+        """The first pass is over when the API opens."""
+        self.cycle = Cycle(
+            self.store,
+            launcher,
+            self.bell,
+            self.clock,
+            leader,
+            drain=drain,
+            claim=not self.clustered,
+            holding=self._holding(),
+            supervisor=self.supervisor,
+            passed=functools.partial(self.meters.observe, "tidegate_cycle_pass_seconds"),
+            told=self._plan_spans(),
+        )
+        self.cycle.run_once()
+        self.cycle.start()
+        self._closing.callback(self.cycle.stop)
+        if self.worker is not None:
+            self.worker.when_room(self.cycle.pass_here)
+
+    def _start_intake(self, workloads: Mapping[str, Workload], drain: DrainMeter) -> Intake:
+        rules = make_rules(self.settings, workloads, self.folders.root, self.store)
+        intake = Intake(
+            self.store,
+            self.cycle,
+            rules,
+            self.bell,
+            self.clock,
+            drain,
+            self.settings.max_waiting,
+            shed=Shed(self.pressure.meter.service, self._expected_wait(drain)),
+            supervisor=self.supervisor,
+            refused=functools.partial(self.meters.count, "tidegate_submissions_refused_total"),
+            sojourn=self.sojourns.intake,
+        )
+        intake.start()
+        self._closing.callback(intake.stop)
+        return intake
 
     def _plan_spans(self) -> Callable[[Sequence[Start], datetime, datetime, datetime], None] | None:
         if not self.tracing.on:
@@ -405,31 +403,8 @@ class Server:
 
     def _start_duties(self, launcher: Launcher, leader: Leader, alerting: Alerting) -> None:
         """Recover from an earlier end first."""
-        rescue = Rescue(
-            self.store,
-            self.bell,
-            self.clock,
-            leader,
-            interval_s=min(self.settings.lease_s / 4, 5.0),
-            max_losses=self.settings.losses,
-            lease_s=self.settings.lease_s,
-        )
-        janitor = Janitor(
-            self.store,
-            results=self.folders.results,
-            attempts=self.folders.attempts,
-            logs=self.folders.logs,
-            incoming=self.folders.files / INCOMING,
-            retention=timedelta(days=self.settings.retention_days),
-            audit_retention=timedelta(days=self.settings.audit_retention_days),
-            archive=timedelta(days=max(self.settings.archive_days, self.settings.retention_days)),
-            readings=timedelta(days=self.settings.readings_retention_days),
-            kept_bytes=parse_bytes(self.settings.result_cache),
-            alert_retention=timedelta(days=self.settings.alert_retention_days),
-            usage_retention=timedelta(
-                days=max(self.settings.usage_retention_days, self.settings.retention_days)
-            ),
-        )
+        rescue = make_rescue(self.settings, self.store, self.bell, self.clock, leader)
+        janitor = make_janitor(self.settings, self.store, self.folders)
         # What a newer version keeps, and where it says so, this one cannot know: it deletes nothing.
         knows_all = self.supervisor.state.cause is not Cause.MIGRATION
         if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
@@ -461,27 +436,8 @@ class Server:
             found |= ExecutorManager.current().stats()
         return found
 
-    def _checks(self) -> Mapping[str, str | None]:
-        disk = shutil.disk_usage(self.folders.root)
-        full = disk.free < LEAST_FREE_DISK_SHARE * disk.total
-        dead = self.worker is not None and not self.worker.alive
-        return {
-            "store": _fault(self.store.queues),
-            "parts": self.supervisor.fault(),
-            "worker": "The worker has ended; restart the server." if dead else None,
-            "disk": f"Only {disk.free} bytes are free in {self.folders.root}." if full else None,
-        }
-
 
 def _collect_garbage_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _fault(look: Callable[[], object]) -> str | None:
-    try:
-        look()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
-        return f"{type(error).__name__}: {error}"
-    return None
