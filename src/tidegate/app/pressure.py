@@ -38,7 +38,8 @@ class PressureWatch:
     """The meter of this process and all that hangs on it. `place` names it among samples, such as `server:host`.
 
     The thread that asks the database how fast it is also brings what an operator has changed of the rules, and writes what
-    there is to write: nothing here waits for a database that stands still. `sensors` replace those of this machine.
+    there is to write: nothing here waits for a database that stands still. Once a minute it gives free memory back to the
+    kernel. `sensors` replace those of this machine.
     """
 
     def __init__(
