@@ -7,7 +7,8 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ ABOUT = (
     "queries that are cancelled; lists read once a second); then jobs come to each by chance at a quarter of its best, so "
     "that the machine, clients included, bears half of what it can. Every 10 s memory, open files and threads of each process "
     "are read. Compared are the last sixth and the second sixth, for processes that lived throughout: of memory the medians; "
-    "of files and threads those came to stay by which the fewest of the last sixth are more than the most of the second, "
-    "since connections and pipes come and go with what is asked. A leak of one in a thousand jobs would be found."
+    "of threads, and of files of each kind, those came to stay by which the fewest of the last sixth are more than the most "
+    "of the second, since connections and pipes come and go with what is asked. A leak of one in a thousand jobs would be "
+    "found. The spans of both sixths stand beside."
 )
 TIME_LIMIT_S = 3000.0
 
@@ -41,7 +43,7 @@ class Sample(NamedTuple):
     """One process at one instant."""
 
     rss_bytes: int
-    files: int
+    files: Counter[str]
     threads: int
 
 
@@ -54,13 +56,13 @@ class Watched(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """A process, from the second sixth of the time to the last: how many times its memory, and how many more of the rest."""
+    """A process, from the second sixth of the time to the last: how many times its memory, and what more of the rest."""
 
     name: str
     rss_bytes: float
     memory_times: float
-    files: int
-    threads: int
+    came_to_stay: Counter[str]
+    spans: str
 
 
 def run(quick: bool) -> list[Figure]:
@@ -69,7 +71,6 @@ def run(quick: bool) -> list[Figure]:
         loads, samples = asyncio.run(_soak(ways, for_s, best_s))
     grown = [one for way in ways for one in _grown(way.name, samples[way.name])]
     worst = max(grown, key=lambda one: one.memory_times)
-    more = [one for one in grown if one.files > 0 or one.threads > 0]
     return [
         Figure(
             f"memory of a process, the one that grew most, after {for_s / 60:g} minutes",
@@ -80,10 +81,10 @@ def run(quick: bool) -> list[Figure]:
         ),
         Figure(
             "open files and threads that came to stay, in all processes",
-            sum(one.files + one.threads for one in more),
+            sum(one.came_to_stay.total() for one in grown),
             "",
             at_most(0),
-            "; ".join(f"{one.name} {one.files:+g} files, {one.threads:+g} threads" for one in more),
+            "; ".join(f"{one.name} {one.spans}{_more(one.came_to_stay)}" for one in grown),
         ),
         *[_work_of(name, load) for name, load in loads.items()],
         claim(
@@ -175,9 +176,19 @@ def _sample(way: Watched) -> dict[str, Sample]:
             with contextlib.suppress(OSError):
                 name = role if pid == root else f"{role}'s {Path(f'/proc/{pid}/comm').read_text().strip()}"
                 found[f"{name} {pid}"] = Sample(
-                    memory([pid])[0], len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+                    memory([pid])[0], _open_files(pid), len(os.listdir(f"/proc/{pid}/task"))
                 )
     return found
+
+
+def _open_files(pid: int) -> Counter[str]:
+    """Count what a process has open by kind: `socket`, `pipe`, `anon_inode`, or the name of a file."""
+    kinds: Counter[str] = Counter()
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            target = os.readlink(entry.path)
+            kinds[Path(target).name if target.startswith("/") else target.partition(":")[0]] += 1
+    return kinds
 
 
 def _grown(way: str, samples: list[dict[str, Sample]]) -> list[Grown]:
@@ -185,27 +196,52 @@ def _grown(way: str, samples: list[dict[str, Sample]]) -> list[Grown]:
     part = max(len(samples) // _SIXTH, 1)
     early, late = samples[part : 2 * part], samples[-part:]
     lasting = [name for name in early[0] if all(name in sample for sample in (*early, *late))]
-    return [
-        Grown(
-            f"{way}, {name.rpartition(' ')[0]}",
-            _middle(late, name, 0),
-            _middle(late, name, 0) / _middle(early, name, 0),
-            _came_to_stay(early, late, name, 1),
-            _came_to_stay(early, late, name, 2),
-        )
-        for name in lasting
-    ]
+    return [_grown_one(way, name, early, late) for name in lasting]
 
 
-def _middle(samples: list[dict[str, Sample]], name: str, column: int) -> float:
-    return median([float(sample[name][column]) for sample in samples])
+def _grown_one(way: str, name: str, early: list[dict[str, Sample]], late: list[dict[str, Sample]]) -> Grown:
+    before, after = ([sample[name] for sample in samples] for samples in (early, late))
+    kinds = {kind for sample in after for kind in sample.files}
+    stayed = {kind: _came_to_stay(before, after, _of_kind(kind)) for kind in kinds}
+    stayed["thread"] = _came_to_stay(before, after, _threads)
+    memory_bytes = [median([float(one.rss_bytes) for one in samples]) for samples in (before, after)]
+    return Grown(
+        f"{way}, {name.rpartition(' ')[0]}",
+        memory_bytes[1],
+        memory_bytes[1] / memory_bytes[0],
+        +Counter(stayed),
+        f"{_course(before, after, _files)} files, {_course(before, after, _threads)} threads",
+    )
 
 
-def _came_to_stay(
-    early: list[dict[str, Sample]], late: list[dict[str, Sample]], name: str, column: int
-) -> int:
-    fewest = min(sample[name][column] for sample in late)
-    return max(fewest - max(sample[name][column] for sample in early), 0)
+def _files(sample: Sample) -> int:
+    return sample.files.total()
+
+
+def _of_kind(kind: str) -> Callable[[Sample], int]:
+    return lambda sample: sample.files[kind]
+
+
+def _threads(sample: Sample) -> int:
+    return sample.threads
+
+
+def _came_to_stay(before: list[Sample], after: list[Sample], count: Callable[[Sample], int]) -> int:
+    return max(min(map(count, after)) - max(map(count, before)), 0)
+
+
+def _course(before: list[Sample], after: list[Sample], count: Callable[[Sample], int]) -> str:
+    was, became = _span(before, count), _span(after, count)
+    return was if was == became else f"{was} to {became}"
+
+
+def _span(samples: list[Sample], count: Callable[[Sample], int]) -> str:
+    least, most = min(map(count, samples)), max(map(count, samples))
+    return f"{least}" if least == most else f"{least}–{most}"
+
+
+def _more(came_to_stay: Counter[str]) -> str:
+    return "".join(f", {count:+} {kind}" for kind, count in came_to_stay.items())
 
 
 def _mib(value: float) -> str:
