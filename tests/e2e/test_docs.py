@@ -10,9 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.loading import SCRIPT as LOAD_TEST
 from tests.e2e.server import Running, final, submit
 from tests.pages import console, page, shell
+from tidegate.testing.servers import MariaDB, PostgreSQL
+from tidegate.testing.servers.server import ADDRESS, USER
 
 
 def test_the_examples_of_the_api_are_answered_as_they_say(tmp_path: Path) -> None:
@@ -99,6 +103,49 @@ def test_what_was_backed_up_as_the_page_says_can_be_restored(own_server: Running
         assert http.get("/api/v1/sources/later").status_code == 404
         assert http.post("/api/v1/query", json={"sql": "from kept"}).json()["rows"] == [[1]]
     assert not unnamed.exists()
+
+
+@pytest.mark.parametrize(("database", "tools"), [("postgresql", "pg_"), ("mariadb", "mariadb")])
+def test_the_records_of_a_cluster_come_back_as_the_page_says(
+    database: str, tools: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up, restore = re.findall(rf"`({tools}[^`]*(?:copy\.\w+)[^`]*)`", page("operations.md"))
+    of_database: PostgreSQL | MariaDB = request.getfixturevalue(database)
+    _let_tools_find(of_database, tmp_path, monkeypatch)
+    with of_database.database() as url, of_database.database() as empty:
+        server = Running(tmp_path / "data", database_url=url)
+        try:
+            server.start()
+            with server.client() as http:
+                final(http, submit(http, "select 1 as one", result_name="kept"))
+                done = shell(back_up.replace(" tidegate", f" {url.rpartition('/')[2]}"), tmp_path)
+                assert done.returncode == 0, done.stderr
+                final(http, later := submit(http, "select 2 as two", result_name="later"))
+            server.stop()
+            done = shell(re.sub(r"\btidegate\b", empty.rpartition("/")[2], restore), tmp_path)
+            assert done.returncode == 0, done.stderr
+            server.start(database_url=empty)
+            with server.client() as http:
+                assert http.get(f"/api/v1/jobs/{later}").status_code == 404
+                assert http.post("/api/v1/query", json={"sql": "from kept"}).json()["rows"] == [[1]]
+                assert final(http, submit(http, "select 3"))["job_status"] == "SUCCEEDED"
+        finally:
+            server.stop()
+
+
+def _let_tools_find(server: PostgreSQL | MariaDB, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an operator has it: address and password stand in variables or files of their own."""
+    if isinstance(server, PostgreSQL):
+        for name, value in zip(
+            ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"),
+            (ADDRESS, server.port, USER, server.password),
+            strict=True,
+        ):
+            monkeypatch.setenv(name, str(value))
+    else:
+        account = f"user={USER}\npassword={server.password}\n"
+        (home / ".my.cnf").write_text(f"[client]\nhost={ADDRESS}\nport={server.port}\n{account}")
+        monkeypatch.setenv("HOME", str(home))
 
 
 def test_the_unit_for_systemd_starts_a_command_that_there_is() -> None:

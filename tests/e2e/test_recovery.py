@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -196,6 +197,7 @@ def test_a_server_on_the_tables_of_a_newer_version_says_so_and_starts_nothing(ru
     theirs = running.data_dir / "results" / "named-by-a-table-of-9999.parquet"
     theirs.touch()
     _set_revision(running, "9999")
+    epoch = _epoch(running)
     running.start()
     assert theirs.exists()
     with running.client() as http:
@@ -212,6 +214,7 @@ def test_a_server_on_the_tables_of_a_newer_version_says_so_and_starts_nothing(ru
         assert http.post("/api/v1/safe-mode/leave").status_code == 409
         assert "revision 9999" in cli(running, "safe-mode", "show")
     running.stop()
+    assert _epoch(running) == epoch  # it has not led
     _set_revision(running, REVISIONS[-1])
     running.start()
     with running.client() as http:
@@ -233,6 +236,12 @@ def test_a_server_brings_older_tables_up_to_date_by_itself_and_says_so(running: 
         assert http.get("/api/v1/safe-mode").json()["mode"] == "normal"
     told = f"The tables are brought from revision {REVISIONS[-2]} to {REVISIONS[-1]}."
     assert told in (running.data_dir / "later.log").read_text()
+
+
+def _epoch(running: Running) -> int:
+    with contextlib.closing(sqlite3.connect(running.data_dir / "tidegate.db")) as database:
+        [(epoch,)] = database.execute("SELECT epoch FROM leader")
+    return int(epoch)
 
 
 def _set_revision(running: Running, revision: str) -> None:

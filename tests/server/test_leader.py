@@ -57,6 +57,23 @@ def test_the_second_leads_when_the_first_is_not_heard_of(store: MemoryStore, clo
     assert second.bell.rings == [TOPIC]
 
 
+@pytest.mark.parametrize("sole", [False, True])
+def test_who_may_not_lead_leaves_the_lease_to_others(
+    store: MemoryStore, clock: FakeClock, *, sole: bool
+) -> None:
+    barred = Leader(store, RecordingBell(), clock, "older", lease_s=LEASE_S, sole=sole, may_lead=False)
+    barred.start()
+    try:
+        barred.doubt()
+        barred.look()
+        assert not barred.leads
+        other = Server(store, clock, "newer")
+        assert other.look()
+        assert other.leader.epoch == 1
+    finally:
+        barred.stop()
+
+
 def test_it_ceases_to_lead_before_its_lease_has_run_out(store: MemoryStore, clock: FakeClock) -> None:
     server = Server(store, clock, "first")
     server.look()

@@ -89,6 +89,8 @@ LOOK_AGAIN_UNTOLD_S = 1.0
 GC_THRESHOLDS = (20_000, 50, 100)
 """A full collection with 100,000 waiting tasks takes 80 ms, in which no request is answered. Python's defaults begin one
 every few seconds under load; the program makes few cycles, so they may be rarer."""
+_LEASES_WAITED = 2.0
+"""A lease, until it has run out, and the time between two looks at it."""
 
 
 class Server:
@@ -163,8 +165,8 @@ class Server:
         drain = DrainMeter(self.clock.monotonic())
         self._watch_pressure()
         board = ProgressBoard(self.bell)
-        launcher = self._join_cluster(board) if self._wires else self._start_worker(board, workloads)
         leader = self._start_leading()
+        launcher = self._join_cluster(board) if self._wires else self._start_worker(board, workloads)
         host = MachineHost(
             self.folders.root, MachineProbe(self.folders.root), shared=self.settings.broker_url is not None
         )
@@ -390,37 +392,62 @@ class Server:
         return supervisor
 
     def _start_leading(self) -> Leader:
-        """Where the database lies in the data directory, the lock of that proves that no other server lives."""
+        """Where the database lies in the data directory, the lock of that proves that no other server lives.
+
+        A server on the tables of a newer version stands by: what that keeps, and where it says so, this one cannot know."""
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         alone = not self.clustered and database_of(self.settings).startswith("sqlite")
         lease_s = self.settings.leader_lease_s
         leader = Leader(
-            self.store, self.bell, self.clock, holder, lease_s=lease_s, sole=alone, supervisor=self.supervisor
+            self.store,
+            self.bell,
+            self.clock,
+            holder,
+            lease_s=lease_s,
+            sole=alone,
+            may_lead=self.supervisor.state.cause is not Cause.MIGRATION,
+            supervisor=self.supervisor,
         )
         leader.start()
         self._closing.callback(leader.stop)
+        if not self.clustered and leader.may_lead:
+            self._wait_for_lease(leader)
         return leader
+
+    def _wait_for_lease(self, leader: Leader) -> None:
+        """That of a server that was killed runs out by itself. Raises Unavailable when it does not: then another one lives."""
+        if leader.leads:
+            return
+        lease_s = self.settings.leader_lease_s
+        log.info(
+            "Another server has led on this database; waiting until its lease of %g s has run out.", lease_s
+        )
+        if not leader.wait(_LEASES_WAITED * lease_s):
+            raise Unavailable(
+                "Another server works on this database. A server that is no cluster's wants one of its own: name another by "
+                "`database_url`, or make both servers of one cluster by `broker_url`."
+            )
 
     def _start_duties(self, launcher: Launcher, leader: Leader, alerting: Alerting) -> None:
         """Recover from an earlier end first."""
         rescue = make_rescue(self.settings, self.store, self.bell, self.clock, leader)
         janitor = make_janitor(self.settings, self.store, self.folders)
-        # What a newer version keeps, and where it says so, this one cannot know: it deletes nothing.
-        knows_all = self.supervisor.state.cause is not Cause.MIGRATION
-        if not self.clustered:  # nothing runs yet, so whatever is left over is nobody's
-            rescue.run_once(self.clock.now())
-            if knows_all:
-                janitor.at_start(self.clock.now())
+        audit = AuditLedger(self.store, self.supervisor)
+        if not self.clustered and leader.leads:
+            rescue.run_once(self.clock.now())  # nothing runs yet, so whatever is left over is nobody's
+            janitor.at_start(self.clock.now())
+            audit.run_once(self.clock.now())
         self.supervisor.tell_to(alerting.told.tell)
         alerting.post.start()
         self._closing.callback(alerting.post.stop)
-        audit = AuditLedger(self.store, self.supervisor)
-        if not self.clustered:  # of a cluster it is the leader's duty
-            audit.run_once(self.clock.now())
-        duties: list[Duty] = [rescue, Wake(self.store, self.bell, leader), alerting.watch, audit]
-        if knows_all:
-            duties.append(janitor)
-        duties.append(CountUsage(self.store))
+        duties: list[Duty] = [
+            rescue,
+            Wake(self.store, self.bell, leader),
+            alerting.watch,
+            audit,
+            janitor,
+            CountUsage(self.store),
+        ]
         if self.ledger is not None:
             duties.append(KeepLedger(self.store, self.ledger, self.clock))
         if self.clustered:

@@ -44,7 +44,8 @@ class Leader:
 
     The store decides who leads, by its epoch; the deadline here only spares it what it would refuse. `sole` says that no
     other server can live (the lock of the data directory proves it), so that the lease of a dead predecessor is not waited
-    for. Its thread does nothing else: nobody's slow work may cost us the lease. Rings `leader` on each change.
+    for; `may_lead` false, that it always stands by. Its thread does nothing else: nobody's slow work may cost us the lease.
+    Rings `leader` on each change.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class Leader:
         *,
         lease_s: float = 10.0,
         sole: bool = False,
+        may_lead: bool = True,
         supervisor: Supervisor | None = None,
     ) -> None:
+        self.may_lead = may_lead
         self._store = store
         self._bell = bell
         self._clock = clock
@@ -67,7 +70,8 @@ class Leader:
         self._lock = threading.Lock()
         self._epoch: int | None = None
         self._deadline_s = 0.0
-        self._told = False
+        self._told = threading.Event()
+        """Set while the bell was last rung for leading."""
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._thread = kept("leader", self._run, supervisor)
@@ -75,7 +79,7 @@ class Leader:
     def start(self) -> None:
         """Try at once, then go on on a thread of its own. Raises Unavailable when the store does not answer."""
         asked_s = self._clock.monotonic()
-        if self._sole:
+        if self._sole and self.may_lead:
             self._led(self._store.seize(self._holder, self._clock.now(), self._lease_s), asked_s)
         else:
             self.look()
@@ -93,6 +97,10 @@ class Leader:
                 self._store.resign(self._holder, epoch, self._clock.now())
             except Exception as error:  # noqa: BLE001 - then it runs out
                 log.warning("The lease could not be given back, it runs out by itself: %s", error)
+
+    def wait(self, patience_s: float) -> bool:
+        """Whether this server leads by then, which the lease of one that was killed may put off. Call it after `start`."""
+        return self._told.wait(patience_s)
 
     @property
     def leads(self) -> bool:
@@ -118,7 +126,9 @@ class Leader:
         self._awake.set()
 
     def look(self) -> None:
-        """Take or renew the lease once. Raises Unavailable when the store does not answer."""
+        """Take or renew the lease once, if this server may. Raises Unavailable when the store does not answer."""
+        if not self.may_lead:
+            return
         asked_s = self._clock.monotonic()  # before the question: the answer may take long
         self._led(self._store.lead(self._holder, self._clock.now(), self._lease_s), asked_s)
 
@@ -130,12 +140,13 @@ class Leader:
 
     def _tell(self) -> None:
         leads = self.leads
-        if leads == self._told:
+        if leads == self._told.is_set():
             return
-        self._told = leads
         if leads:
+            self._told.set()
             log.info("This server leads, under epoch %s.", self._epoch)
         else:
+            self._told.clear()
             log.warning("This server stands by.")
         self._bell.ring(TOPIC)
 
