@@ -24,6 +24,7 @@ from tidegate.testing.servers import free_port
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 240.0
 JOBS = 24
+BOMB = r"x=$(head -c 1048576 /dev/zero | tr '\0' x); while :; do kept=$kept$x; done"
 BASES = ("BASE_IMAGE", "POSTGRES_IMAGE", "MARIADB_IMAGE", "REDIS_IMAGE", "PROMETHEUS_IMAGE")
 
 
@@ -62,6 +63,7 @@ class Stack:
             "TIDEGATE_LEASE_S": "4",
             "TIDEGATE_PRESSURE": "watch",
             "TIDEGATE_GRACE_S": "1",
+            "TIDEGATE_ENABLE_COMMANDS": "1",
         }
         services = {name: {"environment": quick} for name in ("web", "worker")}
         self._quick.write_text(json.dumps({"services": services}))  # JSON is YAML
@@ -211,15 +213,35 @@ def test_the_doctor_tells_inside_which_limits_hold(stack):
     assert [one for one in found["problems"] if one["severity"] == "error"] == []
 
 
-def test_a_job_over_its_memory_ends_and_the_container_goes_on(stack, http):
-    sql = "select count(distinct md5(range::varchar)) from range(50000000)"
+@pytest.mark.parametrize(
+    ("job", "reasons", "enforced_by"),
+    [
+        (
+            {"kind": "command", "argv": ["sh", "-c", BOMB], "memory": "96MiB"},
+            {"memory_limit"},
+            "watchdog",  # as the doctor says
+        ),
+        (
+            {
+                "kind": "sql",
+                "sql": "select count(distinct md5(range::varchar)) from range(50000000)",
+                "memory": "96MiB",
+                "disk": "1MiB",
+            },
+            {"memory_limit", "disk_limit"},
+            None,  # the database's own limit comes first
+        ),
+    ],
+    ids=["command", "query"],
+)
+def test_a_job_over_its_memory_ends_and_the_container_goes_on(stack, http, job, reasons, enforced_by):
     before = [stack.inspect(one)["State"]["StartedAt"] for one in stack.containers("worker")]
-    job = http.post(
-        "/api/v1/jobs", json={"kind": "sql", "sql": sql, "memory": "96MiB", "disk": "1MiB"}
-    ).json()
-    found = ended(http, job["job_id"])
+    found = ended(http, http.post("/api/v1/jobs", json=job).json()["job_id"])
     assert found["job_status"] == "FAILED", found
-    assert found["exit"]["reason"] in ("memory_limit", "disk_limit"), found
+    assert found["exit"]["reason"] in reasons, found
+    if enforced_by:
+        assert found["exit"]["enforced_by"] == enforced_by, found
+        assert found["exit"]["observed"] > found["exit"]["limit"] == 96 * 1024**2, found
     assert [stack.inspect(one)["State"]["StartedAt"] for one in stack.containers("worker")] == before
 
 
