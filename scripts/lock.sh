@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-DEPLOYED=(cluster rates lint xlsx alerts) # the extras of deploy/requirements.lock
+DEPLOYED=(cluster rates lint xlsx alerts otel) # the extras of deploy/requirements.lock
 LOCKS=(requirements.lock examples/requirements.lock scripts/uv-requirements.lock deploy/requirements.lock
   deploy/build-requirements.lock scripts/base-requirements.lock scripts/release-requirements.lock)
 

@@ -67,6 +67,10 @@ with open(path) as file: parts = json.load(file)
 parts["metadata"]["component"]["version"] = version
 with open(path, "w") as file: json.dump(parts, file, indent=2)' "$list" "$version"
   say "wrote $list"
+  list=dist/tidegate-$version-deployed.cdx.json
+  "$WORK/tools/bin/cyclonedx-py" requirements deploy/requirements.lock --pyproject pyproject.toml --output-reproducible \
+    --output-format JSON -o "$list"
+  say "wrote $list"
 }
 
 # Without --strict a package that the service does not know is left out, and an audit of nothing passes.

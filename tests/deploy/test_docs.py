@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.deploy.test_container_files import ROOT, SERVICES, VARIABLE
+from tests.deploy.test_container_files import ROOT, SERVICES, VARIABLE, composes
+from tests.e2e.test_guides import typed
+from tests.environment import others_environment
+from tests.pages import console
+from tests.pages import page as text_of
 from tidegate.settings import Settings
 
 PAGES = [ROOT / "docs" / "deployment.md", ROOT / "docs" / "zh" / "deployment.md"]
@@ -52,6 +58,40 @@ def test_what_commands_name_is_there(page):
         assert list(ROOT.glob(place)), place
     services = re.findall(r"compose exec (?:-\S+ )*(\w+)", commands)
     assert set(services) <= set(SERVICES)
+
+
+@pytest.mark.skipif(not composes(), reason="neither `docker compose` nor docker-compose is installed")
+def test_compose_takes_the_sizes():
+    commands = [command for command, _ in console(text_of("deployment.md")) if "--env-file" in command]
+    for size in ("small", "medium", "large"):
+        for command in commands:
+            words = (
+                command.replace("small", size).removeprefix("docker compose ").removesuffix(" up -d").split()
+            )
+            for program in composes():
+                done = subprocess.run(
+                    [*program, *words, "config"], cwd=ROOT, capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, done.stderr
+    assert commands
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_server_is_installed_and_started_as_the_page_says(tmp_path):
+    commands = [command for command, _ in console(text_of("deployment.md")) if "/opt/tidegate/bin" in command]
+    *install, serve = [
+        command.replace("/opt/tidegate", f"{tmp_path}/opt").replace("/var/lib/tidegate", f"{tmp_path}/data")
+        for command in ["python3 -m venv /opt/tidegate", *commands]
+    ]
+    for command in install:
+        done = subprocess.run(
+            command.replace("python3 ", f"{sys.executable} ").split(),
+            cwd=ROOT, env=others_environment(), capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    answer = "printf '%s' \"$(" + f"{tmp_path}/opt/bin/tidegate sql 'select 42 as answer'" + ')"'
+    assert typed([f"{serve} &", answer], tmp_path)[-1].split() == ["answer", "42"]
 
 
 @each_page

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ import pytest
 
 from tests.cluster.test_cluster import until
 from tests.deploy.test_container_files import composes
+from tests.pages import console, page
 from tidegate.testing.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,8 @@ def test_the_engine_holds_what_the_file_says(stack):
         assert host["MemoryReservation"] == 512 * 1024**2
         assert host["PidsLimit"] == 200
         assert host["ReadonlyRootfs"] is True
+        ulimits = {one["Name"]: (one["Soft"], one["Hard"]) for one in host["Ulimits"]}
+        assert ulimits == {"nofile": (16384, 16384), "core": (0, 0)}
         assert found["Config"]["User"] == "10001:10001"
         health = found["Config"]["Healthcheck"]
         times = [health[name] // 10**9 for name in ("Interval", "Timeout", "StartPeriod")]
@@ -268,6 +272,26 @@ def test_killing_a_worker_and_redis_under_load_loses_nothing(stack, http):
     until(
         lambda: len(http.get("/api/v1/workers").json()["items"]) >= 2, "the killed worker is back", WITHIN_S
     )
+
+
+def test_the_commands_of_deployment_md_use_the_stack_as_they_say(stack, http):
+    commands = [re.sub(r"\s+#.*", "", command) for command, _ in console(page("deployment.md"))]
+    up, *used, down = [
+        shlex.split(command.removeprefix("docker compose "))
+        for command in commands
+        if command.startswith("docker compose ") and "--env-file" not in command
+    ]
+    assert (up, down) == (["up", "-d", "--build"], ["down"])  # as the fixture does, on networks of ours
+    said = [
+        stack.compose(*words[:1], *(["-T"] if words[0] == "exec" else ["--no-build"]), *words[1:])
+        for words in used
+    ]
+    key, answer, _, doctor = said
+    assert key.strip() == http.headers["X-API-Key"]
+    assert answer.split() == ["answer", "42"]
+    assert "watchdog" in doctor
+    until(lambda: len(http.get("/api/v1/workers").json()["items"]) == 3, "three workers are there", WITHIN_S)
+    stack.compose("up", "-d", "--no-build", "--scale", "worker=2")
 
 
 def test_prometheus_finds_every_server_and_worker(stack, http):

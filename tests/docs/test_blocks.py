@@ -33,16 +33,25 @@ RUN = (
     ("docs/cluster.md", "*", "console",
      "tests/cluster/test_docs.py::test_five_commands_start_a_cluster_and_four_steer_it"),
     ("docs/commands.md", "Try it", "sh", "tests/e2e/test_commands.py::test_the_examples_of_the_guide_work"),
+    ("docs/commands.md", "Turn them on", "console",
+     f"{EXAMPLES}test_commands_are_off_until_they_are_turned_on_as_the_page_says"),
     ("docs/commands.md", "Try it", "console", f"{EXAMPLES}test_the_request_for_a_command_is_taken"),
     ("docs/concepts.md", "*", "console", GUIDES),
+    ("docs/deployment.md", "One server", "console", f"{DEPLOY}test_one_server_is_installed_and_started_as_the_page_says"),
+    ("docs/deployment.md", "Containers", "console",
+     "tests/deploy/test_stack.py::test_the_commands_of_deployment_md_use_the_stack_as_they_say"),
+    ("docs/deployment.md", "Sizes", "console", f"{DEPLOY}test_compose_takes_the_sizes"),
     ("docs/deployment.md", "*", "yaml",
      f"{DEPLOY}test_the_rule_for_the_metric_of_the_autoscaler_is_yaml_with_its_name"),
     ("docs/deployment.md", "*", "ini", f"{DEPLOY}test_the_environment_of_the_units_has_settings_that_exist"),
     ("docs/executors.md", "*", "python", "tests/e2e/test_executors_docs.py::test_the_service_answers_and_ends_as_asked"),
     ("docs/executors.md", "*", "text", "tests/e2e/test_executors_docs.py::test_the_program_prints_what_the_page_shows"),
     ("docs/functions.md", "*", "python", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),
+    ("docs/functions.md", "*", "console",
+     f"{EXAMPLES}test_functions_are_registered_and_called_by_http_as_the_page_says"),
     ("docs/functions.md", "*", "sh", "tests/e2e/test_functions.py::test_the_examples_of_the_guide_work"),
     ("docs/ingest.md", "*", "console", "tests/e2e/test_ingest_docs.py::test_the_commands_show_what_the_page_shows"),
+    ("docs/ingest.md", "*", "json", "tests/e2e/test_ingest_docs.py::test_the_body_of_a_request_loads_what_it_names"),
     ("docs/ingest.md", "*", "python", "tests/e2e/test_ingest_docs.py::test_the_program_runs"),
     ("docs/ingest.md", "*", "toml", f"{EXAMPLES}test_files_of_settings_hold_settings"),
     ("docs/lint.md", "*", "console", "tests/e2e/test_lint_docs.py::test_the_commands_show_what_the_page_shows"),
@@ -61,6 +70,7 @@ RUN = (
     ("docs/start.md", "*", "python", "tests/e2e/test_guides.py::test_the_program_of_the_first_guide_works"),
     ("docs/top.md", "*", "console", "tests/ui/tui/test_docs.py::test_the_example_of_once_is_what_it_prints"),
     ("docs/top.md", "For scripts", "sh", "tests/ui/tui/test_docs.py::test_the_example_for_scripts_works"),
+    ("docs/traces.md", "*", "sh", f"{EXAMPLES}test_traces_reach_the_collector_that_is_named_as_the_page_says"),
     ("docs/troubleshooting.md", "*", "console", GUIDES),
     ("docs/upgrade.md", "*", "console", GUIDES),
     ("docs/usage.md", "*", "console", "tests/e2e/test_usage_docs.py::test_the_commands_show_who_used_how_much"),
@@ -71,10 +81,6 @@ RUN = (
 
 DRAWING = "a drawing"
 ANSWER = "shows the shape of an answer; figures and names in it are of no real service"
-MACHINE = (
-    "needs a machine to set up: Docker, Kubernetes, or systemd; tests/deploy reads what the commands name"
-)
-STARTS = "starts a server with a setting; other tests run on such a one"
 # The same without a test, and why.
 NOT_RUN = (
     ("ARCHITECTURE.md", "*", "", DRAWING),
@@ -84,17 +90,17 @@ NOT_RUN = (
     ("docs/alerts.md", "Checking a webhook", "json", ANSWER),
     ("docs/api.md", "Errors", "json", ANSWER),
     ("docs/capacity.md", "The three numbers", "", "a formula"),
-    ("docs/commands.md", "Turn them on", "console", STARTS),
     ("docs/concepts.md", "Concepts", "", DRAWING),
-    ("docs/deployment.md", "*", "console", MACHINE),
-    ("docs/functions.md", "Register", "console", STARTS),
-    ("docs/functions.md", "Call", "console", "the request that `client.submit` makes in the example above it"),
-    ("docs/ingest.md", "*", "json", "names files that lie on a reader's server; tests/e2e/test_ingest.py sends such bodies"),
+    ("docs/deployment.md", "Without a registry", "console",
+     "as the stack of tests/deploy/test_stack.py does, where images are to be made"),
+    ("docs/deployment.md", "Kubernetes", "console",
+     "needs a cluster; tests/deploy/test_kubernetes.py puts the example together and looks at it"),
+    ("docs/deployment.md", "systemd", "console",
+     "sets up a machine; tests/deploy looks at the units, and runs the scripts that they start"),
     ("docs/limits.md", "Processes", "", DRAWING),
     ("docs/logs.md", "*", "json", ANSWER),
     ("docs/overload.md", "Requests", "", ANSWER),
     ("docs/performance.md", "Measure it yourself", "", "runs for hours"),
-    ("docs/traces.md", "*", "sh", f"{STARTS}, and takes a collector: tests/telemetry/test_tracing.py sends to one"),
     ("docs/top.md", "Watching: `tidegate top`", "sh", "takes a terminal; tests/ui/tui/test_live.py types its keys"),
     ("docs/releasing.md", "Make one", "console",
      "takes a commit with a section in the changelog; tests/release runs the script behind it"),

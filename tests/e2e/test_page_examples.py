@@ -12,6 +12,7 @@ import yaml
 from tests.e2e.server import Running, final
 from tests.e2e.test_guides import typed
 from tests.pages import DOCS, console, fences, page
+from tests.telemetry.collector import collecting
 from tidegate.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -70,6 +71,31 @@ def test_the_request_for_a_command_is_taken(tmp_path):
     (_, _), (request, _) = console(page("commands.md"))
     answers = typed(["tidegate serve &", request, "tidegate job wait 1", "tidegate job logs 1"], tmp_path)
     assert answers[-1] == "--n 4\n"
+
+
+def test_commands_are_off_until_they_are_turned_on_as_the_page_says(tmp_path):
+    (serve, _), (_, _) = console(page("commands.md"))
+    off = "unset TIDEGATE_ENABLE_COMMANDS"
+    assert typed([off, f"{serve} &", "tidegate submit --follow -- echo on"], tmp_path)[-1] == "on\n"
+
+
+def test_functions_are_registered_and_called_by_http_as_the_page_says(tmp_path):
+    words = blocks("functions.md", "python", "Register")[0]
+    (tmp_path / "words.py").write_text(words)
+    (serve, _), (request, _) = console(page("functions.md"))
+    serve = serve.replace("/srv/jobs", str(tmp_path))
+    look = "curl -s 'localhost:8420/api/v1/jobs/1?wait_s=30'"
+    job = json.loads(typed([f"{serve} &", request, look], tmp_path)[-1])
+    assert job["result"]["value"] == {"to": 2, "be": 2}
+
+
+def test_traces_reach_the_collector_that_is_named_as_the_page_says(tmp_path):
+    [serve] = blocks("traces.md", "sh")
+    with collecting() as collector:
+        serve = serve.strip().replace("http://127.0.0.1:4318", collector.url)
+        typed([f"{serve} &", "tidegate sql 'select 42 as answer'"], tmp_path)
+    assert {about["service.name"] for _, about in collector.received} == {"tidegate-prod"}
+    assert {"intake", "plan", "launch", "attempt"} <= {span.name for span, _ in collector.received}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -53,6 +54,7 @@ def dist(tree) -> Path:
 def test_the_files_are_called_after_the_one_version(dist):
     version = tidegate.__version__
     assert sorted(file.name for file in dist.iterdir()) == [
+        f"tidegate-{version}-deployed.cdx.json",
         f"tidegate-{version}-py3-none-any.whl",
         f"tidegate-{version}.cdx.json",
         f"tidegate-{version}.tar.gz",
@@ -70,13 +72,27 @@ def test_the_wheel_has_the_program_and_nothing_of_its_tests(dist):
 
 
 def test_the_list_of_parts_names_what_the_base_needs(dist):
-    [file] = dist.glob("*.cdx.json")
-    parts = json.loads(file.read_text())
+    parts = json.loads((dist / f"tidegate-{tidegate.__version__}.cdx.json").read_text())
     assert parts["bomFormat"] == "CycloneDX"
     assert parts["metadata"]["component"]["version"] == tidegate.__version__
     names = {part["name"].lower() for part in parts["components"]}
     assert {"duckdb", "fastapi", "sqlalchemy"} <= names
     assert not {"pytest", "celery", "sqlfluff"} & names
+
+
+def test_the_list_of_what_is_deployed_has_the_extras_and_every_hash(dist):
+    parts = json.loads((dist / f"tidegate-{tidegate.__version__}-deployed.cdx.json").read_text())
+    versions = {part["name"].lower(): part["version"] for part in parts["components"]}
+    locked = re.findall(
+        r"^([\w.-]+)==([^ ;]+)", (ROOT / "deploy/requirements.lock").read_text(), re.MULTILINE
+    )
+    assert versions == {name.lower(): version for name, version in locked}
+    assert {"celery", "sqlfluff", "opentelemetry-sdk"} <= set(versions)
+    assert not {"pytest", "ruff"} & set(versions)
+    assert all(
+        any(reference.get("hashes") for reference in part["externalReferences"])
+        for part in parts["components"]
+    )
 
 
 def test_a_release_needs_its_section_in_the_changelog(tree):

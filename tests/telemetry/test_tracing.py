@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import gc
-import gzip
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from tests.api.support import serving, world_in
+from tests.telemetry.collector import collecting
 from tidegate.app.server import Server
 from tidegate.app.wiring import tracing
 from tidegate.core.attempt import Exit
@@ -219,40 +216,15 @@ def test_a_header_that_is_no_trace_begins_one(told: Told, given: str):
     span.end()
 
 
-class _Collector(BaseHTTPRequestHandler):
-    """Takes what is sent to it; the server's `taken` has it."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.taken.append((self.path, body))  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
 def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    with HTTPServer(("127.0.0.1", 0), _Collector) as collector:
-        collector.taken = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=collector.serve_forever)
-        thread.start()
-        try:
-            tracing = OtelTracing(exporter_to(f"http://127.0.0.1:{collector.server_port}/"), "worker")
-            tracing.begin("attempt", PARENT).end()
-            tracing.close()
-        finally:
-            collector.shutdown()
-            thread.join()
-        ((path, body),) = collector.taken  # type: ignore[attr-defined]
-    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
-    about = {one.key: one.value.string_value for one in resource.resource.attributes}
-    assert path == "/v1/traces"
+    with collecting() as collector:
+        tracing = OtelTracing(exporter_to(f"{collector.url}/"), "worker")
+        tracing.begin("attempt", PARENT).end()
+        tracing.close()
+    assert collector.paths == ["/v1/traces"]
+    ((span, about),) = collector.received
     assert (about["service.name"], about["tidegate.role"]) == ("tidegate", "worker")
-    (span,) = resource.scope_spans[0].spans
     assert (span.name, span.trace_id.hex()) == ("attempt", TRACE)
 
 
