@@ -43,6 +43,12 @@ def test_text_comes_of_all_that_has_nothing_in_common(one: str, two: str, three:
     assert len(types) == 1 or "VARCHAR" in types
 
 
+def test_whole_numbers_stay_numbers_beside_longer_ones():
+    assert common_type("BIGINT", "DECIMAL(38,0)") == "DECIMAL(38,0)"
+    assert common_type("HUGEINT", "DECIMAL(38,0)") == "VARCHAR"  # of 39 digits
+    assert common_type("DOUBLE", "DECIMAL(38,0)") == "VARCHAR"  # one would round the other
+
+
 @given(LOADS)
 def test_whatever_comes_a_source_has_its_loads_once_and_says_how_many_rows(loads):
     source: Source | None = None

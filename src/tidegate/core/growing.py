@@ -12,6 +12,8 @@ from tidegate.errors import Conflict
 MOST_PARTS = 2000
 """Parts of one source: each is a file that every query opens, and an entry in the source's row."""
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_LONG_WHOLE = "DECIMAL(38,0)"
+"""Of a column of whole numbers that do not all fit into 64 bits. It does not hold all of HUGEINT."""
 _FRACTIONAL = ("FLOAT", "DOUBLE")
 _INSTANTS = ("DATE", "TIMESTAMP")
 
@@ -56,6 +58,8 @@ def common_type(one: str, other: str) -> str:
     pair = {one, other}
     if pair <= {*_WHOLE}:
         return max(pair, key=_WHOLE.index)
+    if _LONG_WHOLE in pair and pair <= {*_WHOLE, _LONG_WHOLE} - {"HUGEINT"}:
+        return _LONG_WHOLE
     if pair <= {*_WHOLE, *_FRACTIONAL}:
         return "DOUBLE"
     if pair <= {*_INSTANTS}:
