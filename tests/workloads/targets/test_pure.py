@@ -41,7 +41,7 @@ def test_sqlite_needs_the_folder_of_its_file(tmp_path) -> None:
         "postgresql://u:hunter2@h:99999/d", "postgresql://u:hunter2@h/d?service=x", "postgresql://u:hunter2@h/d?sslmode=hunter2",
         "mysql://u:hunter2@h/d?read_default_file=/etc/passwd", "mysql://u:hunter2@h/d#f", "mysql+odd://u:hunter2@h/d",
         "sqlite://", "sqlite:///", "sqlite://host/path.db", "sqlite:////tmp/x.db?mode=ro", "postgresql://u:hunt\ner2@h/d",
-        "postgresql://u:hunter2@[::1/d",
+        "postgresql://u:hunter2@[::1/d", "postgresql://u:hunter2@h/d?sslmode=verify-ca",
     ],
 )  # fmt: skip
 def test_an_address_that_is_none_is_refused_without_its_secrets(url: object) -> None:

@@ -20,10 +20,9 @@ _KINDS: dict[str, Kind] = {
 _KINDS["mariadb"] = "mysql"
 _DRIVERS = {"", "psycopg", "pymysql", "pysqlite"}
 _PORTS: dict[Kind, int] = {"postgresql": 5432, "mysql": 3306}
+# Not `verify-ca`: libpq takes it with a file of certificates alone, and not with those that the system trusts.
 _TLS: dict[Kind, dict[str, frozenset[str]]] = {
-    "postgresql": {
-        "sslmode": frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-    },
+    "postgresql": {"sslmode": frozenset({"disable", "allow", "prefer", "require", "verify-full"})},
     "mysql": {"ssl": frozenset({"disable", "require", "verify"})},
     "sqlite": {},
 }
