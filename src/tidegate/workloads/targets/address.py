@@ -34,7 +34,9 @@ _NAME_FILES = (
     "/etc/host.conf",
     "/etc/services",
 )
-_TRUST_FILES = ("/etc/ssl/certs", "/etc/ssl/openssl.cnf")
+TRUSTED = "/etc/ssl/certs"
+"""The folder of the certificates that the system trusts."""
+_TRUST_FILES = (TRUSTED, "/etc/ssl/openssl.cnf")
 DNS_PORT = 53
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from tidegate.workloads.errors import TaskError
 from tidegate.workloads.literals import quote_name
 from tidegate.workloads.targets import stream
-from tidegate.workloads.targets.address import Address
+from tidegate.workloads.targets.address import TRUSTED, Address
 from tidegate.workloads.targets.base import MARK, SqlTarget
 from tidegate.workloads.targets.dialect import Dialect, Table, TableColumn
 from tidegate.workloads.targets.failures import failure, refused_row
@@ -282,6 +283,8 @@ def _connect(address: Address) -> psycopg.Connection[tuple[Any, ...]]:
         options["sslmode"] = address.tls
     if address.tls.startswith("verify"):
         options["sslrootcert"] = "system"
+        # The OpenSSL of psycopg's wheel would look in a folder of its own, where there is none.
+        os.environ.setdefault("SSL_CERT_DIR", TRUSTED)
     try:
         return psycopg.connect(
             host=address.host, port=address.port, user=address.user or None, password=address.password or None,
