@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import logging
 import os
-import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -20,6 +18,7 @@ from tidegate.app.alerts import Alerting, make_alerting
 from tidegate.app.database import open_database
 from tidegate.app.duties import make_janitor, make_rescue
 from tidegate.app.folders import database_of, hold, instance_of, open_folders, root_of
+from tidegate.app.leading import make_leader, wait_to_lead
 from tidegate.app.metrics import (
     metrics_port,
     process_meters,
@@ -38,7 +37,6 @@ from tidegate.cache.local import LocalLedgerCache
 from tidegate.core.names import DEFAULT_QUEUE
 from tidegate.core.plan import Start
 from tidegate.core.readings import Readings
-from tidegate.core.recovery import Cause
 from tidegate.errors import Unavailable
 from tidegate.ports import Clock, ExecutorStats, Launcher, LedgerCache, Sensor, Store, WorkerControl, Workload
 from tidegate.runtime.bell import LocalBell
@@ -81,16 +79,12 @@ from tidegate.workloads.registry import load_workloads
 if TYPE_CHECKING:
     from tidegate.telemetry.siblings import Siblings
 
-log = logging.getLogger("tidegate.app")
-
 LOCAL_WORKER = "local"
 LOOK_AGAIN_UNTOLD_S = 1.0
 """How often those who wait look in a cluster without Redis, where nobody can tell them."""
 GC_THRESHOLDS = (20_000, 50, 100)
 """A full collection with 100,000 waiting tasks takes 80 ms, in which no request is answered. Python's defaults begin one
 every few seconds under load; the program makes few cycles, so they may be rarer."""
-_LEASES_WAITED = 2.0
-"""A lease, until it has run out, and the time between two looks at it."""
 
 
 class Server:
@@ -392,41 +386,14 @@ class Server:
         return supervisor
 
     def _start_leading(self) -> Leader:
-        """Where the database lies in the data directory, the lock of that proves that no other server lives.
-
-        A server on the tables of a newer version stands by: what that keeps, and where it says so, this one cannot know."""
-        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        alone = not self.clustered and database_of(self.settings).startswith("sqlite")
-        lease_s = self.settings.leader_lease_s
-        leader = Leader(
-            self.store,
-            self.bell,
-            self.clock,
-            holder,
-            lease_s=lease_s,
-            sole=alone,
-            may_lead=self.supervisor.state.cause is not Cause.MIGRATION,
-            supervisor=self.supervisor,
+        leader = make_leader(
+            self.settings, self.store, self.bell, self.clock, self.supervisor, clustered=self.clustered
         )
         leader.start()
         self._closing.callback(leader.stop)
-        if not self.clustered and leader.may_lead:
-            self._wait_for_lease(leader)
+        if not self.clustered:
+            wait_to_lead(leader, self.settings.leader_lease_s)
         return leader
-
-    def _wait_for_lease(self, leader: Leader) -> None:
-        """That of a server that was killed runs out by itself. Raises Unavailable when it does not: then another one lives."""
-        if leader.leads:
-            return
-        lease_s = self.settings.leader_lease_s
-        log.info(
-            "Another server has led on this database; waiting until its lease of %g s has run out.", lease_s
-        )
-        if not leader.wait(_LEASES_WAITED * lease_s):
-            raise Unavailable(
-                "Another server works on this database. A server that is no cluster's wants one of its own: name another by "
-                "`database_url`, or make both servers of one cluster by `broker_url`."
-            )
 
     def _start_duties(self, launcher: Launcher, leader: Leader, alerting: Alerting) -> None:
         """Recover from an earlier end first."""
