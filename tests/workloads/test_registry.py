@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -53,7 +54,10 @@ def test_runners_bring_nothing_into_the_zygote_that_every_fork_would_copy():
         f"for name in {runners!r}: importlib.import_module(name)\n"
         "print(*sys.modules)"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True
+    ).stdout
     heavy = {
         "asyncio",
         "bz2",
