@@ -23,7 +23,7 @@ def test_the_commands_show_what_the_page_shows(tmp_path: Path) -> None:
     examples = console(page("ingest.md"))
     assert len(examples) == 3
     for command, shown in examples:
-        done = shell(f"TIDEGATE_DATA_DIR={tmp_path}/data {command}", tmp_path)
+        done = shell(f"export TIDEGATE_DATA_DIR={tmp_path}/data; {command}", tmp_path)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert done.stdout == shown, command
 

@@ -21,7 +21,7 @@ def test_the_commands_show_what_the_page_shows(tmp_path: Path) -> None:
     assert len(examples) == 5
     codes = []
     for command, shown in examples:
-        done = shell(f"TIDEGATE_DATA_DIR={tmp_path}/data {command}", tmp_path)
+        done = shell(f"export TIDEGATE_DATA_DIR={tmp_path}/data; {command}", tmp_path)
         assert done.stdout.replace("\r\n", "\n") == shown, (command, done.stderr)
         codes.append(done.returncode)
     assert codes == [1, 1, 0, 0, 0]
